@@ -1,0 +1,1 @@
+//! Model providers over HTTP: OpenAI-compatible and Anthropic, limits, retries, prices.

@@ -1,0 +1,1 @@
+//! Task queues and the worker loop that claims, renews and completes tasks.

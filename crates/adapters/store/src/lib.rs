@@ -1,0 +1,1 @@
+//! The SQLite store behind the domain's persistence ports (sqlx).

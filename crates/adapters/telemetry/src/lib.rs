@@ -1,0 +1,1 @@
+//! Logging set-up: one place that knows subscribers and exporters.

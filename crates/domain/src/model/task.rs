@@ -1,0 +1,224 @@
+//! Units of queued work. The row is the truth; the queue carries its id.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::clock::Timestamp;
+use crate::ids::{JobId, TaskId, VariantId};
+use crate::model::evaluation::{Block, EvaluationSpec};
+use crate::model::finding::Cluster;
+use crate::model::level::Level;
+use crate::model::proposal::Attempt;
+
+/// The queues, one per kind of worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Topic {
+    /// Ticks of jobs, for the orchestrator. Messages carry job ids.
+    Job,
+    /// Blocks to execute.
+    Execute,
+    /// Blocks to score, evaluations to compare.
+    Score,
+    /// Evaluations to attribute.
+    Diagnose,
+    /// Proposals to write.
+    Propose,
+    /// Proposals to lint and review.
+    Review,
+}
+
+impl Topic {
+    /// All topics.
+    pub const ALL: [Self; 6] = [
+        Self::Job,
+        Self::Execute,
+        Self::Score,
+        Self::Diagnose,
+        Self::Propose,
+        Self::Review,
+    ];
+
+    /// The name in rows and keys.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Job => "job",
+            Self::Execute => "execute",
+            Self::Score => "score",
+            Self::Diagnose => "diagnose",
+            Self::Propose => "propose",
+            Self::Review => "review",
+        }
+    }
+}
+
+/// What a task is to do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub enum TaskPayload {
+    /// Run a block of cases. Result: [`crate::model::job::BlockExecuted`].
+    Execute {
+        /// The evaluation.
+        evaluation: EvaluationSpec,
+        /// The block.
+        block: Block,
+        /// Which go it is: `missing` results are re-queued a bounded number of times.
+        round: u32,
+    },
+    /// Score a block's runs. Result: [`crate::model::score::ScoreSummary`].
+    Score {
+        /// The evaluation.
+        evaluation: EvaluationSpec,
+        /// The block.
+        block: Block,
+    },
+    /// Compare two evaluations of the same cases. Result: [`crate::model::score::Comparison`].
+    Compare {
+        /// The incumbent's.
+        a: EvaluationSpec,
+        /// The candidate's.
+        b: EvaluationSpec,
+        /// Only the first so many positions of the case order.
+        upto: u64,
+        /// Two-sided confidence of the interval.
+        confidence: f64,
+        /// Seed of the resampling.
+        seed: u64,
+    },
+    /// Attribute a train evaluation's failures. Result: [`crate::model::finding::Attribution`].
+    Attribute {
+        /// The evaluation.
+        evaluation: EvaluationSpec,
+    },
+    /// Write one proposal. Result: [`crate::model::job::Proposed`].
+    Propose(Box<ProposeTask>),
+    /// Lint (and, with a reviewer, review) a proposal. Result: [`crate::model::job::Reviewed`].
+    Review(Box<ReviewTask>),
+}
+
+/// What a proposal is asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProposeTask {
+    /// The iteration, from 1.
+    pub iteration: u32,
+    /// The slot among parallel proposals.
+    pub slot: u32,
+    /// What to start from.
+    pub parent: VariantId,
+    /// The parent's train evaluation, for evidence.
+    pub evaluation: EvaluationSpec,
+    /// The deepest level it may reach.
+    pub level: Level,
+    /// The cluster to work on.
+    pub cluster: Option<Cluster>,
+    /// What was tried before.
+    pub history: Vec<Attempt>,
+    /// Seed of the proposer's choices.
+    pub seed: u64,
+}
+
+/// What is to be reviewed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReviewTask {
+    /// The iteration.
+    pub iteration: u32,
+    /// The slot among parallel proposals.
+    pub slot: u32,
+    /// What it started from.
+    pub parent: VariantId,
+    /// The candidate.
+    pub candidate: VariantId,
+    /// The deepest level it may reach.
+    pub level: Level,
+    /// The job's earlier variants, against repeats.
+    pub earlier: Vec<VariantId>,
+}
+
+impl TaskPayload {
+    /// The queue it goes to.
+    pub const fn topic(&self) -> Topic {
+        match self {
+            Self::Execute { .. } => Topic::Execute,
+            Self::Score { .. } | Self::Compare { .. } => Topic::Score,
+            Self::Attribute { .. } => Topic::Diagnose,
+            Self::Propose(_) => Topic::Propose,
+            Self::Review(_) => Topic::Review,
+        }
+    }
+}
+
+/// A task to be created.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NewTask {
+    /// Derived from the job and what is to be done, so creating it twice is one task.
+    pub id: TaskId,
+    /// The job.
+    pub job: JobId,
+    /// What to do.
+    pub payload: TaskPayload,
+}
+
+/// A task's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskState {
+    /// Waits for a worker.
+    Queued,
+    /// A worker holds its lease.
+    Leased,
+    /// Its result is there.
+    Done,
+    /// It failed for good; the reason stands beside it. `fapo tasks retry` revives it.
+    Dead,
+    /// Its job was cancelled before it ran.
+    Cancelled,
+}
+
+/// A claimed task. Every write made on its behalf carries `epoch` and fails once somebody else has claimed it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ClaimedTask {
+    /// The task.
+    pub id: TaskId,
+    /// Its job.
+    pub job: JobId,
+    /// What to do.
+    pub payload: TaskPayload,
+    /// How often it has been claimed, this time included; also the fencing token.
+    pub epoch: u64,
+    /// When the lease ends unless it is renewed.
+    pub lease_until: Timestamp,
+}
+
+impl ClaimedTask {
+    /// What writes on its behalf carry.
+    pub fn fence(&self) -> Fence {
+        Fence {
+            task: self.id,
+            epoch: self.epoch,
+        }
+    }
+}
+
+/// A fencing token: a write that carries it fails when the task has been claimed again since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fence {
+    /// The task.
+    pub task: TaskId,
+    /// The claim's epoch.
+    pub epoch: u64,
+}
+
+/// A finished task, as the orchestrator reads it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FinishedTask {
+    /// The task.
+    pub id: TaskId,
+    /// What it was to do.
+    pub payload: TaskPayload,
+    /// `Done` or `Dead`.
+    pub state: TaskState,
+    /// The result of a done task, as its payload's documentation says.
+    pub result: Option<Value>,
+    /// Why a dead task died.
+    pub reason: Option<String>,
+}

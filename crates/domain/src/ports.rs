@@ -1,0 +1,22 @@
+//! The ports: one trait per outside capability.
+//!
+//! All are async, batched and free of shared memory, so that each can stand behind a network. Each method says what it
+//! guarantees: whether it is atomic, whether repeating it is harmless, and what order it keeps.
+
+pub mod blobs;
+pub mod cache;
+pub mod datasets;
+pub mod diagnosis;
+pub mod jobs;
+pub mod ledger;
+pub mod models;
+pub mod pipelines;
+pub mod queue;
+pub mod scores;
+pub mod store_error;
+pub mod tasks;
+pub mod traces;
+pub mod variants;
+pub mod work;
+
+pub use store_error::StoreError;

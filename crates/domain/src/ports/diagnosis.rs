@@ -1,0 +1,82 @@
+//! Proposers.
+
+use async_trait::async_trait;
+
+use super::models::MeteredError;
+use crate::error::{Classified, ErrorCode, Retry};
+use crate::model::job::JobSpec;
+use crate::model::proposal::{Draft, ProposalRequest};
+use crate::model::task::Fence;
+use crate::money::Spend;
+
+/// What a proposer answers.
+#[derive(Debug, Clone)]
+pub enum Proposal {
+    /// A changed tree.
+    Draft(Box<Draft>),
+    /// No (further) idea at this level for this parent.
+    NoIdea {
+        /// Why.
+        reason: String,
+        /// What asking cost.
+        spend: Spend,
+    },
+    /// Something unusable: unreadable, cut off, or about files that do not exist.
+    Unusable {
+        /// What was wrong.
+        reason: String,
+        /// What asking cost.
+        spend: Spend,
+    },
+}
+
+/// Why a proposer gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ProposeError {
+    /// Its model could not be called.
+    #[error("the proposer's model could not be called")]
+    Model(#[from] MeteredError),
+    /// The proposer is not set up right.
+    #[error("{message}")]
+    Config {
+        /// What to change.
+        message: String,
+    },
+}
+
+impl Classified for ProposeError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Model(error) => error.code(),
+            Self::Config { .. } => ErrorCode::FailedPrecondition,
+        }
+    }
+
+    fn retry(&self) -> Retry {
+        match self {
+            Self::Model(error) => error.retry(),
+            Self::Config { .. } => Retry::Never,
+        }
+    }
+
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Model(error) => error.reason(),
+            Self::Config { .. } => "PROPOSER_CONFIG",
+        }
+    }
+}
+
+/// Writes one scoped change. What it says about its change is recorded, and believed in nothing: level, scope and
+/// effect are decided from the tree it returns.
+#[async_trait]
+pub trait Proposer: Send + Sync {
+    /// Proposes one change. The same request gives the same proposal (a model's reply is remembered by the step cache),
+    /// so repeating after a crash is harmless and free. `fence` is the claimed task that pays.
+    async fn propose(
+        &self,
+        spec: &JobSpec,
+        request: &ProposalRequest,
+        fence: Fence,
+    ) -> Result<Proposal, ProposeError>;
+}

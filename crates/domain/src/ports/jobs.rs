@@ -1,0 +1,116 @@
+//! Job rows, their events, lineage and decisions.
+
+use async_trait::async_trait;
+use serde_json::Value;
+
+use super::StoreError;
+use crate::clock::Timestamp;
+use crate::hash::ContentHash;
+use crate::ids::EvaluationId;
+use crate::ids::{JobId, TaskId};
+use crate::model::decision::Decision;
+use crate::model::finding::Attribution;
+use crate::model::finding::Finding;
+use crate::model::job::{Job, JobEvent, JobSpec, JobStatus};
+use crate::model::task::{Fence, NewTask};
+use crate::model::variant::Lineage;
+
+/// Everything that one tick of a job changes, committed as one.
+#[derive(Debug, Clone)]
+pub struct Tick {
+    /// The job.
+    pub job: JobId,
+    /// The version that was read.
+    pub expected_version: u64,
+    /// The policy's new state.
+    pub state: Value,
+    /// The new status.
+    pub status: JobStatus,
+    /// Events to append.
+    pub events: Vec<Value>,
+    /// Tasks to create; one that exists already is left as it is.
+    pub tasks: Vec<NewTask>,
+    /// Finished tasks whose results went into the state.
+    pub consumed: Vec<TaskId>,
+    /// New lineage rows.
+    pub lineage: Vec<Lineage>,
+    /// New decision rows.
+    pub decisions: Vec<Decision>,
+}
+
+/// Stores jobs.
+#[async_trait]
+pub trait Jobs: Send + Sync {
+    /// Creates a job at version 0. Repeating with an equal spec is harmless.
+    async fn create_job(
+        &self,
+        id: JobId,
+        spec: JobSpec,
+        state: Value,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// A job.
+    async fn get_job(&self, id: JobId) -> Result<Job, StoreError>;
+
+    /// Jobs, newest first; only those of `project` where given.
+    async fn list_jobs(&self, project: Option<&str>, limit: u32) -> Result<Vec<Job>, StoreError>;
+
+    /// Jobs that are running, and have finished tasks to consume or nothing under way at all: what a reconciler ticks.
+    async fn jobs_to_tick(&self, limit: u32) -> Result<Vec<JobId>, StoreError>;
+
+    /// Commits a tick. Atomic; `VersionConflict` when the job changed since it was read, and nothing is written. A job
+    /// that becomes final has its queued tasks cancelled. Returns the new version.
+    async fn commit_tick(&self, tick: Tick) -> Result<u64, StoreError>;
+
+    /// A job's events after `after_seq`, in order.
+    async fn events(
+        &self,
+        job: JobId,
+        after_seq: u64,
+        limit: u32,
+    ) -> Result<Vec<JobEvent>, StoreError>;
+
+    /// A job's variants in order of creation.
+    async fn lineage(&self, job: JobId) -> Result<Vec<Lineage>, StoreError>;
+
+    /// A job's decisions in order.
+    async fn decisions(&self, job: JobId) -> Result<Vec<Decision>, StoreError>;
+
+    /// Opens a job's sealed test: records that it was opened, by which variants. The first call succeeds; another with
+    /// the same `what` is harmless; another with a different one is `AlreadyExists`.
+    async fn open_test(&self, job: JobId, what: ContentHash) -> Result<(), StoreError>;
+}
+
+/// Stores what attribution found.
+#[async_trait]
+pub trait Findings: Send + Sync {
+    /// Stores an evaluation's attribution: its findings and clusters, replacing earlier ones. Atomic. A stale fence is
+    /// `StaleLease`.
+    async fn record_attribution(
+        &self,
+        fence: Option<Fence>,
+        evaluation: EvaluationId,
+        findings: Vec<Finding>,
+        attribution: &Attribution,
+    ) -> Result<(), StoreError>;
+
+    /// An evaluation's attribution, or `None`.
+    async fn attribution(
+        &self,
+        evaluation: EvaluationId,
+    ) -> Result<Option<Attribution>, StoreError>;
+
+    /// An evaluation's findings, by ordinal.
+    async fn findings(&self, evaluation: EvaluationId) -> Result<Vec<Finding>, StoreError>;
+}
+
+/// Stores proposals and their reviews, for the record and against repeats.
+#[async_trait]
+pub trait Proposals: Send + Sync {
+    /// Stores what was asked of a proposer and what it answered, by task. The first record under a task stays.
+    async fn record_proposal(&self, fence: Fence, body: Value) -> Result<(), StoreError>;
+
+    /// What was recorded under a task, or `None`.
+    async fn proposal(&self, task: TaskId) -> Result<Option<Value>, StoreError>;
+}

@@ -1,0 +1,81 @@
+//! Task rows: the truth about queued work.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::Value;
+
+use super::StoreError;
+use crate::clock::Timestamp;
+use crate::ids::{JobId, TaskId};
+use crate::model::task::{ClaimedTask, Fence, FinishedTask, TaskState, Topic};
+
+/// What came of an attempt to claim.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Claim {
+    /// It is the caller's, until the lease ends.
+    Claimed(Box<ClaimedTask>),
+    /// Somebody else holds a live lease, until then.
+    Held(Timestamp),
+    /// It may not be claimed before then.
+    NotBefore(Timestamp),
+    /// It is done, dead or cancelled, or its job is final: acknowledge the message and forget it.
+    Over,
+}
+
+/// A task that waits for a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DueTask {
+    /// The task.
+    pub id: TaskId,
+    /// Its job.
+    pub job: JobId,
+    /// Its queue.
+    pub topic: Topic,
+    /// When it may be claimed.
+    pub not_before: Timestamp,
+}
+
+/// Claims, renews and finishes tasks.
+#[async_trait]
+pub trait Tasks: Send + Sync {
+    /// Tries to claim a task for `owner`. Atomic: of several callers one succeeds. A task whose lease has run out is
+    /// claimed anew with a higher epoch.
+    async fn claim_task(
+        &self,
+        id: TaskId,
+        owner: &str,
+        lease: Duration,
+    ) -> Result<Claim, StoreError>;
+
+    /// Extends a lease. `StaleLease` when the task was claimed again since.
+    async fn renew_task(&self, fence: Fence, lease: Duration) -> Result<Timestamp, StoreError>;
+
+    /// Marks a task done with its result. `StaleLease` when it was claimed again since; repeating with the same fence is
+    /// harmless.
+    async fn complete_task(&self, fence: Fence, result: Value) -> Result<(), StoreError>;
+
+    /// Gives a task back: it may be claimed again at `not_before`, or is dead once it was claimed `max_attempts` times.
+    /// Returns its new state.
+    async fn fail_task(
+        &self,
+        fence: Fence,
+        reason: &str,
+        not_before: Timestamp,
+        max_attempts: u64,
+    ) -> Result<TaskState, StoreError>;
+
+    /// Marks a task dead at once: trying again cannot help.
+    async fn kill_task(&self, fence: Fence, reason: &str) -> Result<(), StoreError>;
+
+    /// Queued tasks, and leased ones whose lease has run out, oldest first: what a reconciler puts back into the queue.
+    async fn due_tasks(&self, limit: u32) -> Result<Vec<DueTask>, StoreError>;
+
+    /// Finished (done or dead) tasks of a job that no tick has consumed yet, in order of creation.
+    async fn finished_tasks(&self, job: JobId, limit: u32)
+    -> Result<Vec<FinishedTask>, StoreError>;
+
+    /// Puts a job's dead tasks back to `queued` with a fresh count of attempts, and its status back to running.
+    /// Returns how many there were.
+    async fn retry_dead_tasks(&self, job: JobId) -> Result<u64, StoreError>;
+}

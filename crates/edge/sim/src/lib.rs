@@ -1,0 +1,1 @@
+//! A simulated model: deterministic, OpenAI-compatible, with planted behaviours and faults.

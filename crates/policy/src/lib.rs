@@ -1,0 +1,1 @@
+//! The optimizer's judgement as pure functions over a job's events.

@@ -1,0 +1,1 @@
+//! Attributes failures to steps, proposes one scoped change, lints it.

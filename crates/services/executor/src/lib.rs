@@ -1,0 +1,1 @@
+//! Runs pipelines over cases: steps in parallel, caps, cache, traces.

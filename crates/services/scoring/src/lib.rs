@@ -1,0 +1,1 @@
+//! Scores runs and compares two variants over the same cases.

@@ -1,0 +1,1 @@
+//! Dev only: conformance suites for the ports, scripted doubles, helpers.
