@@ -1,1 +1,143 @@
 //! Logging set-up: one place that knows subscribers and exporters.
+//!
+//! Everything else in the workspace only emits `tracing` spans and events. This crate decides once per process where
+//! they go: to standard error, never to standard output, which belongs to a command's data.
+//!
+//! The default shows warnings and errors only, so that live progress stays readable. A person who wants more raises the
+//! level with `-v`, or writes a filter such as `fapo_llm=debug,info`.
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
+
+/// The filter that is used unless a person asks for another: problems only.
+pub const QUIET: &str = "warn";
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Format {
+    /// One short line for a person: level, target, message, fields.
+    #[default]
+    Text,
+    /// The same with colours; only for a terminal.
+    Colour,
+    /// One JSON object a line, for machines.
+    Json,
+}
+
+/// Why logging could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The filter is not one.
+    #[error("the log filter {filter:?} cannot be read")]
+    Filter {
+        /// What was given.
+        filter: String,
+        /// What is wrong with it.
+        #[source]
+        source: ParseError,
+    },
+    /// The process has a global subscriber already.
+    #[error("logging is set up already in this process")]
+    Twice(#[from] TryInitError),
+}
+
+/// Keeps telemetry running; drop it last, so that what is buffered is written. With logging to standard error alone
+/// there is nothing to flush; exporters will be.
+#[derive(Debug)]
+#[must_use = "telemetry stops when the guard is dropped"]
+pub struct Guard {
+    _private: (),
+}
+
+/// Sets up logging for the whole process, to standard error.
+///
+/// `filter` has the syntax of `tracing_subscriber::EnvFilter` (`warn`, `info`, `fapo_llm=debug,warn`).
+///
+/// # Errors
+/// [`TelemetryError::Filter`] for a filter that cannot be read; [`TelemetryError::Twice`] when called a second time.
+pub fn init(filter: &str, format: Format) -> Result<Guard, TelemetryError> {
+    subscriber(filter, format, std::io::stderr)?.try_init()?;
+    Ok(Guard { _private: () })
+}
+
+/// The subscriber that [`init`] installs, over any writer.
+///
+/// # Errors
+/// [`TelemetryError::Filter`].
+fn subscriber<W>(
+    filter: &str,
+    format: Format,
+    writer: W,
+) -> Result<Box<dyn tracing::Subscriber + Send + Sync>, TelemetryError>
+where
+    W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
+{
+    let parsed = EnvFilter::try_new(filter).map_err(|source| TelemetryError::Filter {
+        filter: filter.to_owned(),
+        source,
+    })?;
+    let registry = tracing_subscriber::registry().with(parsed);
+    let layer = tracing_subscriber::fmt::layer().with_writer(writer);
+    Ok(match format {
+        Format::Text => Box::new(registry.with(layer.with_ansi(false))),
+        Format::Colour => Box::new(registry.with(layer.with_ansi(true))),
+        Format::Json => Box::new(registry.with(layer.json())),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn written(filter: &str, format: Format) -> String {
+        let sink = Sink::default();
+        let writer = sink.clone();
+        let subscriber = subscriber(filter, format, move || writer.clone()).unwrap();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(job = 7, "a block is done");
+            tracing::warn!(job = 7, "a call was retried");
+        });
+        let bytes = sink.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn the_default_filter_is_quiet_about_ordinary_work() {
+        let text = written(QUIET, Format::Text);
+        assert!(!text.contains("a block is done"), "{text}");
+        assert!(text.contains("a call was retried"), "{text}");
+        assert!(!text.contains('\u{1b}'), "no escapes without colour: {text}");
+    }
+
+    #[test]
+    fn json_lines_hold_the_fields() {
+        let text = written("info", Format::Json);
+        assert_eq!(text.lines().count(), 2);
+        assert!(text.contains(r#""job":7"#), "{text}");
+    }
+
+    #[test]
+    fn a_bad_filter_is_named() {
+        let error = init("fapo=loud", Format::Text).unwrap_err();
+        assert!(error.to_string().contains("fapo=loud"));
+    }
+}

@@ -1,10 +1,14 @@
 //! An evaluation: one variant over one split with one sample index, cut into blocks of cases.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use crate::hash::Hasher;
 use crate::ids::{DatasetId, EvaluationId, JobId, VariantId};
 use crate::model::case::Split;
+use crate::order::Permutation;
+use crate::seed::Seed;
 
 /// What is evaluated. The id is derived from these values, so asking twice is one evaluation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +61,21 @@ impl EvaluationSpec {
     pub fn blocks(&self, size: u64) -> u64 {
         self.cases.div_ceil(size.max(1))
     }
+
+    /// The ordinals (positions in the split, as the dataset keeps it) of the cases at positions `range` of this
+    /// evaluation's order, in that order. `split_len` is the number of cases of the split in the *dataset*: the order
+    /// is a permutation of the whole split, of which the evaluation takes the first [`Self::cases`], so evaluations of
+    /// different size share their beginnings. Positions past the evaluation's end are left out.
+    pub fn ordinals(&self, split_len: u64, range: Range<u64>) -> Vec<u64> {
+        let range = range.start..range.end.min(self.cases).min(split_len);
+        match self.order_seed {
+            None => range.collect(),
+            Some(seed) => {
+                let order = Permutation::new(split_len, Seed::derive(seed, "case-order", &[]));
+                range.filter_map(|position| order.at(position)).collect()
+            }
+        }
+    }
 }
 
 /// A contiguous range of positions in an evaluation's case order: the unit of queued work.
@@ -86,5 +105,57 @@ impl Block {
     /// Whether it has none.
     pub const fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hash::ContentHash;
+
+    fn spec(cases: u64, order_seed: Option<u64>) -> EvaluationSpec {
+        EvaluationSpec {
+            job: JobId::at(1, [0; 10]),
+            variant: VariantId(ContentHash::of(b"v")),
+            dataset: DatasetId(ContentHash::of(b"d")),
+            split: Split::Val,
+            sample: 0,
+            cases,
+            order_seed,
+            cache: CacheUse::Shared,
+        }
+    }
+
+    #[test]
+    fn without_a_seed_positions_are_ordinals() {
+        assert_eq!(spec(10, None).ordinals(10, 3..6), vec![3, 4, 5]);
+    }
+
+    #[test]
+    fn with_a_seed_the_order_is_a_permutation_of_the_split_and_blocks_join_up() {
+        let whole = spec(50, Some(7)).ordinals(50, 0..50);
+        let mut sorted = whole.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..50).collect::<Vec<_>>());
+        assert_ne!(whole, sorted);
+        let blocks: Vec<u64> = [0..20, 20..40, 40..60]
+            .into_iter()
+            .flat_map(|range| spec(50, Some(7)).ordinals(50, range))
+            .collect();
+        assert_eq!(blocks, whole);
+        assert_ne!(spec(50, Some(8)).ordinals(50, 0..50), whole);
+    }
+
+    #[test]
+    fn a_smaller_evaluation_is_the_beginning_of_a_larger_one() {
+        let large = spec(50, Some(7)).ordinals(50, 0..50);
+        assert_eq!(spec(12, Some(7)).ordinals(50, 0..50), large[..12]);
+    }
+
+    #[test]
+    fn positions_past_the_end_are_left_out() {
+        assert_eq!(spec(5, None).ordinals(4, 3..9), vec![3]);
+        assert!(spec(5, Some(1)).ordinals(5, 5..9).is_empty());
+        assert!(spec(5, Some(1)).ordinals(0, 0..9).is_empty());
     }
 }

@@ -108,6 +108,10 @@ pub struct StepRecord {
     pub error: Option<String>,
     /// Model calls that reached a provider for it (0 on a cache hit), their tokens and cost.
     pub spend: Spend,
+    /// What it would have cost without a cache: `spend` where it was executed, [`CachedStep::spend`] on a cache hit.
+    /// The basis of cost ratios, so that a candidate is not cheap merely because its parent filled the cache.
+    #[serde(default)]
+    pub full_spend: Spend,
     /// Tries, including the first; 0 on a cache hit.
     pub attempts: u32,
     /// Milliseconds after the run's start at which it started.
@@ -135,6 +139,9 @@ pub struct RunRecord {
     pub output_json: Option<Value>,
     /// Sum over its steps.
     pub spend: Spend,
+    /// What it would have cost without a cache: the sum over its steps' [`StepRecord::full_spend`].
+    #[serde(default)]
+    pub full_spend: Spend,
     /// When it started.
     pub started_at: Timestamp,
     /// How long it took, in milliseconds.

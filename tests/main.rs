@@ -1,1 +1,3 @@
 //! End to end, fault and architecture tests.
+
+mod architecture;

@@ -1,0 +1,45 @@
+# fapo: `make help` lists what there is.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+DEMO_DIR ?= target/demo
+
+.PHONY: help
+help: ## Show this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## Optimize the structure-fault example offline: prompts first, then the missing second hop
+	@$(CARGO) build --release -p fapo
+	@rm -rf $(DEMO_DIR) && mkdir -p $(dir $(DEMO_DIR)) && cp -r examples/missing-hop $(DEMO_DIR)
+	@target/release/fapo optimize $(DEMO_DIR)
+
+.PHONY: build
+build: ## Build the binary (release)
+	$(CARGO) build --release -p fapo
+
+.PHONY: test
+test: ## Run every test: unit, property, conformance, end to end, faults, architecture
+	$(CARGO) build -p fapo
+	$(CARGO) test --workspace --no-fail-fast
+
+.PHONY: check
+check: ## Formatting, clippy with warnings as errors, architecture
+	$(CARGO) fmt --all -- --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) test -p fapo-e2e architecture
+
+.PHONY: fmt
+fmt: ## Format the code
+	$(CARGO) fmt --all
+
+.PHONY: bench
+bench: ## Cases/s and CPU per model call beside langgraph; peak memory for 10k and 1M cases
+	bench/run.sh
+
+.PHONY: schema
+schema: ## Regenerate docs/schema from the types
+	$(CARGO) run -p fapo-project --example write_schemas
+
+.PHONY: ci
+ci: check test ## What CI runs

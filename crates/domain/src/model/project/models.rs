@@ -1,0 +1,78 @@
+//! `models:`: which models may be used, and how they are reached.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::money::Price;
+
+/// A model and how it is reached.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSpec {
+    /// Which protocol it speaks.
+    pub provider: Provider,
+    /// The model's name, as the provider knows it.
+    pub model: String,
+    /// The endpoint, up to and including `/v1`; `${NAME}` is taken from the environment. The provider's own where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_url: Option<String>,
+    /// The environment variable that holds the key; `OPENAI_API_KEY` or `ANTHROPIC_API_KEY` where absent. The key
+    /// itself never stands in a file of the project.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_key_env: Option<String>,
+    /// Randomness of sampling, unless the step says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 2.0))]
+    pub temperature: Option<f64>,
+    /// Nucleus sampling, unless the step says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub top_p: Option<f64>,
+    /// Longest reply in tokens, unless the step says otherwise.
+    #[serde(default = "default_max_tokens")]
+    #[schemars(range(min = 1))]
+    pub max_tokens: u32,
+    /// What it costs, in dollars per million tokens; the price table's entry where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<Price>,
+    /// Most calls under way at once; the adaptive limit starts at a quarter of it and never exceeds it.
+    #[serde(default = "default_model_concurrency")]
+    #[schemars(range(min = 1, max = 1024))]
+    pub concurrency: u32,
+    /// Seconds after which one call counts as lost.
+    #[serde(default = "default_timeout_s")]
+    #[schemars(range(min = 1))]
+    pub timeout_s: u32,
+    /// Tries in all, for failures that can pass.
+    #[serde(default = "default_attempts")]
+    #[schemars(range(min = 1, max = 20))]
+    pub attempts: u32,
+    /// For `provider: sim`: the file that says how the simulated model behaves, relative to the project folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub world: Option<String>,
+}
+
+const fn default_max_tokens() -> u32 {
+    1024
+}
+const fn default_model_concurrency() -> u32 {
+    16
+}
+const fn default_timeout_s() -> u32 {
+    120
+}
+const fn default_attempts() -> u32 {
+    5
+}
+
+/// A protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Provider {
+    /// OpenAI-compatible chat completions: OpenAI, vLLM, llama.cpp, Ollama and most gateways.
+    Openai,
+    /// Anthropic Messages.
+    Anthropic,
+    /// The simulated model that ships with fapo: offline, deterministic, free. For examples and tests.
+    Sim,
+}

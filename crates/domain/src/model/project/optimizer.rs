@@ -1,0 +1,214 @@
+//! `proposer:`, `acceptance:`, `escalation:` and `diagnosis:`: how the optimizer judges.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Who writes proposals.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProposerSpec {
+    /// The backend.
+    #[serde(default)]
+    pub backend: ProposerBackend,
+    /// For `reflect`: an entry of `models:`; `proposer` where absent, else `task`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// For `replay`: the file of recorded proposals, relative to the project folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recording: Option<String>,
+    /// Proposals from one state at the same time.
+    #[serde(default = "default_parallel")]
+    #[schemars(range(min = 1, max = 16))]
+    pub parallel: u32,
+    /// Most tokens of evidence given to a model.
+    #[serde(default = "default_evidence_tokens")]
+    #[schemars(range(min = 500))]
+    pub evidence_tokens: u32,
+}
+
+const fn default_parallel() -> u32 {
+    1
+}
+const fn default_evidence_tokens() -> u32 {
+    12_000
+}
+
+impl Default for ProposerSpec {
+    fn default() -> Self {
+        Self {
+            backend: ProposerBackend::default(),
+            model: None,
+            recording: None,
+            parallel: default_parallel(),
+            evidence_tokens: default_evidence_tokens(),
+        }
+    }
+}
+
+/// A way of writing proposals.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProposerBackend {
+    /// No model: tries techniques from a catalogue, prompts first.
+    #[default]
+    Catalogue,
+    /// One structured call to a model, given compiled evidence.
+    Reflect,
+    /// Recorded proposals.
+    Replay,
+}
+
+/// When a candidate is accepted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AcceptanceSpec {
+    /// The rule.
+    #[serde(default)]
+    pub rule: AcceptanceRule,
+    /// For `paired_bootstrap`: one-sided error rate of one promotion.
+    #[serde(default = "default_alpha")]
+    #[schemars(range(min = 0.0001, max = 0.5))]
+    pub alpha: f64,
+    /// Smallest mean gain on validation that is worth a promotion.
+    #[serde(default = "default_min_gain")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub min_gain: f64,
+    /// Smallest share of pairs that must be there for any decision.
+    #[serde(default = "default_coverage")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub coverage: f64,
+    /// On train, a candidate is dropped once its chance of being no better (bootstrap) is at least this.
+    #[serde(default = "default_screen")]
+    #[schemars(range(min = 0.5, max = 1.0))]
+    pub screen: f64,
+    /// Times each case is run in the sealed test, for the baseline and for the best.
+    #[serde(default = "default_test_repeats")]
+    #[schemars(range(min = 1, max = 20))]
+    pub test_repeats: u32,
+}
+
+const fn default_alpha() -> f64 {
+    0.05
+}
+const fn default_min_gain() -> f64 {
+    0.01
+}
+const fn default_coverage() -> f64 {
+    0.9
+}
+const fn default_screen() -> f64 {
+    0.9
+}
+const fn default_test_repeats() -> u32 {
+    1
+}
+
+impl Default for AcceptanceSpec {
+    fn default() -> Self {
+        Self {
+            rule: AcceptanceRule::default(),
+            alpha: default_alpha(),
+            min_gain: default_min_gain(),
+            coverage: default_coverage(),
+            screen: default_screen(),
+            test_repeats: default_test_repeats(),
+        }
+    }
+}
+
+/// A rule of acceptance.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AcceptanceRule {
+    /// The one-sided bootstrap p-value of the paired differences is at most `alpha`, and the gain at least `min_gain`.
+    #[default]
+    PairedBootstrap,
+    /// The mean is higher by more than `min_gain`, whatever the noise: the paper's rule.
+    Mean,
+}
+
+/// When a level is left and the next one opened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EscalationSpec {
+    /// Candidates in a row without a promotion that make a plateau.
+    #[serde(default = "default_plateau")]
+    #[schemars(range(min = 1))]
+    pub plateau: u32,
+    /// Different techniques that must be among those tried on the incumbent before a plateau counts.
+    #[serde(default = "default_techniques")]
+    #[schemars(range(min = 1))]
+    pub techniques: u32,
+    /// Points that attribution must give a level before it is opened.
+    #[serde(default = "default_min_recoverable")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub min_recoverable: f64,
+}
+
+const fn default_plateau() -> u32 {
+    3
+}
+const fn default_techniques() -> u32 {
+    3
+}
+const fn default_min_recoverable() -> f64 {
+    0.02
+}
+
+impl Default for EscalationSpec {
+    fn default() -> Self {
+        Self {
+            plateau: default_plateau(),
+            techniques: default_techniques(),
+            min_recoverable: default_min_recoverable(),
+        }
+    }
+}
+
+/// Thresholds of the attribution rules.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DiagnosisSpec {
+    /// A case below this score is a failure.
+    #[serde(default = "default_failure_below")]
+    pub failure_below: f64,
+    /// The key of `expected` that lists gold documents (ids or titles); found by itself where it is called
+    /// `supporting_titles`, `gold_titles`, `gold_docs` or `doc_ids`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gold_documents: Option<String>,
+    /// `retrieval_low_overlap` fires below this share of query words found in what was retrieved.
+    #[serde(default = "default_overlap")]
+    pub overlap: f64,
+    /// `answer_buried` fires when the output is longer than this multiple of the answer.
+    #[serde(default = "default_buried")]
+    pub buried_ratio: f64,
+    /// How many documents beyond `k` a `retrieve` step notes down for diagnosis.
+    #[serde(default = "default_probe")]
+    #[schemars(range(min = 0, max = 1000))]
+    pub probe_depth: u32,
+}
+
+const fn default_failure_below() -> f64 {
+    1.0
+}
+const fn default_overlap() -> f64 {
+    0.2
+}
+const fn default_buried() -> f64 {
+    1.5
+}
+const fn default_probe() -> u32 {
+    50
+}
+
+impl Default for DiagnosisSpec {
+    fn default() -> Self {
+        Self {
+            failure_below: default_failure_below(),
+            gold_documents: None,
+            overlap: default_overlap(),
+            buried_ratio: default_buried(),
+            probe_depth: default_probe(),
+        }
+    }
+}
