@@ -1,1 +1,179 @@
 //! What end-to-end tests share: the real binary, throw-away copies of the example projects, simulated models.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The repository's root.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The `fapo` binary that `make test` built beside this test binary.
+///
+/// # Errors
+/// When it is not there.
+pub fn binary() -> Result<PathBuf> {
+    let test = std::env::current_exe().context("the test binary has a path")?;
+    let profile = test.ancestors().nth(2).context("the test binary lies in target/<profile>/deps")?;
+    let binary = profile.join("fapo");
+    if !binary.is_file() {
+        bail!("{} is not there: run `cargo build -p fapo` first (`make test` does)", binary.display());
+    }
+    Ok(binary)
+}
+
+/// A throw-away project folder.
+pub struct Project {
+    folder: TempDir,
+}
+
+impl Project {
+    /// A copy of `examples/<name>`.
+    ///
+    /// # Errors
+    /// When it cannot be copied.
+    pub fn example(name: &str) -> Result<Self> {
+        let project = Self::empty()?;
+        copy(&root().join("examples").join(name), project.path())?;
+        Ok(project)
+    }
+
+    /// An empty folder.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn empty() -> Result<Self> {
+        Ok(Self { folder: tempfile::tempdir()? })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Writes a file, with the folders above it.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> Result<()> {
+        let path = self.path().join(name);
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        std::fs::write(path, content)?;
+        Ok(())
+    }
+
+    /// Reads a file as text.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read(&self, name: &str) -> Result<String> {
+        Ok(std::fs::read_to_string(self.path().join(name))?)
+    }
+
+    /// Replaces `from` by `to` in a file; `from` must be there.
+    ///
+    /// # Errors
+    /// When it is not, or the file cannot be read or written.
+    pub fn edit(&self, name: &str, from: &str, to: &str) -> Result<()> {
+        let text = self.read(name)?;
+        if !text.contains(from) {
+            bail!("{name} does not contain {from:?}");
+        }
+        self.write(name, text.replace(from, to))
+    }
+
+    /// Runs `fapo <command> <this folder> <args>` to its end.
+    ///
+    /// # Errors
+    /// When the binary cannot be started.
+    pub fn fapo(&self, command: &str, args: &[&str]) -> Result<Ran> {
+        self.fapo_with_env(command, args, &[])
+    }
+
+    /// The same with further environment variables. The test's own environment is not passed on.
+    ///
+    /// # Errors
+    /// When the binary cannot be started.
+    pub fn fapo_with_env(
+        &self,
+        command: &str,
+        args: &[&str],
+        env: &[(&str, &str)],
+    ) -> Result<Ran> {
+        let output = self.command(command, args, env)?.output().context("fapo starts")?;
+        Ok(Ran(output))
+    }
+
+    /// The command, for tests that want to kill it.
+    ///
+    /// # Errors
+    /// When the binary is not there.
+    pub fn command(&self, command: &str, args: &[&str], env: &[(&str, &str)]) -> Result<Command> {
+        let mut process = Command::new(binary()?);
+        process
+            .arg(command)
+            .arg(self.path())
+            .args(args)
+            .env_clear()
+            .env("HOME", self.path())
+            .env("PATH", "/usr/bin:/bin")
+            .envs(env.iter().copied())
+            .stdin(Stdio::null());
+        Ok(process)
+    }
+}
+
+/// A finished command.
+pub struct Ran(pub Output);
+
+impl Ran {
+    /// Its exit code; -1 when a signal ended it.
+    pub fn code(&self) -> i32 {
+        self.0.status.code().unwrap_or(-1)
+    }
+
+    /// What it printed as data.
+    pub fn stdout(&self) -> String {
+        String::from_utf8_lossy(&self.0.stdout).into_owned()
+    }
+
+    /// What it said besides.
+    pub fn stderr(&self) -> String {
+        String::from_utf8_lossy(&self.0.stderr).into_owned()
+    }
+
+    /// Its data as JSON; the command must have succeeded.
+    ///
+    /// # Errors
+    /// With what it said, when it failed or printed something else.
+    pub fn json(&self) -> Result<Value> {
+        if self.code() != 0 {
+            bail!("exit code {}\n{}\n{}", self.code(), self.stdout(), self.stderr());
+        }
+        serde_json::from_slice(&self.0.stdout)
+            .with_context(|| format!("stdout is JSON: {}\n{}", self.stdout(), self.stderr()))
+    }
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from).with_context(|| format!("{} can be read", from.display()))? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name == ".fapo" {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &to.join(name))?;
+        } else {
+            std::fs::copy(entry.path(), to.join(name))?;
+        }
+    }
+    Ok(())
+}

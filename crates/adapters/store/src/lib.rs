@@ -1,1 +1,35 @@
-//! The SQLite store behind the domain's persistence ports (sqlx).
+//! The SQLite store behind the domain's persistence ports.
+//!
+//! One file in WAL mode holds everything. [`SqliteStore`] implements every persistence port of `fapo_domain::ports`:
+//! blobs, datasets, variants, jobs, tasks, traces, scores, findings, proposals, the step cache and the ledger.
+//!
+//! * All writes go through one connection, each in a `BEGIN IMMEDIATE` transaction, so nothing is ever half-written and
+//!   two processes on one file wait for each other instead of failing. Reads have a few connections of their own and
+//!   never wait for a writer.
+//! * `StepCache::put_step`, `Ledger::reserve` and `Ledger::settle` run once per model call. Concurrent ones are joined
+//!   into one commit (`writer.rs`), concurrent `get_step`s into one query (`reader.rs`).
+//! * With `synchronous = NORMAL` a commit survives the death of the process at any moment. It may be lost, as a whole
+//!   and together with all later ones, when the machine loses power.
+//! * Time comes from the injected clock only.
+
+mod blobs;
+mod cache;
+mod codec;
+mod connections;
+mod datasets;
+mod error;
+mod findings;
+mod jobs;
+mod ledger;
+mod migrate;
+mod proposals;
+mod reader;
+mod scores;
+mod sql;
+mod sqlite;
+mod tasks;
+mod traces;
+mod variants;
+mod writer;
+
+pub use sqlite::{SqliteStore, StoreOptions};

@@ -115,4 +115,6 @@ pub enum StopReason {
     Cancelled,
     /// A task died for good.
     TaskDead,
+    /// Too many of the baseline's cases have no result: nothing can be compared with it.
+    NotMeasured,
 }

@@ -12,6 +12,7 @@ use crate::model::case::Split;
 use crate::model::level::{Level, Technique};
 use crate::model::project::ProjectSpec;
 use crate::model::proposal::LintReport;
+use crate::model::variant::DiffStats;
 use crate::money::Spend;
 
 /// What a job is to do. Frozen at submission: resuming uses these values, whatever the files say by then.
@@ -178,6 +179,9 @@ pub struct Reviewed {
     pub lints: LintReport,
     /// The level of the change, decided from the diff.
     pub level: Option<Level>,
+    /// The size of the change.
+    #[serde(default)]
+    pub diff: DiffStats,
     /// What reviewing cost.
     pub spend: Spend,
 }

@@ -35,6 +35,8 @@ pub struct ProposalRequest {
     pub evidence: Vec<Evidence>,
     /// What was tried from here and what became of it, oldest first.
     pub history: Vec<Attempt>,
+    /// The expected answers of train, where they form a small closed set (a classification's labels); else empty.
+    pub labels: Vec<String>,
     /// The project's `PLAYBOOK.md`, where there is one.
     pub playbook: Option<String>,
     /// Seed of whatever the proposer chooses at random.

@@ -1,1 +1,78 @@
 //! The one binary: commands, configuration, wiring.
+//!
+//! [`main`] does, in this order: read the environment once, read the command line, set up logging, run the command, turn
+//! its end into an exit code. Only this crate knows all others; which implementation stands behind which port is decided
+//! in `wiring.rs` alone.
+
+pub mod cli;
+pub mod config;
+pub mod exit;
+pub mod output;
+pub mod ports;
+pub mod progress;
+pub mod project;
+pub mod report;
+pub mod wiring;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::cli::args::Cli;
+use crate::config::{Config, Env};
+use crate::exit::Exit;
+use crate::output::Output;
+
+/// Runs the program with the given command line, whose first part is the program's name.
+pub fn main<I, T>(args: I) -> ExitCode
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    let env = Env::from_process();
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // help and version are data, and end well; the rest is a usage error on standard error
+            let _ = error.print();
+            return if error.use_stderr() {
+                Exit::Usage.into()
+            } else {
+                Exit::Ok.into()
+            };
+        }
+    };
+    let global = &cli.global;
+    let config = Config::new(
+        env.clone(),
+        global.json,
+        global.verbose,
+        global.quiet,
+        global.abort_after_commits,
+    );
+    let output = Output::new(config.json, config.quiet, &env);
+    let format = if output.notes.is_on() {
+        fapo_telemetry::Format::Colour
+    } else {
+        fapo_telemetry::Format::Text
+    };
+    let _telemetry = match fapo_telemetry::init(&config.log_filter, format) {
+        Ok(guard) => guard,
+        Err(error) => {
+            output.error(&format!("error: {}", fapo_domain::error::chain(&error)));
+            return Exit::Usage.into();
+        }
+    };
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            output.error(&format!("error: cannot start worker threads: {error}"));
+            return Exit::Failed.into();
+        }
+    };
+    let exit = runtime.block_on(cli::run(cli, cli::Context { config, output }));
+    // what still runs at the end holds nothing that is not stored
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    exit.into()
+}

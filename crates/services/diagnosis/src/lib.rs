@@ -1,1 +1,20 @@
-//! Attributes failures to steps, proposes one scoped change, lints it.
+//! Diagnosis: from failures to the next change.
+//!
+//! * [`attribution`] turns an evaluation's scores and runs into findings, clusters and ceilings (`Topic::Diagnose`).
+//! * [`proposers`] turns an attribution and train evidence into one changed variant (`Topic::Propose`).
+//! * [`lints`] turns a changed variant into a report of what is wrong with it (`Topic::Review`).
+//!
+//! Invariants: only train is looked at case by case; the lints read the held-out splits but never repeat them; nothing
+//! here decides what is accepted. Equal inputs give equal results, so a repeated task is harmless.
+
+pub mod attribution;
+pub mod lints;
+pub mod proposers;
+pub mod text;
+
+#[cfg(test)]
+mod testing;
+
+pub use attribution::DiagnosisService;
+pub use lints::ReviewService;
+pub use proposers::{Backends, Catalogue, ProposeService, Reflect, Replay};

@@ -1,0 +1,290 @@
+//! Calls that are cached and paid for: look up, reserve the worst case, call, then store the reply and settle its charge
+//! in one commit.
+//!
+//! What a failure leaves behind: a call that the provider answered with an error gives its reservation back. A call that is
+//! *cancelled* (its future dropped), or whose reply could not be stored, leaves its reservation: the provider may have
+//! billed it, so it stays counted until the task's claim ends and [`Ledger::close`] counts it as lost. Tries are not
+//! reserved for one by one: a provider bills an answer, and of one call at most one answer is used.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use fapo_domain::ids::JobId;
+use fapo_domain::model::trace::{CacheEntry, CachedStep, FinishReason, StepOutput};
+use fapo_domain::money::{MicroUsd, Spend};
+use fapo_domain::ports::cache::StepCache;
+use fapo_domain::ports::ledger::{Amount, Charge, Ledger, LedgerError, ReservationId};
+use fapo_domain::ports::models::{
+    Meter, MeteredError, MeteredModels, MeteredReply, ModelError, ModelReply, ModelRequest, Models,
+};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::flight::Flights;
+
+/// Waits of metered calls.
+#[derive(Debug, Clone, Copy)]
+pub struct MeteredConfig {
+    /// How long a call waits, in all, for other reservations to make room in the budget.
+    pub budget_wait: Duration,
+    /// The first wait before asking the ledger again; it doubles up to two seconds. A call of this process that is settled
+    /// ends the wait early.
+    pub budget_poll: Duration,
+}
+
+impl Default for MeteredConfig {
+    fn default() -> Self {
+        Self {
+            budget_wait: Duration::from_secs(300),
+            budget_poll: Duration::from_millis(25),
+        }
+    }
+}
+
+const LONGEST_POLL: Duration = Duration::from_secs(2);
+/// How long it is remembered whether a job has a cap in dollars (asked only for models without a price).
+const CAP_MEMORY: Duration = Duration::from_secs(1);
+/// Reservations with cancelled calls that are remembered; they end with their claims, which this side does not see.
+const MOST_ABANDONED: usize = 4096;
+
+/// The implementation of [`MeteredModels`] over models, step cache and ledger.
+pub struct Metered {
+    models: Arc<dyn Models>,
+    cache: Arc<dyn StepCache>,
+    ledger: Arc<dyn Ledger>,
+    config: MeteredConfig,
+    flights: Flights<CachedStep>,
+    /// A call of this process was settled.
+    settled: Notify,
+    /// What cancelled calls left reserved, by claim.
+    abandoned: Mutex<HashMap<ReservationId, Amount>>,
+    /// The job that was asked about last, whether it has a cap in dollars, and when that was.
+    capped: Mutex<Option<(JobId, bool, Instant)>>,
+}
+
+impl Metered {
+    /// Metered calls over these ports.
+    pub fn new(
+        models: Arc<dyn Models>,
+        cache: Arc<dyn StepCache>,
+        ledger: Arc<dyn Ledger>,
+        config: MeteredConfig,
+    ) -> Self {
+        Self {
+            models,
+            cache,
+            ledger,
+            config,
+            flights: Flights::default(),
+            settled: Notify::new(),
+            abandoned: Mutex::default(),
+            capped: Mutex::default(),
+        }
+    }
+
+    /// The most the call can cost. A model without a price is refused only where the job has a cap in dollars.
+    async fn worst_case(
+        &self,
+        request: &ModelRequest,
+        meter: &Meter,
+    ) -> Result<Amount, MeteredError> {
+        let error = match self.models.worst_case(request) {
+            Ok(amount) => return Ok(amount),
+            Err(error) => error,
+        };
+        if !matches!(error, ModelError::Config { .. }) || self.has_cost_cap(meter.job).await? {
+            return Err(error.into());
+        }
+        Ok(Amount {
+            cost: MicroUsd::ZERO,
+            model_calls: 1,
+        })
+    }
+
+    async fn has_cost_cap(&self, job: JobId) -> Result<bool, MeteredError> {
+        const POISON: &str = "nothing panics while the remembered cap is held";
+        let remembered = *self.capped.lock().expect(POISON);
+        if let Some((of, capped, at)) = remembered
+            && of == job
+            && at.elapsed() < CAP_MEMORY
+        {
+            return Ok(capped);
+        }
+        let capped = self.ledger.balance(job).await?.caps.cost.is_some();
+        *self.capped.lock().expect(POISON) = Some((job, capped, Instant::now()));
+        Ok(capped)
+    }
+
+    /// Reserves, waiting while other reservations may still make room.
+    async fn reserve(&self, meter: &Meter, amount: Amount) -> Result<(), MeteredError> {
+        let id = ReservationId::from(meter.fence);
+        let deadline = Instant::now() + self.config.budget_wait;
+        let mut poll = self.config.budget_poll;
+        loop {
+            let what = match self.ledger.reserve(meter.job, id, amount).await {
+                Ok(()) => return Ok(()),
+                Err(LedgerError::Exhausted {
+                    what,
+                    may_fit_later: true,
+                }) => what,
+                Err(LedgerError::Store(error)) => return Err(error.into()),
+                Err(error) => return Err(MeteredError::Budget(error)),
+            };
+            // What this claim's own cancelled calls hold is not given back while the claim lasts.
+            let hopeless = match self.abandoned(id) {
+                Some(lost) => {
+                    let reserved = self.ledger.balance(meter.job).await?.reserved;
+                    reserved.cost <= lost.cost && reserved.model_calls <= lost.model_calls
+                }
+                None => false,
+            };
+            if hopeless || Instant::now() >= deadline {
+                return Err(MeteredError::Budget(LedgerError::Exhausted {
+                    what,
+                    may_fit_later: !hopeless,
+                }));
+            }
+            tokio::select! {
+                () = self.settled.notified() => {}
+                () = tokio::time::sleep_until(deadline.min(Instant::now() + poll)) => {
+                    poll = (poll * 2).min(LONGEST_POLL);
+                }
+            }
+        }
+    }
+
+    fn abandoned(&self, id: ReservationId) -> Option<Amount> {
+        self.abandoned
+            .lock()
+            .expect("nothing panics while the abandoned amounts are held")
+            .get(&id)
+            .copied()
+    }
+
+    fn charge(meter: &Meter, release: Amount, spent: Spend) -> Charge {
+        Charge {
+            job: meter.job,
+            reservation: meter.fence.into(),
+            role: meter.role,
+            release,
+            spent,
+        }
+    }
+}
+
+/// Notes what a call leaves reserved when it does not come to its end.
+struct Reserved<'a> {
+    metered: &'a Metered,
+    id: ReservationId,
+    amount: Amount,
+    settled: bool,
+}
+
+impl Reserved<'_> {
+    fn settled(mut self) {
+        self.settled = true;
+        self.metered.settled.notify_one();
+    }
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        if self.settled {
+            return;
+        }
+        let mut abandoned = self
+            .metered
+            .abandoned
+            .lock()
+            .expect("nothing panics while the abandoned amounts are held");
+        if abandoned.len() >= MOST_ABANDONED {
+            abandoned.clear();
+        }
+        let sum = abandoned.entry(self.id).or_default();
+        sum.cost += self.amount.cost;
+        sum.model_calls += self.amount.model_calls;
+    }
+}
+
+/// A reply that cost nothing now.
+fn hit(step: &CachedStep) -> MeteredReply {
+    MeteredReply {
+        text: step.output.text.clone(),
+        finish: step.finish.unwrap_or(FinishReason::Other),
+        spend: Spend::default(),
+        full_spend: step.spend,
+        cache_hit: true,
+        attempts: 0,
+    }
+}
+
+fn remember(reply: &ModelReply) -> CachedStep {
+    CachedStep {
+        output: StepOutput {
+            text: reply.text.clone(),
+            ..StepOutput::default()
+        },
+        finish: Some(reply.finish),
+        spend: reply.spend,
+    }
+}
+
+#[async_trait]
+impl MeteredModels for Metered {
+    async fn complete(
+        &self,
+        request: &ModelRequest,
+        meter: &Meter,
+    ) -> Result<MeteredReply, MeteredError> {
+        let turn = self.flights.enter(meter.key).await;
+        if let Some(step) = turn.result() {
+            return Ok(hit(step));
+        }
+        if meter.look_up
+            && let Some(step) = self.cache.get_step(meter.key).await?
+        {
+            let reply = hit(&step);
+            turn.finish(|| step);
+            return Ok(reply);
+        }
+        let amount = self.worst_case(request, meter).await?;
+        self.reserve(meter, amount).await?;
+        let reserved = Reserved {
+            metered: self,
+            id: meter.fence.into(),
+            amount,
+            settled: false,
+        };
+        let reply = match self.models.complete(request).await {
+            Ok(reply) => reply,
+            Err(error) => {
+                let charge = Self::charge(meter, amount, Spend::default());
+                self.ledger.settle(charge).await?;
+                reserved.settled();
+                return Err(error.into());
+            }
+        };
+        let entry = CacheEntry {
+            key: meter.key,
+            fingerprint: meter.fingerprint,
+            step: remember(&reply),
+        };
+        let charge = Self::charge(meter, amount, reply.spend);
+        self.cache.put_step(entry, Some(charge)).await?;
+        reserved.settled();
+        turn.finish(|| remember(&reply));
+        Ok(MeteredReply {
+            text: reply.text,
+            finish: reply.finish,
+            spend: reply.spend,
+            full_spend: reply.spend,
+            cache_hit: false,
+            attempts: reply.attempts,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+//! The step cache. Reads are joined in `reader.rs`, writes in `writer.rs`.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use fapo_domain::clock::Timestamp;
+use fapo_domain::model::trace::{CacheEntry, CachedStep};
+use fapo_domain::ports::StoreError;
+use fapo_domain::ports::cache::StepCache;
+use fapo_domain::ports::ledger::Charge;
+use fapo_domain::{StepFingerprint, StepKey};
+use sqlx::sqlite::SqliteConnection;
+use tokio::sync::oneshot;
+
+use crate::codec::{pack_json, unpack_json};
+use crate::error::Failure;
+use crate::reader::Lookup;
+use crate::sql::{Args, Insert, args};
+use crate::sqlite::{SqliteStore, gone};
+use crate::writer::Op;
+
+/// Fingerprints known to be stored. They are never removed, so knowing one is enough.
+#[derive(Debug, Default)]
+pub(crate) struct Fingerprints(Mutex<HashSet<StepFingerprint>>);
+
+impl Fingerprints {
+    pub(crate) fn contains(&self, fingerprint: StepFingerprint) -> bool {
+        self.lock().contains(&fingerprint)
+    }
+
+    pub(crate) fn add(&self, fingerprints: &[StepFingerprint]) {
+        if !fingerprints.is_empty() {
+            self.lock().extend(fingerprints);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashSet<StepFingerprint>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A row to be.
+pub(crate) struct NewEntry {
+    pub(crate) key: StepKey,
+    pub(crate) body: Vec<u8>,
+}
+
+static INSERT: Insert = Insert::new(
+    "INSERT OR IGNORE INTO step_cache (key, body, created_at) VALUES",
+    3,
+    "",
+);
+
+/// Inserts entries, the first under a key staying, and fingerprints met for the first time.
+pub(crate) async fn insert_entries(
+    tx: &mut SqliteConnection,
+    entries: Vec<NewEntry>,
+    fingerprints: &[StepFingerprint],
+    now: Timestamp,
+) -> Result<(), Failure> {
+    for fingerprint in fingerprints {
+        args()
+            .hash(&fingerprint.0)
+            .query("INSERT OR IGNORE INTO step_fingerprints (fingerprint) VALUES (?)")
+            .execute(&mut *tx)
+            .await?;
+    }
+    let rows = entries.into_iter().map(|entry| (entry, now)).collect();
+    INSERT.run(tx, rows, bind).await
+}
+
+fn bind((entry, now): (NewEntry, Timestamp), arguments: &mut Args) {
+    arguments.hash(&entry.key.0).bytes(entry.body).int(now.0);
+}
+
+#[async_trait]
+impl StepCache for SqliteStore {
+    async fn get_step(&self, key: StepKey) -> Result<Option<CachedStep>, StoreError> {
+        let (answer, found) = oneshot::channel();
+        self.look_up(Lookup { key, answer }).await?;
+        match found.await.map_err(|_| gone())?? {
+            None => Ok(None),
+            Some(body) => {
+                self.run("read a cached step", async { unpack_json(&body).map(Some) })
+                    .await
+            }
+        }
+    }
+
+    async fn put_step(&self, entry: CacheEntry, charge: Option<Charge>) -> Result<(), StoreError> {
+        let body = self
+            .run("store a step", async { pack_json(&entry.step) })
+            .await?;
+        let (answer, done) = oneshot::channel();
+        self.submit(Op::Put {
+            key: entry.key,
+            fingerprint: entry.fingerprint,
+            body,
+            charge,
+            answer,
+        })
+        .await?;
+        done.await.map_err(|_| gone())?
+    }
+
+    async fn has_any(&self, fingerprint: StepFingerprint) -> Result<bool, StoreError> {
+        if self.fingerprints().contains(fingerprint) {
+            return Ok(true);
+        }
+        self.run("look up a step fingerprint", async {
+            let found = args()
+                .hash(&fingerprint.0)
+                .query("SELECT 1 FROM step_fingerprints WHERE fingerprint = ?")
+                .fetch_optional(&mut *self.reader().await)
+                .await?
+                .is_some();
+            if found {
+                self.fingerprints().add(&[fingerprint]);
+            }
+            Ok(found)
+        })
+        .await
+    }
+}

@@ -1,0 +1,385 @@
+//! Groups of like cases within an import: kept together by a split, reported across splits.
+
+use std::collections::{BTreeMap, HashSet};
+
+use fapo_domain::CaseId;
+use fapo_domain::model::case::Split;
+use fapo_domain::order::Permutation;
+use fapo_domain::ports::datasets::NearDuplicate;
+use fapo_domain::seed::Seed;
+use futures::TryStreamExt;
+use sqlx::sqlite::SqliteConnection;
+
+use super::likeness::{BANDS, resemblance};
+use super::{read_body, split_number, to_split};
+use crate::error::Failure;
+use crate::sql::{Columns, args};
+
+/// Most near-duplicates in a report.
+const MOST_REPORTED: usize = 100;
+/// Most rows looked at for the report, per key: enough to fill it many times over.
+const MOST_CANDIDATES: u32 = 20_000;
+/// Most pairs whose texts are compared for the report.
+const MOST_COMPARED: usize = 2_000;
+/// Pairs found by a shared band are reported from this likeness on.
+const ALIKE: f64 = 0.8;
+/// A group larger than this and than one percent of the cases does not repeat a case: its members share a template.
+const SMALL_GROUP: u32 = 50;
+
+macro_rules! shared_in_train {
+    ($key:literal) => {
+        concat!(
+            "SELECT ",
+            $key,
+            ", ordinal FROM import_rows JOIN cases USING (seq) \
+             WHERE import_rows.dataset = ?1 AND import_rows.split = 0 AND ",
+            $key,
+            " IN \
+             (SELECT ",
+            $key,
+            " FROM import_rows WHERE dataset = ?1 AND split = 0 AND ",
+            $key,
+            " IS NOT NULL \
+             GROUP BY ",
+            $key,
+            " HAVING count(*) > 1) ORDER BY ",
+            $key,
+            ", seq"
+        )
+    };
+}
+macro_rules! shared_across {
+    ($key:literal) => {
+        concat!(
+            "SELECT ",
+            $key,
+            ", seq, split FROM import_rows WHERE dataset = ?1 AND ",
+            $key,
+            " IN \
+             (SELECT ",
+            $key,
+            " FROM import_rows WHERE dataset = ?1 AND ",
+            $key,
+            " IS NOT NULL \
+             GROUP BY ",
+            $key,
+            " HAVING min(split) <> max(split)) ORDER BY ",
+            $key,
+            ", seq LIMIT ?2"
+        )
+    };
+}
+
+/// For each key, the train cases that share it with another, together.
+const SHARED_IN_TRAIN: [&str; BANDS + 1] = [
+    shared_in_train!("exact"),
+    shared_in_train!("band0"),
+    shared_in_train!("band1"),
+    shared_in_train!("band2"),
+    shared_in_train!("band3"),
+];
+
+/// For each key, the cases that share it with one of another split, together.
+const SHARED_ACROSS: [&str; BANDS + 1] = [
+    shared_across!("exact"),
+    shared_across!("band0"),
+    shared_across!("band1"),
+    shared_across!("band2"),
+    shared_across!("band3"),
+];
+
+/// Chooses the ordinals of train cases to be moved: whole groups, in the random order that `seed` names, until
+/// `fraction` of the cases is reached. In ascending order.
+pub(super) async fn choose(
+    connection: &mut SqliteConnection,
+    import: i64,
+    cases: u32,
+    fraction: f64,
+    seed: u64,
+) -> Result<Vec<u64>, Failure> {
+    let groups = Groups::find(connection, import, cases).await?;
+    let target = (f64::from(cases) * fraction).round() as u32;
+    // neither part is left empty where there is a choice
+    let target = target.clamp(1.min(cases / 2), cases.saturating_sub(1));
+    let order = Permutation::new(u64::from(cases), Seed::derive(seed, "split-import", &[]));
+    let mut moved = vec![false; cases as usize];
+    let mut count = 0;
+    for first in (0..u64::from(cases)).filter_map(|position| order.at(position)) {
+        if count >= target {
+            break;
+        }
+        if !moved[first as usize] {
+            for member in groups.of(first as u32) {
+                moved[member as usize] = true;
+                count += 1;
+            }
+        }
+    }
+    Ok((0..)
+        .zip(moved)
+        .filter_map(|(ordinal, moved)| moved.then_some(ordinal))
+        .collect())
+}
+
+/// Groups of train cases, by ordinal.
+struct Groups {
+    root: Vec<u32>,
+    members: BTreeMap<u32, Vec<u32>>,
+}
+
+impl Groups {
+    async fn find(
+        connection: &mut SqliteConnection,
+        import: i64,
+        cases: u32,
+    ) -> Result<Self, Failure> {
+        let mut exact = Union::new(cases);
+        exact
+            .join_shared(connection, import, SHARED_IN_TRAIN[0])
+            .await?;
+        let mut near = exact.clone();
+        for query in &SHARED_IN_TRAIN[1..] {
+            near.join_shared(connection, import, query).await?;
+        }
+        Ok(Self::from_unions(exact, near))
+    }
+
+    fn from_unions(mut exact: Union, mut near: Union) -> Self {
+        let cases = near.0.len() as u32;
+        let mut sizes = vec![0u32; near.0.len()];
+        for case in 0..cases {
+            sizes[near.root(case) as usize] += 1;
+        }
+        let limit = SMALL_GROUP.max(cases / 100);
+        let root: Vec<u32> = (0..cases)
+            .map(|case| {
+                let near_root = near.root(case);
+                if sizes[near_root as usize] > limit {
+                    exact.root(case)
+                } else {
+                    near_root
+                }
+            })
+            .collect();
+        let mut members: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+        for (case, root) in (0u32..).zip(&root) {
+            if case != *root {
+                members
+                    .entry(*root)
+                    .or_insert_with(|| vec![*root])
+                    .push(case);
+            }
+        }
+        Self { root, members }
+    }
+
+    fn of(&self, case: u32) -> Vec<u32> {
+        let root = self.root[case as usize];
+        self.members
+            .get(&root)
+            .cloned()
+            .unwrap_or_else(|| vec![case])
+    }
+}
+
+/// Disjoint sets; the smallest member is the root, so the result does not depend on the order of joins.
+#[derive(Clone)]
+struct Union(Vec<u32>);
+
+impl Union {
+    fn new(count: u32) -> Self {
+        Self((0..count).collect())
+    }
+
+    fn root(&mut self, mut member: u32) -> u32 {
+        while self.0[member as usize] != member {
+            let parent = self.0[member as usize];
+            // path halving
+            self.0[member as usize] = self.0[parent as usize];
+            member = parent;
+        }
+        member
+    }
+
+    fn join(&mut self, a: u32, b: u32) {
+        let (a, b) = (self.root(a), self.root(b));
+        self.0[a.max(b) as usize] = a.min(b);
+    }
+
+    async fn join_shared(
+        &mut self,
+        connection: &mut SqliteConnection,
+        import: i64,
+        query: &'static str,
+    ) -> Result<(), Failure> {
+        let mut arguments = args();
+        let mut rows = arguments.int(import).query(query).fetch(connection);
+        let mut last: Option<(i64, u32)> = None;
+        while let Some(row) = rows.try_next().await? {
+            let (key, case) = (row.column::<i64>(0)?, row.number32(1)?);
+            if case as usize >= self.0.len() {
+                return Err(Failure::corrupt("a train case beyond the last one"));
+            }
+            if let Some((last_key, last_case)) = last
+                && last_key == key
+            {
+                self.join(last_case, case);
+            }
+            last = Some((key, case));
+        }
+        Ok(())
+    }
+}
+
+/// Up to 100 pairs of like cases of different splits, exact ones first.
+pub(super) async fn across_splits(
+    connection: &mut SqliteConnection,
+    import: i64,
+) -> Result<Vec<NearDuplicate>, Failure> {
+    let mut found = Vec::new();
+    let mut seen = HashSet::new();
+    let mut compared = 0;
+    for (n, query) in SHARED_ACROSS.into_iter().enumerate() {
+        for (a, b) in candidates(connection, import, query).await? {
+            if !seen.insert((a, b)) {
+                continue;
+            }
+            let (a, b) = (load(connection, a).await?, load(connection, b).await?);
+            if n > 0 {
+                compared += 1;
+                if resemblance(&a.2, &b.2) < ALIKE {
+                    continue;
+                }
+            }
+            let ((split_a, id_a), (split_b, id_b)) = if a.0 <= b.0 {
+                ((a.0, a.1), (b.0, b.1))
+            } else {
+                ((b.0, b.1), (a.0, a.1))
+            };
+            found.push(NearDuplicate {
+                a: (split_a, id_a),
+                b: (split_b, id_b),
+            });
+            if found.len() == MOST_REPORTED || compared == MOST_COMPARED {
+                return Ok(found);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Pairs (earlier, later) of rows that share a key: each row with the first one of another split.
+async fn candidates(
+    connection: &mut SqliteConnection,
+    import: i64,
+    query: &'static str,
+) -> Result<Vec<(i64, i64)>, Failure> {
+    let rows = args()
+        .int(import)
+        .number(u64::from(MOST_CANDIDATES))
+        .query(query)
+        .fetch_all(connection)
+        .await?;
+    let mut pairs = Vec::new();
+    // of the current key, the first row of each split
+    let mut key = None;
+    let mut firsts: Vec<(i64, i64)> = Vec::new();
+    for row in &rows {
+        let (row_key, seq, split): (i64, i64, i64) =
+            (row.column(0)?, row.column(1)?, row.column(2)?);
+        if key != Some(row_key) {
+            key = Some(row_key);
+            firsts.clear();
+        }
+        if let Some((_, first)) = firsts.iter().find(|(other, _)| *other != split) {
+            pairs.push((*first, seq));
+        }
+        if !firsts.iter().any(|(other, _)| *other == split) {
+            firsts.push((split, seq));
+        }
+    }
+    Ok(pairs)
+}
+
+type Loaded = (Split, CaseId, serde_json::Map<String, serde_json::Value>);
+
+async fn load(connection: &mut SqliteConnection, seq: i64) -> Result<Loaded, Failure> {
+    let row = args()
+        .int(seq)
+        .query("SELECT split, case_id, body FROM cases JOIN case_bodies USING (seq) WHERE seq = ?")
+        .fetch_one(connection)
+        .await?;
+    let case = read_body(row.column(1)?, row.column(2)?)?;
+    Ok((to_split(row.column(0)?)?, case.case_id, case.input))
+}
+
+/// Moves train cases to val and numbers both parts anew in the order of the import.
+pub(super) async fn apply(
+    tx: &mut SqliteConnection,
+    import: i64,
+    moved: &[u64],
+) -> Result<(), Failure> {
+    let list = crate::sql::number_list(moved.iter().copied());
+    for statement in [
+        "UPDATE import_rows SET split = 1 WHERE seq IN (SELECT seq FROM cases \
+         WHERE dataset = ?1 AND split = 0 AND ordinal IN (SELECT value FROM json_each(?2)))",
+        "UPDATE cases SET split = 1 \
+         WHERE dataset = ?1 AND split = 0 AND ordinal IN (SELECT value FROM json_each(?2))",
+    ] {
+        args()
+            .int(import)
+            .text(list.clone())
+            .query(statement)
+            .execute(&mut *tx)
+            .await?;
+    }
+    for split in [Split::Train, Split::Val] {
+        args()
+            .int(import)
+            .int(split_number(split))
+            .query(
+                "UPDATE cases SET ordinal = place FROM \
+                 (SELECT seq AS moved, row_number() OVER (ORDER BY seq) - 1 AS place FROM cases \
+                 WHERE dataset = ?1 AND split = ?2) WHERE seq = moved AND ordinal <> place",
+            )
+            .execute(&mut *tx)
+            .await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn joins_in_any_order_give_the_same_groups() {
+        let pairs = [(1, 4), (4, 7), (2, 3), (9, 2)];
+        let mut forward = Union::new(10);
+        let mut backward = Union::new(10);
+        for (a, b) in pairs {
+            forward.join(a, b);
+        }
+        for (a, b) in pairs.into_iter().rev() {
+            backward.join(b, a);
+        }
+        let roots = |union: &mut Union| (0..10).map(|n| union.root(n)).collect::<Vec<_>>();
+        assert_eq!(roots(&mut forward), roots(&mut backward));
+        assert_eq!(roots(&mut forward), [0, 1, 2, 2, 1, 5, 6, 1, 8, 2]);
+    }
+
+    #[test]
+    fn a_template_shared_by_most_cases_makes_no_group_but_repeats_do() {
+        let mut exact = Union::new(1000);
+        exact.join(10, 20);
+        let mut near = exact.clone();
+        for case in 1..600 {
+            near.join(0, case);
+        }
+        near.join(700, 701);
+        let groups = Groups::from_unions(exact, near);
+        assert_eq!(groups.of(5), [5]);
+        assert_eq!(groups.of(20), [10, 20]);
+        assert_eq!(groups.of(701), [700, 701]);
+    }
+}

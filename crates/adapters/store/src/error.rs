@@ -1,0 +1,175 @@
+//! What goes wrong inside the store, and how it is told outside.
+
+use fapo_domain::ports::StoreError;
+
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// An error on its way out; [`Failure::explain`] adds what was being done, and where.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// SQLite said no.
+    Sql(sqlx::Error),
+    /// A rule of a port was broken; told as it is.
+    Port(StoreError),
+    /// A stored value cannot be read.
+    Corrupt(Source),
+    /// The file system said no.
+    Io(std::io::Error),
+}
+
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            // a column that does not hold what its table says: not ours, or damaged
+            sqlx::Error::ColumnDecode { .. }
+            | sqlx::Error::Decode(_)
+            | sqlx::Error::ColumnNotFound(_)
+            | sqlx::Error::ColumnIndexOutOfBounds { .. } => Self::Corrupt(Box::new(error)),
+            other => Self::Sql(other),
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Port(error)
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl Failure {
+    pub(crate) fn corrupt(message: impl Into<String>) -> Self {
+        Self::Corrupt(message.into().into())
+    }
+
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::Port(StoreError::Invalid {
+            message: message.into(),
+        })
+    }
+
+    pub(crate) fn not_found(kind: &'static str, id: impl std::fmt::Display) -> Self {
+        Self::Port(StoreError::NotFound {
+            kind,
+            id: id.to_string(),
+        })
+    }
+
+    /// The port error: `operation` reads on from "while trying to", `place` is the file.
+    pub(crate) fn explain(self, operation: &'static str, place: &str) -> StoreError {
+        let error = match self {
+            Self::Port(error) => return error,
+            Self::Corrupt(source) => return StoreError::Corrupt { operation, source },
+            Self::Io(source) => {
+                return StoreError::Unwritable {
+                    place: place.to_owned(),
+                    source: Box::new(source),
+                };
+            }
+            Self::Sql(error) => error,
+        };
+        match primary_code(&error) {
+            Some(code::FULL | code::READONLY | code::CANTOPEN | code::PERM | code::IOERR) => {
+                StoreError::Unwritable {
+                    place: place.to_owned(),
+                    source: Box::new(error),
+                }
+            }
+            Some(code::CORRUPT | code::NOTADB) => StoreError::Corrupt {
+                operation,
+                source: Box::new(error),
+            },
+            // busy, locked, out of memory, a closed connection: nothing was changed, and another try may do
+            _ => StoreError::Unavailable {
+                operation,
+                source: Box::new(error),
+            },
+        }
+    }
+}
+
+/// SQLite's primary result codes (<https://www.sqlite.org/rescode.html>).
+mod code {
+    pub(super) const PERM: i32 = 3;
+    pub(super) const BUSY: i32 = 5;
+    pub(super) const READONLY: i32 = 8;
+    pub(super) const IOERR: i32 = 10;
+    pub(super) const CORRUPT: i32 = 11;
+    pub(super) const FULL: i32 = 13;
+    pub(super) const CANTOPEN: i32 = 14;
+    pub(super) const NOTADB: i32 = 26;
+}
+
+/// Whether another process is at it.
+pub(crate) fn is_busy(error: &sqlx::Error) -> bool {
+    primary_code(error) == Some(code::BUSY)
+}
+
+fn primary_code(error: &sqlx::Error) -> Option<i32> {
+    let extended: i32 = error.as_database_error()?.code()?.parse().ok()?;
+    Some(extended & 0xff)
+}
+
+/// One error handed to each of several callers whose work was joined.
+#[derive(Debug, Clone)]
+pub(crate) struct Shared(std::sync::Arc<StoreError>);
+
+impl Shared {
+    pub(crate) fn new(error: StoreError) -> Self {
+        Self(std::sync::Arc::new(error))
+    }
+
+    /// The error for one caller: the same variant, with the shared one as its source.
+    pub(crate) fn tell(&self) -> StoreError {
+        match &*self.0 {
+            StoreError::Unwritable { place, .. } => StoreError::Unwritable {
+                place: place.clone(),
+                source: Box::new(Cause(self.clone())),
+            },
+            StoreError::Corrupt { operation, .. } => StoreError::Corrupt {
+                operation,
+                source: Box::new(Cause(self.clone())),
+            },
+            StoreError::Unavailable { operation, .. } => StoreError::Unavailable {
+                operation,
+                source: Box::new(Cause(self.clone())),
+            },
+            StoreError::NotFound { .. }
+            | StoreError::AlreadyExists { .. }
+            | StoreError::StaleLease { .. }
+            | StoreError::VersionConflict { .. }
+            | StoreError::Invalid { .. } => StoreError::Unavailable {
+                operation: "apply joined writes",
+                source: Box::new(Cause(self.clone())),
+            },
+        }
+    }
+}
+
+/// Stands for the source of a shared error, so that a chain reads the same for each caller.
+#[derive(Debug)]
+struct Cause(Shared);
+
+impl Cause {
+    fn inner(&self) -> &(dyn std::error::Error + 'static) {
+        let outer: &(dyn std::error::Error + 'static) = &*self.0.0;
+        outer.source().unwrap_or(outer)
+    }
+}
+
+impl std::fmt::Display for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self.inner(), f)
+    }
+}
+
+impl std::error::Error for Cause {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.inner().source()
+    }
+}

@@ -1,0 +1,280 @@
+//! Group commit: writes that are made once per model call, joined.
+//!
+//! One task takes everything that waits in its channel, applies it in one transaction in the order of arrival, commits,
+//! and answers each caller. While a commit is under way the next group gathers by itself, so one caller alone waits for
+//! nobody, and many share the cost of a commit. Every caller has its own answer: a reservation that does not fit, or
+//! comes from a stale claim, fails alone.
+
+use std::sync::Arc;
+
+use fapo_domain::clock::Clock;
+use fapo_domain::model::task::Fence;
+use fapo_domain::money::SpendRole;
+use fapo_domain::ports::StoreError;
+use fapo_domain::ports::ledger::{Amount, Charge, LedgerError, ReservationId};
+use fapo_domain::{JobId, Spend, StepFingerprint, StepKey};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::cache::{self, Fingerprints, NewEntry};
+use crate::connections::WriteConnection;
+use crate::error::{Failure, Shared};
+use crate::ledger::{Book, Wanted};
+
+/// Most writes in one commit.
+const MOST: usize = 256;
+
+/// A write on its way.
+pub(crate) enum Op {
+    Reserve {
+        job: JobId,
+        id: ReservationId,
+        amount: Amount,
+        answer: oneshot::Sender<Result<(), LedgerError>>,
+    },
+    Settle {
+        charge: Charge,
+        answer: oneshot::Sender<Result<(), StoreError>>,
+    },
+    Put {
+        key: StepKey,
+        fingerprint: StepFingerprint,
+        body: Vec<u8>,
+        charge: Option<Charge>,
+        answer: oneshot::Sender<Result<(), StoreError>>,
+    },
+}
+
+/// An applied write: what to tell whom once the commit stands.
+enum Applied {
+    Reserve {
+        outcome: Result<(), LedgerError>,
+        undo: Charge,
+        answer: oneshot::Sender<Result<(), LedgerError>>,
+    },
+    Write {
+        outcome: Result<(), StoreError>,
+        answer: oneshot::Sender<Result<(), StoreError>>,
+    },
+}
+
+/// The joining task.
+pub(crate) struct Group {
+    pub(crate) writer: Arc<WriteConnection>,
+    pub(crate) fingerprints: Arc<Fingerprints>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) place: Arc<str>,
+}
+
+impl Group {
+    /// Runs until the last sender is dropped.
+    pub(crate) async fn run(self, mut ops: mpsc::Receiver<Op>) {
+        // reservations whose callers went away before they heard of them
+        let mut unheard: Vec<Charge> = Vec::new();
+        loop {
+            let mut batch = Vec::new();
+            if unheard.is_empty() {
+                match ops.recv().await {
+                    Some(op) => batch.push(op),
+                    None => return,
+                }
+            }
+            // callers that are ready to run may join this group
+            tokio::task::yield_now().await;
+            let mut guard = self.writer.lock().await;
+            while batch.len() < MOST
+                && let Ok(op) = ops.try_recv()
+            {
+                batch.push(op);
+            }
+            // a reservation nobody waits for any more is not made
+            batch.retain(|op| !matches!(op, Op::Reserve { answer, .. } if answer.is_closed()));
+            let undo = std::mem::take(&mut unheard);
+            match self.apply(&mut guard, &mut batch, &undo).await {
+                Ok(applied) => {
+                    drop(guard);
+                    unheard = tell(applied);
+                }
+                Err(failure) => {
+                    drop(guard);
+                    let shared = Shared::new(failure.explain("commit joined writes", &self.place));
+                    tell_failure(batch, &shared);
+                }
+            }
+        }
+    }
+
+    /// Applies `batch` in one transaction. On success the batch is empty; on failure nothing is changed and the batch
+    /// is as it was.
+    async fn apply(
+        &self,
+        guard: &mut crate::connections::WriteGuard<'_>,
+        batch: &mut Vec<Op>,
+        undo: &[Charge],
+    ) -> Result<Vec<Applied>, Failure> {
+        let mut tx = guard.begin().await?;
+        let mut book = Book::load(&mut tx, wanted(batch, undo)).await?;
+        for charge in undo {
+            // the account was there when the reservation was made
+            let _ = book.settle(charge);
+        }
+        let mut outcomes = Vec::with_capacity(batch.len());
+        let mut entries = Vec::new();
+        let mut fresh = Vec::new();
+        for op in batch.iter_mut() {
+            outcomes.push(match op {
+                Op::Reserve {
+                    job, id, amount, ..
+                } => book.reserve(*job, *id, *amount),
+                Op::Settle { charge, .. } => book.settle(charge).map_err(LedgerError::Store),
+                Op::Put {
+                    key,
+                    fingerprint,
+                    body,
+                    charge,
+                    ..
+                } => {
+                    let settled = match charge {
+                        Some(charge) => book.settle(charge),
+                        None => Ok(()),
+                    };
+                    if settled.is_ok() {
+                        if !self.fingerprints.contains(*fingerprint) && !fresh.contains(fingerprint)
+                        {
+                            fresh.push(*fingerprint);
+                        }
+                        entries.push(NewEntry {
+                            key: *key,
+                            body: body.clone(),
+                        });
+                    }
+                    settled.map_err(LedgerError::Store)
+                }
+            });
+        }
+        if !entries.is_empty() {
+            cache::insert_entries(&mut tx, entries, &fresh, self.clock.now()).await?;
+        } else if !book.is_changed() {
+            // nothing but refusals: no commit is needed
+            drop(tx);
+            return Ok(join(batch, outcomes));
+        }
+        book.store(&mut tx).await?;
+        tx.commit().await?;
+        self.fingerprints.add(&fresh);
+        Ok(join(batch, outcomes))
+    }
+}
+
+/// Which rows of the ledger the batch is about.
+fn wanted(batch: &[Op], undo: &[Charge]) -> Wanted {
+    let mut wanted = Wanted::default();
+    for charge in undo {
+        wanted.add(charge.job, charge.reservation);
+    }
+    for op in batch {
+        match op {
+            Op::Reserve { job, id, .. } => wanted.add(*job, *id),
+            Op::Settle { charge, .. }
+            | Op::Put {
+                charge: Some(charge),
+                ..
+            } => wanted.add(charge.job, charge.reservation),
+            Op::Put { charge: None, .. } => {}
+        }
+    }
+    wanted
+}
+
+fn join(batch: &mut Vec<Op>, outcomes: Vec<Result<(), LedgerError>>) -> Vec<Applied> {
+    batch
+        .drain(..)
+        .zip(outcomes)
+        .map(|(op, outcome)| match op {
+            Op::Reserve {
+                job,
+                id,
+                amount,
+                answer,
+            } => Applied::Reserve {
+                outcome,
+                undo: Charge {
+                    job,
+                    reservation: id,
+                    role: SpendRole::Task,
+                    release: amount,
+                    spent: Spend::default(),
+                },
+                answer,
+            },
+            Op::Settle { answer, .. } | Op::Put { answer, .. } => Applied::Write {
+                outcome: outcome.map_err(only_store),
+                answer,
+            },
+        })
+        .collect()
+}
+
+/// Settling never fails for want of budget.
+fn only_store(error: LedgerError) -> StoreError {
+    match error {
+        LedgerError::Store(error) => error,
+        LedgerError::Exhausted { what, .. } => StoreError::Invalid { message: what },
+    }
+}
+
+/// Answers everybody; returns the reservations that nobody heard of, to be undone.
+fn tell(applied: Vec<Applied>) -> Vec<Charge> {
+    let mut unheard = Vec::new();
+    for one in applied {
+        match one {
+            Applied::Reserve {
+                outcome,
+                undo,
+                answer,
+            } => {
+                let made = outcome.is_ok();
+                if answer.send(outcome).is_err() && made {
+                    unheard.push(undo);
+                }
+            }
+            Applied::Write { outcome, answer } => {
+                // the caller is gone; what it wrote stands
+                let _ = answer.send(outcome);
+            }
+        }
+    }
+    unheard
+}
+
+fn tell_failure(batch: Vec<Op>, shared: &Shared) {
+    for op in batch {
+        match op {
+            Op::Reserve { answer, .. } => {
+                let _ = answer.send(Err(LedgerError::Store(shared.tell())));
+            }
+            Op::Settle { answer, .. } | Op::Put { answer, .. } => {
+                let _ = answer.send(Err(shared.tell()));
+            }
+        }
+    }
+}
+
+/// Checks in the open transaction that `fence` is the live claim of its task.
+pub(crate) async fn check_fence(
+    tx: &mut sqlx::sqlite::SqliteConnection,
+    fence: Option<Fence>,
+) -> Result<(), Failure> {
+    let Some(fence) = fence else { return Ok(()) };
+    let live = crate::sql::args()
+        .hash(&fence.task.0)
+        .number(fence.epoch)
+        .query("SELECT 1 FROM tasks WHERE id = ? AND epoch = ? AND state = 'leased'")
+        .fetch_optional(tx)
+        .await?
+        .is_some();
+    if live {
+        Ok(())
+    } else {
+        Err(StoreError::StaleLease { task: fence.task }.into())
+    }
+}

@@ -1,0 +1,146 @@
+//! Errors as a person meets them: once, with the whole chain of causes, and with a hint where there is one.
+
+use fapo_domain::error::chain;
+use fapo_domain::ports::StoreError;
+use fapo_domain::ports::models::{MeteredError, ModelError};
+
+/// What failed, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Advice {
+    message: String,
+    hint: String,
+    #[source]
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Advice {
+    /// A failure of its own.
+    pub fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            hint: hint.into(),
+            source: None,
+        }
+    }
+
+    /// A failure with a cause.
+    pub fn because<E>(message: impl Into<String>, hint: impl Into<String>, source: E) -> Self
+    where
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        Self {
+            message: message.into(),
+            hint: hint.into(),
+            source: Some(Box::new(source)),
+        }
+    }
+}
+
+/// The error with all its causes, outermost first. A cause that its parent repeats is said once.
+pub fn explain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let said = cause.to_string();
+        if text.is_empty() {
+            text = said;
+        } else if !text.ends_with(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+    }
+    text
+}
+
+/// What to do about it: the first hint along the chain.
+pub fn hint(error: &anyhow::Error) -> Option<String> {
+    error.chain().find_map(|cause| {
+        if let Some(advice) = cause.downcast_ref::<Advice>() {
+            return Some(advice.hint.clone());
+        }
+        if let Some(error) = cause.downcast_ref::<StoreError>() {
+            return store_hint(error);
+        }
+        if let Some(MeteredError::Model(error)) = cause.downcast_ref::<MeteredError>() {
+            return model_hint(error);
+        }
+        if let Some(error) = cause.downcast_ref::<ModelError>() {
+            return model_hint(error);
+        }
+        None
+    })
+}
+
+fn store_hint(error: &StoreError) -> Option<String> {
+    let hint = match error {
+        StoreError::Unwritable { source, .. } => {
+            let cause = chain(source.as_ref()).to_lowercase();
+            if cause.contains("full") || cause.contains("no space") {
+                "the disk is full: make room, then run the same command again; nothing is lost"
+            } else {
+                "fapo writes into the project's folder `.fapo`: check its owner and permissions"
+            }
+        }
+        StoreError::Unavailable { .. } => {
+            "another process may hold the store: wait for it, or run the same command again"
+        }
+        StoreError::Corrupt { .. } => {
+            "the store in `.fapo` may be newer than this program, or damaged; moving `.fapo` away starts afresh"
+        }
+        StoreError::NotFound { .. }
+        | StoreError::AlreadyExists { .. }
+        | StoreError::StaleLease { .. }
+        | StoreError::VersionConflict { .. }
+        | StoreError::Invalid { .. } => return None,
+    };
+    Some(hint.to_owned())
+}
+
+fn model_hint(error: &ModelError) -> Option<String> {
+    Some(match error {
+        ModelError::NoKey { variable, .. } => format!("export {variable}=..., then run it again"),
+        ModelError::Rejected {
+            status: 401 | 403, ..
+        } => "the key is not accepted: check it with `fapo doctor DIR`".to_owned(),
+        ModelError::Rejected { status: 404, .. } => {
+            "check `model` and `base_url` in fapo.yaml; base_url ends in /v1".to_owned()
+        }
+        ModelError::Unavailable { .. } | ModelError::Timeout { .. } => {
+            "check that the endpoint is up: `fapo doctor DIR`".to_owned()
+        }
+        ModelError::Config { .. }
+        | ModelError::Rejected { .. }
+        | ModelError::Overloaded { .. }
+        | ModelError::Malformed { .. } => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::*;
+
+    #[test]
+    fn the_whole_chain_is_said_once_with_its_hint() {
+        let cause = StoreError::Unwritable {
+            place: ".fapo/store.db".to_owned(),
+            source: Box::new(std::io::Error::other("no space left on device")),
+        };
+        let error = anyhow::Error::from(cause).context("the job could not be started");
+        assert_eq!(
+            explain(&error),
+            "the job could not be started: cannot write to .fapo/store.db: no space left on device"
+        );
+        assert!(hint(&error).unwrap().contains("disk is full"));
+    }
+
+    #[test]
+    fn advice_is_found_below_further_context() {
+        let error = Err::<(), _>(Advice::new("no job yet", "run `fapo optimize`"))
+            .context("cannot show the lineage")
+            .unwrap_err();
+        assert_eq!(explain(&error), "cannot show the lineage: no job yet");
+        assert_eq!(hint(&error).unwrap(), "run `fapo optimize`");
+    }
+}

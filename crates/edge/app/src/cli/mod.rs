@@ -1,0 +1,121 @@
+//! The commands: each in its own file, over what they share.
+//
+// Expected of `wiring.rs` (used in `session.rs` only; adapt there if it differs):
+//
+//   pub struct EmbeddedOptions { pub env: Env, pub worlds: Vec<World>, pub abort_after_commits: Option<u64> }
+//   impl Embedded {
+//       /// Opens DIR/.fapo (making it), starts simulated models, builds services. No worker runs yet.
+//       pub async fn open(dir: &Path, options: EmbeddedOptions) -> anyhow::Result<Self>;
+//       /// The store alone, for reading commands; `None` where DIR has none yet.
+//       pub async fn open_store(dir: &Path, abort_after_commits: Option<u64>) -> anyhow::Result<Option<Arc<SqliteStore>>>;
+//       pub fn store(&self) -> &Arc<SqliteStore>;
+//       /// New id, `policy::start`, `create_job`, `open_account`.
+//       pub async fn submit(&self, spec: JobSpec) -> anyhow::Result<JobId>;
+//       /// Workers for all topics until the job is final or `stop` is cancelled; then everything is handed back.
+//       pub async fn run_job(&self, job: JobId, stop: CancellationToken) -> anyhow::Result<Job>;
+//       /// Cancels a running job and brings it to its end.
+//       pub async fn cancel_job(&self, job: JobId) -> anyhow::Result<()>;
+//       /// One case now, through the executor (an account of its own; no job row needed).
+//       pub async fn run_case(&self, spec: &JobSpec, tree: &VariantTree, case: &Case, fresh: bool) -> anyhow::Result<RunRecord>;
+//       pub async fn score_run(&self, spec: &JobSpec, case: &Case, run: &RunRecord) -> anyhow::Result<CaseScore>;
+//       /// What a model costs: fapo.yaml's price, else the table's.
+//       pub fn price(&self, model: &ModelSpec) -> Option<Price>;
+//   }
+//
+// and of `project.rs`: as it is, plus `ImportError` exported.
+
+pub mod advice;
+pub mod args;
+mod check;
+mod diff;
+mod doctor;
+mod estimate;
+mod eval;
+mod export;
+mod find;
+mod init;
+mod lineage;
+mod optimize;
+mod report;
+mod run;
+mod session;
+mod sim;
+mod status;
+mod summary;
+
+use std::io;
+
+use clap::CommandFactory as _;
+
+use self::args::{Cli, Command};
+use crate::config::Config;
+use crate::exit::Exit;
+use crate::output::Output;
+
+/// What every command is given.
+#[derive(Debug)]
+pub struct Context {
+    /// Settings.
+    pub config: Config,
+    /// Where to write.
+    pub output: Output,
+}
+
+/// Runs a command to its end and says how it ended. An error is said once, here.
+pub async fn run(cli: Cli, context: Context) -> Exit {
+    match dispatch(cli.command, &context).await {
+        Ok(exit) => exit,
+        Err(error) if is_closed_pipe(&error) => Exit::Ok,
+        Err(error) => {
+            fail(&context.output, &error);
+            Exit::Failed
+        }
+    }
+}
+
+async fn dispatch(command: Command, context: &Context) -> anyhow::Result<Exit> {
+    match command {
+        Command::Init(args) => init::run(context, &args),
+        Command::Doctor(args) => doctor::run(context, &args).await,
+        Command::Check(args) => check::run(context, &args).await,
+        Command::Run(args) => Box::pin(run::run(context, &args)).await,
+        Command::Eval(args) => Box::pin(eval::run(context, &args)).await,
+        Command::Optimize(args) => Box::pin(optimize::run(context, &args)).await,
+        Command::Status(args) => status::run(context, &args).await,
+        Command::Lineage(args) => lineage::run(context, &args).await,
+        Command::Diff(args) => diff::run(context, &args).await,
+        Command::Report(args) => report::run(context, &args).await,
+        Command::Export(args) => export::run(context, &args).await,
+        Command::Sim(args) => sim::run(context, &args).await,
+        Command::Completions(args) => {
+            let mut script = Vec::new();
+            clap_complete::generate(args.shell, &mut Cli::command(), "fapo", &mut script);
+            context.output.data(&String::from_utf8_lossy(&script))?;
+            Ok(Exit::Ok)
+        }
+    }
+}
+
+/// Says an error with all its causes, and what to do about it.
+fn fail(output: &Output, error: &anyhow::Error) {
+    let text = advice::explain(error);
+    let hint = advice::hint(error);
+    if output.json {
+        let body = serde_json::json!({"error": text, "hint": hint, "exit": Exit::Failed.code()});
+        output.error(&body.to_string());
+        return;
+    }
+    output.error(&format!("{}: {text}", output.notes.bad("error")));
+    if let Some(hint) = hint {
+        output.error(&format!("{}: {hint}", output.notes.accent("hint")));
+    }
+}
+
+/// Whether the reader of standard output went away (`fapo lineage | head`): no failure of ours.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    })
+}

@@ -1,0 +1,296 @@
+//! `fapo optimize`: starts the optimizer or goes on with it, and sums up what came of it.
+
+use std::path::Path;
+
+use fapo_domain::JobId;
+use fapo_domain::model::job::{Job, JobGoal, JobSpec, JobStatus};
+use fapo_domain::model::project::BudgetSpec;
+use serde::Serialize;
+
+use super::args::OptimizeArgs;
+use super::session::{Session, load};
+use super::summary::{Side, Spending, spending};
+use super::{Context, check, find, report};
+use crate::exit::Exit;
+use crate::output::format;
+use crate::output::style::{Style, printable};
+use crate::report::data::ReportData;
+use crate::report::verdict::{evidence, verdict};
+
+pub async fn run(context: &Context, args: &OptimizeArgs) -> anyhow::Result<Exit> {
+    if args.dry_run {
+        return dry_run(context, args);
+    }
+    let session = match Session::open(context, &args.dir).await? {
+        Ok(session) => session,
+        Err(exit) => return Ok(exit),
+    };
+    let job = match start(context, &session, args).await? {
+        Ok(job) => job,
+        Err(exit) => return Ok(exit),
+    };
+    let (ended, interrupted) = Box::pin(session.run_job(context, job)).await?;
+    if !ended.status.is_final() {
+        context.output.note(&format!(
+            "stopped; `fapo optimize {}` goes on where it was",
+            args.dir.display()
+        ));
+        return Ok(if interrupted { Exit::Interrupted } else { Exit::Incomplete });
+    }
+    let (data, written) = report::write(&session.ports, &ended, &args.dir, None).await?;
+    let summary = Summary::new(&data, &ended, &written.html);
+    if context.output.json {
+        context.output.json(&summary)?;
+    } else {
+        context
+            .output
+            .data(&text(&data, &summary, &args.dir, context.output.style))?;
+    }
+    Ok(exit_of(ended.status))
+}
+
+/// How a finished job ends the command.
+pub const fn exit_of(status: JobStatus) -> Exit {
+    match status {
+        JobStatus::Done => Exit::Ok,
+        JobStatus::Failed | JobStatus::Cancelled | JobStatus::Running => Exit::Incomplete,
+    }
+}
+
+/// The project's running optimization, or a new one.
+async fn start(
+    context: &Context,
+    session: &Session,
+    args: &OptimizeArgs,
+) -> anyhow::Result<Result<JobId, Exit>> {
+    let running = find::jobs(&session.ports)
+        .await?
+        .into_iter()
+        .find(|job| !job.status.is_final() && job.spec.goal == JobGoal::Optimize);
+    if let Some(job) = &running {
+        if !args.new {
+            return resume(context, session, args, job).await;
+        }
+        session.engine.cancel_job(job.id).await?;
+        context.output.note(&format!("job {} is cancelled", job.id.short()));
+    }
+    let mut spec = match session.import(context, JobGoal::Optimize).await? {
+        Ok(spec) => spec,
+        Err(exit) => return Ok(Err(exit)),
+    };
+    limit(&mut spec.project.budget, args);
+    let id = session.engine.submit(spec).await?;
+    context.output.note(&format!("job {} begins", id.short()));
+    Ok(Ok(id))
+}
+
+async fn resume(
+    context: &Context,
+    session: &Session,
+    args: &OptimizeArgs,
+    job: &Job,
+) -> anyhow::Result<Result<JobId, Exit>> {
+    context.output.note(&format!(
+        "goes on with job {}, begun {}",
+        job.id.short(),
+        format::moment(job.created_at)
+    ));
+    if let Some(change) = changed(&job.spec, session, args) {
+        context.output.note(&format!(
+            "{}: {change} changed since then; the job goes on with what it began with (--new starts anew)",
+            context.output.notes.warn("warning")
+        ));
+    }
+    Ok(Ok(job.id))
+}
+
+/// What differs between a running job's frozen specification and the folder as it is.
+fn changed(spec: &JobSpec, session: &Session, args: &OptimizeArgs) -> Option<&'static str> {
+    let mut budget = session.project.spec.budget.clone();
+    limit(&mut budget, args);
+    let mut project = session.project.spec.clone();
+    project.budget = spec.project.budget.clone();
+    if session.project.tree.id() != spec.baseline {
+        Some("pipeline/")
+    } else if project != spec.project {
+        Some("fapo.yaml")
+    } else if budget != spec.project.budget {
+        Some("the budget")
+    } else {
+        None
+    }
+}
+
+/// Tightens a budget by what the command line says.
+fn limit(budget: &mut BudgetSpec, args: &OptimizeArgs) {
+    if let Some(proposals) = args.max_proposals {
+        budget.proposals = proposals;
+    }
+    if args.max_usd.is_some() {
+        budget.usd = args.max_usd;
+    }
+    if args.max_calls.is_some() {
+        budget.model_calls = args.max_calls;
+    }
+}
+
+fn dry_run(context: &Context, args: &OptimizeArgs) -> anyhow::Result<Exit> {
+    let mut project = match load(context, &args.dir)? {
+        Ok(project) => project,
+        Err(exit) => return Ok(exit),
+    };
+    limit(&mut project.spec.budget, args);
+    check::show(context, &project, true)
+}
+
+/// What `--json` gives.
+#[derive(Debug, Serialize)]
+pub struct Summary {
+    job: String,
+    status: JobStatus,
+    verdict: String,
+    improved: bool,
+    stopped: Option<String>,
+    baseline: String,
+    best: String,
+    metric: String,
+    val: Option<Side>,
+    test: Option<Side>,
+    levels: Vec<String>,
+    proposals: usize,
+    spending: Spending,
+    report: String,
+}
+
+impl Summary {
+    /// Sums up a finished job.
+    pub fn new(data: &ReportData, job: &Job, report: &Path) -> Self {
+        Self {
+            job: data.job.to_string(),
+            status: data.status,
+            verdict: verdict(data),
+            improved: data.improved(),
+            stopped: data.stopped().map(|(_, reason)| reason.to_owned()),
+            baseline: job.spec.baseline.to_string(),
+            best: data.best.to_string(),
+            metric: data.metric.clone(),
+            val: data.val.as_ref().map(Side::new),
+            test: data.test.as_ref().map(Side::new),
+            levels: levels(data),
+            proposals: data.candidates.len().saturating_sub(1),
+            spending: spending(&data.balance),
+            report: report.display().to_string(),
+        }
+    }
+}
+
+/// The path through the levels, one line each.
+fn levels(data: &ReportData) -> Vec<String> {
+    use fapo_domain::model::decision::DecisionKind;
+    data.decisions
+        .iter()
+        .filter_map(|decision| {
+            let what = match decision.what {
+                DecisionKind::LevelLeft { level, .. } => format!("{level} left"),
+                DecisionKind::LevelOpened { level } => format!("{level} opened"),
+                DecisionKind::LevelSkipped { level } => format!("{level} passed over"),
+                DecisionKind::Gate { .. }
+                | DecisionKind::Refusal { .. }
+                | DecisionKind::Stopped { .. } => return None,
+            };
+            Some(format!("{what}: {}", decision.reason))
+        })
+        .collect()
+}
+
+/// The summary for a terminal.
+fn text(data: &ReportData, summary: &Summary, dir: &Path, style: Style) -> String {
+    let mut lines = vec![style.bold(&summary.verdict)];
+    if let Some(reason) = &summary.stopped {
+        lines.push(format!("The search ended: {}", printable(reason)));
+    }
+    lines.push(String::new());
+    for (split, versus) in [("validation", &data.val), ("sealed test", &data.test)] {
+        let Some(versus) = versus else { continue };
+        let figures = versus
+            .comparison
+            .as_ref()
+            .filter(|_| data.improved())
+            .map_or_else(String::new, |comparison| format!("  {}", evidence(comparison)));
+        let best = if data.improved() {
+            format!(" → {}", style.good(&format::percent(versus.best.mean)))
+        } else {
+            String::new()
+        };
+        lines.push(format!(
+            "{split:<12} {}{best}{figures}",
+            format::percent(versus.baseline.mean)
+        ));
+        if let Some(ratio) = versus
+            .comparison
+            .as_ref()
+            .filter(|_| data.improved())
+            .and_then(|comparison| comparison.cost_ratio)
+        {
+            lines.push(format!("{:<12} cost per case {}", "", format::ratio(ratio)));
+        }
+    }
+    if !summary.levels.is_empty() {
+        lines.push(String::new());
+        lines.extend(summary.levels.iter().map(|line| printable(line)));
+    }
+    lines.push(String::new());
+    lines.push(summary.spending.line());
+    if data.improved() {
+        lines.push(format!(
+            "best    {}   fapo export {} --to best",
+            data.best.short(),
+            dir.display()
+        ));
+    }
+    lines.push(format!("report  {}", summary.report));
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use fapo_domain::model::project::BudgetSpec;
+
+    use super::*;
+    use crate::report::fixture::{job, report};
+
+    #[test]
+    fn the_summary_names_result_path_cost_and_report() {
+        let data = report();
+        let summary = Summary::new(&data, &job(), Path::new("p/.fapo/reports/07/report.html"));
+        insta::assert_snapshot!(text(&data, &summary, Path::new("p"), Style::new(false)));
+        insta::assert_json_snapshot!(summary);
+    }
+
+    #[test]
+    fn an_end_without_improvement_is_no_failure() {
+        assert_eq!(exit_of(JobStatus::Done), Exit::Ok);
+        assert_eq!(exit_of(JobStatus::Failed), Exit::Incomplete);
+        assert_eq!(exit_of(JobStatus::Cancelled), Exit::Incomplete);
+    }
+
+    #[test]
+    fn flags_tighten_only_what_they_name() {
+        let args = OptimizeArgs {
+            dir: PathBuf::from("."),
+            dry_run: false,
+            new: false,
+            max_proposals: Some(3),
+            max_usd: None,
+            max_calls: None,
+        };
+        let mut budget = BudgetSpec {
+            usd: Some(2.0),
+            ..BudgetSpec::default()
+        };
+        limit(&mut budget, &args);
+        assert_eq!((budget.proposals, budget.usd), (3, Some(2.0)));
+    }
+}

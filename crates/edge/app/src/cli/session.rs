@@ -1,0 +1,225 @@
+//! A project opened for work: its folder read, its store open, its services ready.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use fapo_domain::JobId;
+use fapo_domain::model::job::{Job, JobGoal, JobSpec};
+use fapo_domain::problem::{Problems, Severity};
+use tokio_util::sync::CancellationToken;
+
+use super::Context;
+use super::advice::Advice;
+use crate::exit::Exit;
+use crate::output::Output;
+use crate::output::format;
+use crate::ports::Ports;
+use crate::progress;
+use crate::project::{ImportError, LoadError, LoadedProject, import_project, load_project};
+use crate::wiring::{Embedded, EmbeddedOptions};
+
+/// A project and everything needed to run it.
+pub struct Session {
+    /// The folder's content.
+    pub project: LoadedProject,
+    /// Store, services and workers.
+    pub engine: Embedded,
+    /// The store's ports.
+    pub ports: Ports,
+}
+
+/// Something, or the exit code of a command that has already said why there is nothing.
+pub type Found<T> = Result<T, Exit>;
+
+/// Reads the project folder. Its problems are listed on standard error and end the command.
+pub fn load(context: &Context, dir: &Path) -> anyhow::Result<Found<LoadedProject>> {
+    let env = context.config.env.clone();
+    match load_project(dir, &|name| env.get(name).map(str::to_owned)) {
+        Ok(project) => {
+            for warning in project.warnings.iter() {
+                context.output.note(&problem_line(&context.output, warning));
+            }
+            Ok(Ok(project))
+        }
+        Err(LoadError::Problems(problems)) => {
+            list_problems(&context.output, &problems);
+            Ok(Err(Exit::Problems))
+        }
+        Err(LoadError::NoProject { dir }) => Err(Advice::new(
+            format!("{dir} is not a project: it has no fapo.yaml"),
+            format!("`fapo init {dir}` makes one"),
+        )
+        .into()),
+        Err(error @ LoadError::Read { .. }) => Err(error.into()),
+    }
+}
+
+/// Lists problems on standard error, with their number.
+pub fn list_problems(output: &Output, problems: &Problems) {
+    if output.json {
+        let body = serde_json::json!({
+            "error": "the project has problems",
+            "problems": problems,
+            "exit": Exit::Problems.code(),
+        });
+        output.error(&body.to_string());
+        return;
+    }
+    for problem in problems.iter() {
+        output.error(&problem_line(output, problem));
+    }
+    let errors = problems
+        .iter()
+        .filter(|problem| problem.severity == Severity::Error)
+        .count() as u64;
+    output.error(&format!(
+        "{}: {}",
+        output.notes.bad("error"),
+        format::counted(errors, "problem")
+    ));
+}
+
+/// A problem as it is shown: place, what is wrong, what to do.
+pub fn problem_line(output: &Output, problem: &fapo_domain::problem::Problem) -> String {
+    let text = crate::output::style::printable(&problem.to_string());
+    let style = output.notes;
+    match problem.severity {
+        Severity::Error => text.replacen("error[", &format!("{}[", style.bad("error")), 1),
+        Severity::Warning => text.replacen("warning[", &format!("{}[", style.warn("warning")), 1),
+    }
+}
+
+impl Session {
+    /// Reads the project and opens its store and services.
+    pub async fn open(context: &Context, dir: &Path) -> anyhow::Result<Found<Self>> {
+        let project = match load(context, dir)? {
+            Ok(project) => project,
+            Err(exit) => return Ok(Err(exit)),
+        };
+        let options = EmbeddedOptions {
+            env: context.config.env.clone(),
+            worlds: project.worlds.clone(),
+            abort_after_commits: context.config.abort_after_commits,
+        };
+        let engine = Embedded::open(&project.dir, options)
+            .await
+            .with_context(|| format!("cannot open the project's store in {}", dir.display()))?;
+        let ports = Ports::over(Arc::clone(engine.store()));
+        Ok(Ok(Self {
+            project,
+            engine,
+            ports,
+        }))
+    }
+
+    /// Imports the data. Its problems are listed and end the command.
+    pub async fn import(&self, context: &Context, goal: JobGoal) -> anyhow::Result<Found<JobSpec>> {
+        match import_project(&self.project, &**self.engine.store(), goal).await {
+            Ok(imported) => {
+                if !imported.dataset.near_duplicates.is_empty() {
+                    context.output.note(&near_duplicates(&imported.dataset.near_duplicates));
+                }
+                Ok(Ok(imported.spec))
+            }
+            Err(ImportError::Problems(problems)) => {
+                list_problems(&context.output, &problems);
+                Ok(Err(Exit::Problems))
+            }
+            Err(error @ ImportError::Store(_)) => Err(error.into()),
+        }
+    }
+
+    /// Runs a job to its end with live progress. Ctrl-C hands the work back and ends with what there is.
+    pub async fn run_job(&self, context: &Context, job: JobId) -> anyhow::Result<(Job, bool)> {
+        let stop = CancellationToken::new();
+        let done = CancellationToken::new();
+        // what an earlier process did is not news
+        let seen = last_event(&self.ports, job).await?;
+        let watcher = tokio::spawn(progress::watch(
+            self.ports.clone(),
+            job,
+            seen,
+            context.output.clone(),
+            done.clone(),
+        ));
+        let interrupts = tokio::spawn(interrupted(stop.clone(), context.output.clone()));
+        let ended = Box::pin(self.engine.run_job(job, stop.clone())).await;
+        interrupts.abort();
+        done.cancel();
+        // the watcher only shows; its end is waited for so that its lines come before the summary
+        let _ = watcher.await;
+        Ok((ended?, stop.is_cancelled()))
+    }
+}
+
+/// The first Ctrl-C (or a polite kill) hands work back; a second one ends the process at once.
+async fn interrupted(stop: CancellationToken, output: Output) {
+    let mut first = true;
+    loop {
+        if !wait_for_signal().await {
+            return;
+        }
+        if !first {
+            std::process::exit(i32::from(Exit::Interrupted.code()));
+        }
+        first = false;
+        output.note("stopping: what is under way is handed back (again to end at once)");
+        stop.cancel();
+    }
+}
+
+#[cfg(unix)]
+async fn wait_for_signal() -> bool {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return tokio::signal::ctrl_c().await.is_ok();
+    };
+    tokio::select! {
+        interrupt = tokio::signal::ctrl_c() => interrupt.is_ok(),
+        _ = terminate.recv() => true,
+    }
+}
+
+#[cfg(not(unix))]
+async fn wait_for_signal() -> bool {
+    tokio::signal::ctrl_c().await.is_ok()
+}
+
+async fn last_event(ports: &Ports, job: JobId) -> anyhow::Result<u64> {
+    let row = ports.jobs.get_job(job).await?;
+    Ok(crate::report::assemble::all_events(ports, &row)
+        .await?
+        .last()
+        .map_or(0, |event| event.seq))
+}
+
+fn near_duplicates(found: &[fapo_domain::ports::datasets::NearDuplicate]) -> String {
+    let examples = found
+        .iter()
+        .take(3)
+        .map(|pair| {
+            let ((split_a, a), (split_b, b)) = (&pair.a, &pair.b);
+            format!("{a} ({split_a}) and {b} ({split_b})")
+        })
+        .collect::<Vec<_>>();
+    format!(
+        "warning: cases of different splits are nearly the same, which flatters scores: {}{}",
+        examples.join("; "),
+        if found.len() > 3 { "; ..." } else { "" }
+    )
+}
+
+/// Opens only the store, for commands that read. A project without one is told how to get one.
+pub async fn open_store(context: &Context, dir: &Path) -> anyhow::Result<Ports> {
+    let store = Embedded::open_store(dir, context.config.abort_after_commits)
+        .await
+        .with_context(|| format!("cannot open the project's store in {}", dir.display()))?;
+    let store = store.ok_or_else(|| {
+        Advice::new(
+            format!("nothing was run in {} yet", dir.display()),
+            format!("`fapo eval {0}` or `fapo optimize {0}`", dir.display()),
+        )
+    })?;
+    Ok(Ports::over(store))
+}

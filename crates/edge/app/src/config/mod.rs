@@ -1,0 +1,57 @@
+//! What the process is told from outside: the environment, read once, and the choices made from it and the flags.
+
+pub mod env;
+
+pub use env::Env;
+
+/// Settings of one run of the program.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The environment, as it was at the start.
+    pub env: Env,
+    /// Which log lines are shown (`tracing` filter syntax).
+    pub log_filter: String,
+    /// Data as JSON.
+    pub json: bool,
+    /// No notes and no progress.
+    pub quiet: bool,
+    /// End the process, as by `kill -9`, after so many commits of the store: for fault-injection tests.
+    pub abort_after_commits: Option<u64>,
+}
+
+impl Config {
+    /// Joins flags and environment: `FAPO_LOG` holds a log filter unless `-v` or `-q` is given.
+    pub fn new(env: Env, json: bool, verbose: u8, quiet: bool, abort: Option<u64>) -> Self {
+        let log_filter = match (quiet, verbose) {
+            (true, _) => "error".to_owned(),
+            (false, 0) => env
+                .get("FAPO_LOG")
+                .unwrap_or(fapo_telemetry::QUIET)
+                .to_owned(),
+            (false, 1) => "warn,fapo=info".to_owned(),
+            (false, 2) => "info,fapo=debug".to_owned(),
+            (false, _) => "debug,fapo=trace".to_owned(),
+        };
+        Self {
+            env,
+            log_filter,
+            json,
+            quiet,
+            abort_after_commits: abort,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_win_over_the_environment() {
+        let env = Env::from_pairs([("FAPO_LOG", "trace")]);
+        let filter = |verbose, quiet| Config::new(env.clone(), false, verbose, quiet, None).log_filter;
+        assert_eq!(filter(0, false), "trace");
+        assert_eq!(filter(1, false), "warn,fapo=info");
+        assert_eq!(filter(0, true), "error");
+    }
+}

@@ -1,0 +1,53 @@
+//! The persistence ports that commands and reports read through, as one value.
+
+use std::sync::Arc;
+
+use fapo_domain::ports::datasets::Datasets;
+use fapo_domain::ports::jobs::{Findings, Jobs};
+use fapo_domain::ports::ledger::Ledger;
+use fapo_domain::ports::scores::Scores;
+use fapo_domain::ports::traces::Traces;
+use fapo_domain::ports::variants::Variants;
+
+/// The ports, each behind a pointer: whether one of them is here or elsewhere is decided where they are made.
+#[derive(Clone)]
+pub struct Ports {
+    /// Cases.
+    pub datasets: Arc<dyn Datasets>,
+    /// Jobs, their events, lineage and decisions.
+    pub jobs: Arc<dyn Jobs>,
+    /// Attributions.
+    pub findings: Arc<dyn Findings>,
+    /// Accounts.
+    pub ledger: Arc<dyn Ledger>,
+    /// Scores.
+    pub scores: Arc<dyn Scores>,
+    /// Runs.
+    pub traces: Arc<dyn Traces>,
+    /// Trees.
+    pub variants: Arc<dyn Variants>,
+}
+
+impl Ports {
+    /// All ports over one store.
+    pub fn over<S>(store: Arc<S>) -> Self
+    where
+        S: Datasets + Jobs + Findings + Ledger + Scores + Traces + Variants + 'static,
+    {
+        Self {
+            datasets: Arc::clone(&store) as Arc<dyn Datasets>,
+            jobs: Arc::clone(&store) as Arc<dyn Jobs>,
+            findings: Arc::clone(&store) as Arc<dyn Findings>,
+            ledger: Arc::clone(&store) as Arc<dyn Ledger>,
+            scores: Arc::clone(&store) as Arc<dyn Scores>,
+            traces: Arc::clone(&store) as Arc<dyn Traces>,
+            variants: store,
+        }
+    }
+}
+
+impl std::fmt::Debug for Ports {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ports").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,173 @@
+//! Events in one line each, for those worth a line.
+
+use fapo_domain::model::decision::{Decision, DecisionKind, GateOutcome};
+use fapo_domain::model::job::JobStatus;
+use fapo_policy::stage::StagePurpose;
+use fapo_policy::{Event, ProposalAnswer};
+
+use crate::output::format;
+use crate::output::style::{Style, printable};
+
+/// The line of an event; `None` where it is not worth one. Texts from models are made harmless for a terminal.
+pub fn event_line(event: &Event, style: Style) -> Option<String> {
+    let line = match event {
+        Event::StageDone {
+            purpose: StagePurpose::Baseline,
+            split,
+            summary,
+            ..
+        } => format!(
+            "baseline on {split}: {} over {}",
+            mean(summary.mean()),
+            format::counted(summary.counted(), "case")
+        ),
+        Event::Attributed {
+            failures,
+            cases,
+            clusters,
+            ..
+        } => {
+            let top = clusters
+                .iter()
+                .take(3)
+                .map(|cluster| {
+                    format!(
+                        "{} ({:.1} points, {})",
+                        cluster.id,
+                        cluster.recoverable.estimate * 100.0,
+                        cluster.level
+                    )
+                })
+                .collect::<Vec<_>>();
+            let what = if top.is_empty() {
+                String::new()
+            } else {
+                format!(": {}", top.join("; "))
+            };
+            format!("{failures} of {cases} train cases lose points{what}")
+        }
+        Event::Proposed {
+            iteration,
+            answer:
+                ProposalAnswer::Variant {
+                    technique,
+                    hypothesis,
+                    ..
+                },
+            ..
+        } => format!(
+            "{iteration}: tries {} – {}",
+            style.bold(&technique.to_string().replace('_', " ")),
+            clean(hypothesis, 110)
+        ),
+        Event::Proposed {
+            iteration,
+            answer: ProposalAnswer::NoIdea { reason },
+            ..
+        } => format!("{iteration}: no further idea – {}", clean(reason, 120)),
+        Event::Proposed {
+            iteration,
+            answer: ProposalAnswer::Unusable { reason },
+            ..
+        } => format!("{iteration}: unusable proposal – {}", clean(reason, 120)),
+        Event::Decided { decision } => return decided(decision, style),
+        Event::TestOpened { cases, repeats, .. } => format!(
+            "the sealed test is opened: {}, {}",
+            format::counted(*cases, "case"),
+            format::counted(u64::from(*repeats), "run")
+        ),
+        Event::TaskDied { topic, reason, .. } => style.bad(&format!(
+            "a task of the queue `{}` died: {}",
+            topic.as_str(),
+            clean(reason, 300)
+        )),
+        Event::Revived { tasks } => format!("{} revived", format::counted(*tasks, "task")),
+        Event::Finished {
+            status: JobStatus::Failed,
+            reason,
+            ..
+        } => style.bad(&format!("the job failed: {}", clean(reason, 300))),
+        Event::Submitted { .. }
+        | Event::StageStarted { .. }
+        | Event::BlockScored { .. }
+        | Event::StageDone { .. }
+        | Event::ProposalAsked { .. }
+        | Event::Linted { .. }
+        | Event::Compared { .. }
+        | Event::TestSkipped { .. }
+        | Event::TestDone { .. }
+        // the decision with the same words has its line already
+        | Event::Stopped { .. }
+        | Event::Finished { .. } => return None,
+    };
+    Some(line)
+}
+
+fn decided(decision: &Decision, style: Style) -> Option<String> {
+    let reason = clean(&decision.reason, 200);
+    let iteration = decision.iteration;
+    Some(match &decision.what {
+        DecisionKind::Gate { split, outcome, .. } => {
+            let outcome = match outcome {
+                // what goes on to the next gate is not news yet
+                GateOutcome::Pass => return None,
+                GateOutcome::Promote => style.good("promoted"),
+                GateOutcome::Branch => style.warn("kept, no claim"),
+                GateOutcome::Reject => style.dim("rejected"),
+                GateOutcome::Undecided => style.warn("undecided"),
+            };
+            format!("{iteration}: {outcome} on {split} – {reason}")
+        }
+        DecisionKind::Refusal { .. } => format!("{iteration}: {} – {reason}", style.dim("refused")),
+        DecisionKind::LevelLeft { level, .. } => format!("level {level} is left – {reason}"),
+        DecisionKind::LevelOpened { level } => {
+            format!("{} – {reason}", style.accent(&format!("level {level} opens")))
+        }
+        DecisionKind::LevelSkipped { level } => format!("level {level} is passed over – {reason}"),
+        DecisionKind::Stopped { .. } => format!("the search ends – {reason}"),
+    })
+}
+
+/// An untrusted text on one line, without anything that steers a terminal.
+fn clean(text: &str, limit: usize) -> String {
+    printable(&format::one_line(text, limit))
+}
+
+fn mean(mean: Option<f64>) -> String {
+    mean.map_or_else(|| "no result".to_owned(), format::percent)
+}
+
+#[cfg(test)]
+mod tests {
+    use fapo_domain::model::level::Technique;
+
+    use super::*;
+    use crate::report::fixture::{report, variant};
+
+    #[test]
+    fn decisions_read_as_sentences() {
+        let lines: Vec<String> = report()
+            .decisions
+            .into_iter()
+            .filter_map(|decision| event_line(&Event::Decided { decision }, Style::new(false)))
+            .collect();
+        insta::assert_snapshot!(lines.join("\n"));
+    }
+
+    #[test]
+    fn a_models_text_cannot_steer_the_terminal() {
+        let event = Event::Proposed {
+            iteration: 1,
+            slot: 0,
+            answer: ProposalAnswer::Variant {
+                variant: variant(1),
+                technique: Technique::Role,
+                idea: "role".to_owned(),
+                hypothesis: "clear \u{1b}[2J the screen".to_owned(),
+            },
+        };
+        let line = event_line(&event, Style::new(false)).unwrap();
+        assert!(!line.contains('\u{1b}'), "{line:?}");
+        assert!(line.contains('␛'), "{line:?}");
+    }
+}

@@ -1,0 +1,199 @@
+//! A job at one moment, in the words of the progress line.
+
+use std::time::{Duration, Instant};
+
+use fapo_domain::model::job::Job;
+use fapo_domain::ports::ledger::Balance;
+use fapo_policy::stage::StagePurpose;
+use fapo_policy::{JobState, Phase};
+
+use crate::output::format;
+
+/// What the progress line shows.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Snapshot {
+    /// What is being done.
+    pub doing: String,
+    /// Cases done and in all, over the evaluations under way.
+    pub cases: (u64, u64),
+    /// The running mean of the evaluation under way.
+    pub mean: Option<f64>,
+    /// The rest of the message, part by part.
+    pub facts: Vec<String>,
+}
+
+impl Snapshot {
+    /// Reads a job's row and account.
+    pub fn of(job: &Job, balance: &Balance) -> Self {
+        let Ok(state) = serde_json::from_value::<JobState>(job.state.clone()) else {
+            return Self {
+                doing: "working".to_owned(),
+                ..Self::default()
+            };
+        };
+        let cases = state.stages.iter().fold((0, 0), |(done, all), stage| {
+            (
+                done + stage.summary.total(),
+                all + stage.evaluation.cases,
+            )
+        });
+        let mean = match state.stages.as_slice() {
+            [one] => one.summary.mean(),
+            _ => None,
+        };
+        let mut facts = Vec::new();
+        if let Some(best) = state.incumbent.val_mean() {
+            let baseline = state.baseline.val_mean().unwrap_or(best);
+            facts.push(if state.incumbent.iteration == 0 {
+                format!("baseline {}", format::percent(baseline))
+            } else {
+                format!(
+                    "best {} (baseline {})",
+                    format::percent(best),
+                    format::percent(baseline)
+                )
+            });
+        }
+        if state.proposals_asked > 0 {
+            facts.push(format!(
+                "proposal {} of {}",
+                state.proposals_asked, job.spec.project.budget.proposals
+            ));
+        }
+        facts.push(spent(balance));
+        Self {
+            doing: doing(&state),
+            cases,
+            mean,
+            facts,
+        }
+    }
+
+    /// Everything after the bar.
+    pub fn message(&self, eta: Option<Duration>) -> String {
+        let mut parts = Vec::new();
+        if let Some(mean) = self.mean {
+            parts.push(format!("score {}", format::percent(mean)));
+        }
+        if let Some(eta) = eta {
+            parts.push(format!("{} left", format::duration(eta)));
+        }
+        parts.extend(self.facts.iter().cloned());
+        parts
+            .into_iter()
+            .map(|part| format!(" · {part}"))
+            .collect()
+    }
+}
+
+fn spent(balance: &Balance) -> String {
+    let total = balance.total();
+    match balance.caps.cost {
+        Some(cap) => format!("{} of {cap}", total.cost),
+        None if total.cost.0 == 0 => format::counted(total.model_calls, "call"),
+        None => format!("{}, {}", total.cost, format::counted(total.model_calls, "call")),
+    }
+}
+
+fn doing(state: &JobState) -> String {
+    match state.phase {
+        Phase::Submitted => "starting".to_owned(),
+        Phase::Evaluating => "evaluating".to_owned(),
+        Phase::Baseline => "baseline".to_owned(),
+        Phase::Attributing => "finding what fails".to_owned(),
+        Phase::Proposing => format!("writing proposal {}", state.iteration),
+        Phase::Reviewing => format!("checking proposal {}", state.iteration),
+        Phase::Gating => gating(state),
+        Phase::Testing => "sealed test".to_owned(),
+        Phase::ComparingTest => "comparing".to_owned(),
+        Phase::Finished => "done".to_owned(),
+    }
+}
+
+fn gating(state: &JobState) -> String {
+    let Some(stage) = state.stages.first() else {
+        return format!("deciding on candidate {}", state.iteration);
+    };
+    let (slot, split) = match stage.purpose {
+        StagePurpose::Screen { slot, .. } => (slot, "train"),
+        StagePurpose::Validate { slot, .. } => (slot, "val"),
+        StagePurpose::Baseline | StagePurpose::Test | StagePurpose::Evaluate => {
+            return "evaluating".to_owned();
+        }
+    };
+    let technique = state
+        .slots
+        .iter()
+        .find(|candidate| candidate.slot == slot)
+        .and_then(|candidate| candidate.idea.as_ref())
+        .map_or_else(String::new, |idea| {
+            format!(" ({})", idea.technique.to_string().replace('_', " "))
+        });
+    format!("candidate {}{technique} on {split}", state.iteration)
+}
+
+/// How fast the evaluations under way go.
+#[derive(Debug, Default)]
+pub struct Pace {
+    seen: Option<(String, u64, u64, Instant)>,
+}
+
+impl Pace {
+    /// How long what is under way still takes, by its own pace so far; `None` until there is one.
+    pub fn eta(&mut self, snapshot: &Snapshot, now: Instant) -> Option<Duration> {
+        let (done, all) = snapshot.cases;
+        let (first, start) = match &self.seen {
+            Some((doing, total, first, start))
+                if *doing == snapshot.doing && *total == all && *first <= done =>
+            {
+                (*first, *start)
+            }
+            _ => {
+                self.seen = Some((snapshot.doing.clone(), all, done, now));
+                return None;
+            }
+        };
+        let elapsed = now.saturating_duration_since(start);
+        let gained = done - first;
+        if gained == 0 || done >= all || elapsed < Duration::from_secs(1) {
+            return None;
+        }
+        Some(elapsed.mul_f64((all - done) as f64 / gained as f64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(done: u64) -> Snapshot {
+        Snapshot {
+            doing: "baseline".to_owned(),
+            cases: (done, 100),
+            mean: Some(0.5),
+            facts: vec!["$0.10, 40 calls".to_owned()],
+        }
+    }
+
+    #[test]
+    fn the_time_left_follows_the_pace_since_the_stage_began() {
+        let mut pace = Pace::default();
+        let start = Instant::now();
+        assert_eq!(pace.eta(&at(20), start), None);
+        let later = start + Duration::from_secs(10);
+        // 30 cases in 10 s, 50 to go
+        let eta = pace.eta(&at(50), later).unwrap();
+        assert!((16.0..17.0).contains(&eta.as_secs_f64()), "{eta:?}");
+        let mut other = at(10);
+        other.doing = "sealed test".to_owned();
+        assert_eq!(pace.eta(&other, later), None, "another stage starts anew");
+    }
+
+    #[test]
+    fn a_message_names_score_time_and_spending() {
+        assert_eq!(
+            at(50).message(Some(Duration::from_secs(17))),
+            " · score 50.0 % · 17 s left · $0.10, 40 calls"
+        );
+    }
+}

@@ -1,0 +1,267 @@
+//! Brings a project into a store: cases, documents and the baseline, as streams. What comes out is a job's frozen
+//! specification.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+use std::sync::Arc;
+
+use fapo_domain::hash::Hasher;
+use fapo_domain::model::case::Split;
+use fapo_domain::model::job::{CorpusRef, JobGoal, JobSpec};
+use fapo_domain::model::project::ProjectSpec;
+use fapo_domain::ports::StoreError;
+use fapo_domain::ports::blobs::Blobs;
+use fapo_domain::ports::datasets::{Dataset, Datasets, ImportId, IncomingCase};
+use fapo_domain::ports::variants::Variants;
+use fapo_domain::problem::{Problem, Problems};
+use fapo_domain::{ContentHash, DatasetId};
+use fapo_project::data::{DataFormat, DocumentReader};
+
+use super::cases::{MAX_DATA_PROBLEMS, data_problem, duplicate, open_cases, split_files};
+use super::load::LoadedProject;
+
+/// Cases per write.
+const BATCH: usize = 1000;
+/// Bytes of documents per blob.
+const CHUNK: usize = 4 << 20;
+
+/// An imported project.
+#[derive(Debug)]
+pub struct Imported {
+    /// What a job over it is made from; set `goal` before submitting.
+    pub spec: JobSpec,
+    /// The dataset.
+    pub dataset: Dataset,
+}
+
+/// Why a project could not be imported.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// The data has problems; nothing was imported.
+    #[error("the data has problems")]
+    Problems(Problems),
+    /// The store failed.
+    #[error("the project could not be stored")]
+    Store(#[from] StoreError),
+}
+
+/// Imports `project`. All or nothing: with any problem in the data no dataset version comes to be. Equal content is
+/// stored once, however often it is imported.
+///
+/// # Errors
+/// [`ImportError::Problems`] with up to 100 problems of the data files, or the store's own error.
+pub async fn import_project<S>(
+    project: &LoadedProject,
+    store: &S,
+    goal: JobGoal,
+) -> Result<Imported, ImportError>
+where
+    S: Datasets + Blobs + Variants + ?Sized,
+{
+    let mut problems = Problems::new();
+    let dataset = import_cases(project, store, &mut problems).await?;
+    let mut corpora = BTreeMap::new();
+    for (name, file) in &project.spec.data.corpora {
+        if let Some(corpus) = import_corpus(&project.dir, file, store, &mut problems).await? {
+            corpora.insert(name.clone(), corpus);
+        }
+    }
+    let Some(dataset) = dataset.filter(|_| !problems.has_errors()) else {
+        return Err(ImportError::Problems(problems));
+    };
+    let baseline = store.put_variant(&project.tree).await?;
+    let seal = seal(project, dataset.id, &corpora);
+    let spec = JobSpec {
+        goal,
+        project: project.spec.clone(),
+        baseline,
+        dataset: dataset.id,
+        cases: dataset.cases.clone(),
+        corpora,
+        seal,
+        protect: project.protect.clone(),
+        playbook: project.playbook.clone(),
+    };
+    Ok(Imported { spec, dataset })
+}
+
+async fn import_cases<S>(
+    project: &LoadedProject,
+    store: &S,
+    problems: &mut Problems,
+) -> Result<Option<Dataset>, StoreError>
+where
+    S: Datasets + ?Sized,
+{
+    let spec = &project.spec;
+    let import = store.begin_import(&spec.name).await?;
+    let outcome = fill_import(project, store, import, problems).await;
+    if outcome.is_err() || problems.has_errors() {
+        store.abort_import(import).await?;
+        return outcome.map(|()| None);
+    }
+    if spec.data.val.is_none() {
+        store.split_import(import, spec.data.val_fraction, spec.seed).await?;
+    }
+    store.commit_import(import).await.map(Some)
+}
+
+async fn fill_import<S>(
+    project: &LoadedProject,
+    store: &S,
+    import: ImportId,
+    problems: &mut Problems,
+) -> Result<(), StoreError>
+where
+    S: Datasets + ?Sized,
+{
+    for (split, file) in split_files(&project.spec) {
+        let reader = match open_cases(&project.dir, split, file) {
+            Ok(reader) => reader,
+            Err(problem) => {
+                problems.push(problem);
+                continue;
+            }
+        };
+        let limit = project.spec.data.max_cases.unwrap_or(u64::MAX);
+        let mut count = 0u64;
+        let mut batch = Vec::with_capacity(BATCH);
+        for incoming in reader {
+            if count >= limit || problems.len() >= MAX_DATA_PROBLEMS {
+                break;
+            }
+            match incoming {
+                Ok(incoming) => {
+                    count += 1;
+                    batch.push(incoming);
+                }
+                Err(problem) => problems.push(problem),
+            }
+            if batch.len() == BATCH {
+                let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
+                store_batch(store, import, full, problems).await?;
+            }
+        }
+        store_batch(store, import, batch, problems).await?;
+        if count == 0 && !problems.has_errors() {
+            problems.push(data_problem(file, None, "holds no cases".to_owned()));
+        }
+    }
+    Ok(())
+}
+
+async fn store_batch<S>(
+    store: &S,
+    import: ImportId,
+    batch: Vec<IncomingCase>,
+    problems: &mut Problems,
+) -> Result<(), StoreError>
+where
+    S: Datasets + ?Sized,
+{
+    if batch.is_empty() {
+        return Ok(());
+    }
+    for repeat in store.import_cases(import, batch).await? {
+        let second = IncomingCase {
+            split: Split::Train,
+            case: fapo_domain::model::case::Case {
+                case_id: repeat.case_id,
+                input: serde_json::Map::new(),
+                expected: serde_json::Map::new(),
+                metadata: serde_json::Map::new(),
+            },
+            file: repeat.second.0,
+            line: repeat.second.1,
+        };
+        problems.push(duplicate(&second, &format!("{}:{}", repeat.first.0, repeat.first.1)));
+    }
+    Ok(())
+}
+
+/// Stores a document collection as blobs of whole lines.
+async fn import_corpus<S>(
+    dir: &Path,
+    file: &str,
+    store: &S,
+    problems: &mut Problems,
+) -> Result<Option<CorpusRef>, StoreError>
+where
+    S: Blobs + ?Sized,
+{
+    let reader = match open_documents(dir, file) {
+        Ok(reader) => reader,
+        Err(problem) => {
+            problems.push(problem);
+            return Ok(None);
+        }
+    };
+    let mut hasher = Hasher::new("corpus/v1");
+    let mut seen: HashSet<String> = HashSet::new();
+    let mut chunks = Vec::new();
+    let mut chunk: Vec<u8> = Vec::new();
+    let mut documents = 0u64;
+    for document in reader {
+        if problems.len() >= MAX_DATA_PROBLEMS {
+            return Ok(None);
+        }
+        let (line, document) = match document {
+            Ok(read) => read,
+            Err(problem) => {
+                problems.push(problem);
+                continue;
+            }
+        };
+        if !seen.insert(document.doc_id.clone()) {
+            let message = format!("document id `{}` was used before", document.doc_id);
+            problems.push(data_problem(file, Some(line), message));
+            continue;
+        }
+        let bytes = serde_json::to_vec(&document).expect("a document is plain text fields");
+        hasher.part(&bytes);
+        documents += 1;
+        if !chunk.is_empty() && chunk.len() + bytes.len() >= CHUNK {
+            chunks.extend(store.put_blobs(vec![Arc::from(std::mem::take(&mut chunk))]).await?);
+        }
+        chunk.extend_from_slice(&bytes);
+        chunk.push(b'\n');
+    }
+    if documents == 0 {
+        problems.push(data_problem(file, None, "holds no documents".to_owned()));
+        return Ok(None);
+    }
+    chunks.extend(store.put_blobs(vec![Arc::from(chunk)]).await?);
+    Ok(Some(CorpusRef { hash: hasher.finish(), chunks, documents }))
+}
+
+fn open_documents(dir: &Path, file: &str) -> Result<DocumentReader<BufReader<File>>, Problem> {
+    let format = DataFormat::of(file).map_err(|message| data_problem(file, None, message))?;
+    let opened = File::open(dir.join(file))
+        .map_err(|error| data_problem(file, None, format!("cannot be read: {error}")))?;
+    Ok(DocumentReader::new(BufReader::with_capacity(1 << 20, opened), format, file))
+}
+
+/// The hash over everything a job must not see change.
+fn seal(
+    project: &LoadedProject,
+    dataset: DatasetId,
+    corpora: &BTreeMap<String, CorpusRef>,
+) -> ContentHash {
+    let mut hasher = Hasher::new("seal/v1");
+    hasher.hash(&project.spec_hash).hash(&dataset.0).part(spec_text(&project.spec).as_bytes());
+    for (name, corpus) in corpora {
+        hasher.part(name.as_bytes()).hash(&corpus.hash);
+    }
+    for id in &project.protect {
+        hasher.part(id.as_str().as_bytes());
+    }
+    hasher.part(project.playbook.as_deref().unwrap_or_default().as_bytes());
+    hasher.finish()
+}
+
+fn spec_text(spec: &ProjectSpec) -> String {
+    let value = serde_json::to_value(spec).expect("a project specification is plain data");
+    fapo_domain::hash::canonical_json(&value)
+}

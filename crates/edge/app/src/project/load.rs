@@ -1,0 +1,330 @@
+//! Reads a project folder: `fapo.yaml`, the `pipeline/` tree, and the small files around them.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use fapo_domain::model::case::Split;
+use fapo_domain::model::project::{ProjectSpec, Provider};
+use fapo_domain::model::variant::VariantTree;
+use fapo_domain::problem::{Problem, Problems, Severity};
+use fapo_domain::{CaseId, ContentHash};
+use fapo_project::{Pipeline, PipelineContext, read_pipeline, read_project};
+
+/// Folders and files below `pipeline/` that are never part of a variant.
+const IGNORED: [&str; 4] = [".DS_Store", "__pycache__", ".git", "Thumbs.db"];
+
+/// How many cases are read to learn which input keys there are.
+const KEY_SAMPLE: usize = 200;
+
+/// A project folder that can be run.
+#[derive(Debug)]
+pub struct LoadedProject {
+    /// The folder.
+    pub dir: PathBuf,
+    /// `fapo.yaml`, with `${NAME}` in base URLs replaced.
+    pub spec: ProjectSpec,
+    /// `pipeline/`.
+    pub tree: VariantTree,
+    /// The pipeline in it.
+    pub pipeline: Pipeline,
+    /// `PLAYBOOK.md`, where there is one.
+    pub playbook: Option<String>,
+    /// The cases that may not get worse.
+    pub protect: Vec<CaseId>,
+    /// The worlds of simulated models, by model entry.
+    pub worlds: Vec<World>,
+    /// Hash of `fapo.yaml` as it stands.
+    pub spec_hash: ContentHash,
+    /// Warnings; errors are a [`LoadError`].
+    pub warnings: Problems,
+}
+
+/// A simulated model's behaviour.
+#[derive(Debug, Clone)]
+pub struct World {
+    /// The variable that stands for its endpoint in the frozen `base_url`; named by the world's hash, so another world
+    /// never answers from the first one's cache.
+    pub variable: String,
+    /// The world file's text.
+    pub text: String,
+}
+
+/// Why a project folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// There is no project there.
+    #[error("{dir} is not a project: it has no fapo.yaml (`fapo init {dir}` makes one)")]
+    NoProject {
+        /// The folder.
+        dir: String,
+    },
+    /// A file cannot be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// The file.
+        path: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The project has problems.
+    #[error("the project has problems")]
+    Problems(Problems),
+}
+
+/// Reads and checks everything but the data files. `env` looks up environment variables.
+///
+/// # Errors
+/// [`LoadError::Problems`] holds every problem of every file, warnings included.
+pub fn load_project(
+    dir: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<LoadedProject, LoadError> {
+    let path = dir.join("fapo.yaml");
+    if !path.is_file() {
+        return Err(LoadError::NoProject { dir: dir.display().to_string() });
+    }
+    let bytes = read(&path)?;
+    let mut problems = Problems::new();
+    let Ok(text) = String::from_utf8(bytes) else {
+        problems.push(not_utf8("fapo.yaml"));
+        return Err(LoadError::Problems(problems));
+    };
+    let (spec, found) = read_project("fapo.yaml", &text);
+    problems.extend(found);
+    let tree = read_tree(dir, &mut problems)?;
+    let Some(mut spec) = spec else {
+        problems.sort();
+        return Err(LoadError::Problems(problems));
+    };
+
+    let worlds = resolve_models(dir, &mut spec, env, &mut problems);
+    let keys = input_keys(dir, &spec);
+    let context = PipelineContext { project: &spec, input_keys: keys.as_ref() };
+    let (pipeline, found) = read_pipeline(&tree, &context);
+    problems.extend(found);
+    let protect = read_protected(dir, &spec, &mut problems);
+    check_files_exist(dir, &spec, &mut problems);
+    problems.sort();
+    match pipeline {
+        Some(pipeline) if !problems.has_errors() => Ok(LoadedProject {
+            dir: dir.to_owned(),
+            playbook: std::fs::read_to_string(dir.join("PLAYBOOK.md")).ok(),
+            spec_hash: ContentHash::of(text.as_bytes()),
+            spec,
+            tree,
+            pipeline,
+            protect,
+            worlds,
+            warnings: problems,
+        }),
+        _ => Err(LoadError::Problems(problems)),
+    }
+}
+
+/// Reads `pipeline/`. Links and unreadable names are problems; what editors and systems leave behind is passed over.
+///
+/// # Errors
+/// When a folder or file cannot be read.
+pub fn read_tree(dir: &Path, problems: &mut Problems) -> Result<VariantTree, LoadError> {
+    let root = dir.join("pipeline");
+    let mut tree = VariantTree::new();
+    if !root.is_dir() {
+        problems.push(problem(
+            "no-pipeline",
+            "pipeline/pipeline.yaml",
+            "there is no folder `pipeline` beside fapo.yaml".to_owned(),
+            "put pipeline.yaml and the prompts there",
+        ));
+        return Ok(tree);
+    }
+    let mut folders = vec![root.clone()];
+    while let Some(folder) = folders.pop() {
+        let entries = std::fs::read_dir(&folder).map_err(|source| unreadable(&folder, source))?;
+        for entry in entries {
+            let entry = entry.map_err(|source| unreadable(&folder, source))?;
+            let path = entry.path();
+            let Some(name) = entry.file_name().to_str().map(str::to_owned) else {
+                problems.push(problem(
+                    "bad-file-name",
+                    &path.display().to_string(),
+                    "the file's name is not UTF-8".to_owned(),
+                    "rename it",
+                ));
+                continue;
+            };
+            if IGNORED.contains(&name.as_str()) || name.ends_with('~') {
+                continue;
+            }
+            let kind = entry.file_type().map_err(|source| unreadable(&path, source))?;
+            let relative = relative_name(&root, &path);
+            if kind.is_symlink() {
+                problems.push(problem(
+                    "symlink",
+                    &format!("pipeline/{relative}"),
+                    "a variant cannot hold links".to_owned(),
+                    "put the file itself there",
+                ));
+            } else if kind.is_dir() {
+                folders.push(path);
+            } else {
+                tree.insert(relative, read(&path)?);
+            }
+        }
+    }
+    Ok(tree)
+}
+
+fn relative_name(root: &Path, path: &Path) -> String {
+    let relative = path.strip_prefix(root).unwrap_or(path);
+    let parts: Vec<String> =
+        relative.components().map(|part| part.as_os_str().to_string_lossy().into_owned()).collect();
+    parts.join("/")
+}
+
+/// Replaces `${NAME}` in base URLs, and gives each simulated model its endpoint's variable.
+fn resolve_models(
+    dir: &Path,
+    spec: &mut ProjectSpec,
+    env: &dyn Fn(&str) -> Option<String>,
+    problems: &mut Problems,
+) -> Vec<World> {
+    let mut worlds: Vec<World> = Vec::new();
+    for (entry, model) in &mut spec.models {
+        if model.provider == Provider::Sim {
+            let Some(file) = &model.world else { continue };
+            match std::fs::read_to_string(dir.join(file)) {
+                Ok(text) => {
+                    let variable = format!(
+                        "FAPO_SIM_{}",
+                        ContentHash::of(text.as_bytes()).short().to_uppercase()
+                    );
+                    model.base_url = Some(format!("${{{variable}}}"));
+                    worlds.push(World { variable, text });
+                }
+                Err(error) => problems.push(problem(
+                    "world-unreadable",
+                    "fapo.yaml",
+                    format!("the world file `{file}` of model `{entry}` cannot be read: {error}"),
+                    "`world:` is relative to the project folder",
+                )),
+            }
+            continue;
+        }
+        if let Some(url) = &mut model.base_url {
+            match expand(url, env) {
+                Ok(expanded) => *url = expanded,
+                Err(variable) => problems.push(problem(
+                    "unset-variable",
+                    "fapo.yaml",
+                    format!("`models.{entry}.base_url` uses ${{{variable}}}, which is not set"),
+                    &format!("export {variable}=http://..., or write the address into fapo.yaml"),
+                )),
+            }
+        }
+    }
+    worlds
+}
+
+/// Replaces each `${NAME}`; an unset name is the error.
+fn expand(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find("${") {
+        let Some(length) = rest[start + 2..].find('}') else { break };
+        let name = &rest[start + 2..start + 2 + length];
+        out.push_str(&rest[..start]);
+        out.push_str(&env(name).ok_or_else(|| name.to_owned())?);
+        rest = &rest[start + 2 + length + 1..];
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+/// The input keys of the first train cases; `None` when none can be read (the data check says why).
+fn input_keys(dir: &Path, spec: &ProjectSpec) -> Option<BTreeSet<String>> {
+    let reader = super::cases::open_cases(dir, Split::Train, &spec.data.train).ok()?;
+    let mut keys = BTreeSet::new();
+    for case in reader.take(KEY_SAMPLE).flatten() {
+        keys.extend(case.case.input.keys().cloned());
+    }
+    (!keys.is_empty()).then_some(keys)
+}
+
+fn read_protected(dir: &Path, spec: &ProjectSpec, problems: &mut Problems) -> Vec<CaseId> {
+    let mut ids = Vec::new();
+    for file in &spec.objective.protect {
+        match std::fs::read_to_string(dir.join(file)) {
+            Ok(text) => ids.extend(
+                text.lines().map(str::trim).filter(|line| !line.is_empty()).map(CaseId::new),
+            ),
+            Err(error) => problems.push(problem(
+                "protect-unreadable",
+                "fapo.yaml",
+                format!("`objective.protect` names {file}, which cannot be read: {error}"),
+                "write one case id a line into it, or take it out",
+            )),
+        }
+    }
+    ids
+}
+
+fn check_files_exist(dir: &Path, spec: &ProjectSpec, problems: &mut Problems) {
+    let data = &spec.data;
+    let splits = [("data.train", Some(&data.train)), ("data.val", data.val.as_ref()), ("data.test", data.test.as_ref())];
+    let corpora = data.corpora.iter().map(|(name, file)| (format!("data.corpora.{name}"), file));
+    let named = splits
+        .into_iter()
+        .filter_map(|(key, file)| Some((key.to_owned(), file?)))
+        .chain(corpora);
+    for (key, file) in named {
+        if !dir.join(file).is_file() {
+            let mut missing = problem(
+                "missing-file",
+                "fapo.yaml",
+                format!("there is no file {file}"),
+                "paths are relative to the project folder",
+            );
+            missing.path = Some(key);
+            problems.push(missing);
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
+    std::fs::read(path).map_err(|source| unreadable(path, source))
+}
+
+fn unreadable(path: &Path, source: std::io::Error) -> LoadError {
+    LoadError::Read { path: path.display().to_string(), source }
+}
+
+fn not_utf8(file: &str) -> Problem {
+    problem("not-utf8", file, "the file is not UTF-8 text".to_owned(), "save it as UTF-8")
+}
+
+fn problem(rule: &'static str, file: &str, message: String, help: &str) -> Problem {
+    Problem {
+        severity: Severity::Error,
+        rule: rule.into(),
+        file: file.to_owned(),
+        line: None,
+        column: None,
+        path: None,
+        message,
+        help: Some(help.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_variable_of_an_address_is_replaced_or_named() {
+        let env = |name: &str| (name == "HOST").then(|| "127.0.0.1:1".to_owned());
+        assert_eq!(expand("http://${HOST}/v1", &env).unwrap(), "http://127.0.0.1:1/v1");
+        assert_eq!(expand("http://x/${", &env).unwrap(), "http://x/${");
+        assert_eq!(expand("${HOST}${NOPE}", &env).unwrap_err(), "NOPE");
+    }
+}

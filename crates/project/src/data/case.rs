@@ -1,0 +1,162 @@
+//! From a record to a case.
+
+use csv::StringRecord;
+use fapo_domain::ids::CaseId;
+use fapo_domain::model::case::Case;
+use serde_json::{Map, Value};
+
+use super::Fault;
+use crate::problems::nearest;
+
+/// Longest case id, in characters.
+const MAX_ID: usize = 200;
+
+/// A case from a JSON object.
+pub(super) fn from_object(mut object: Map<String, Value>) -> Result<Case, Fault> {
+    let names: Vec<String> = object.keys().cloned().collect();
+    let case_id = match object.shift_remove("case_id") {
+        Some(value) => id("case_id", &value)?,
+        None => return Err(missing("case_id", &names, "every case needs a name")),
+    };
+    let input = match (object.shift_remove("input"), object.shift_remove("context")) {
+        (Some(_), Some(_)) => {
+            return Err(
+                Fault::new("case-key", "both `input` and `context` are given")
+                    .help("`context` is another name of `input`: keep one of them"),
+            );
+        }
+        (Some(input), None) => keys("input", input, &case_id)?,
+        (None, Some(context)) => keys("context", context, &case_id)?,
+        (None, None) => {
+            let fault = missing("input", &names, "it holds what the pipeline sees");
+            return Err(fault.of(&case_id));
+        }
+    };
+    let mut part = |name: &str| match object.shift_remove(name) {
+        None | Some(Value::Null) => Ok(Map::new()),
+        Some(value) => keys(name, value, &case_id),
+    };
+    let expected = part("expected")?;
+    let mut metadata = part("metadata")?;
+    for (key, value) in object {
+        metadata.entry(key).or_insert(value);
+    }
+    Ok(Case {
+        case_id: CaseId::new(&case_id),
+        input,
+        expected,
+        metadata,
+    })
+}
+
+/// A case from a row of texts.
+pub(super) fn from_row(columns: &[String], row: &StringRecord) -> Result<Case, Fault> {
+    let (mut input, mut expected, mut metadata) = (Map::new(), Map::new(), Map::new());
+    let mut case_id = None;
+    for (column, value) in columns.iter().zip(row) {
+        let text = Value::from(value);
+        let (part, key) = match column.split_once('.') {
+            _ if column == "case_id" => {
+                case_id = Some(id("case_id", &text)?);
+                continue;
+            }
+            Some(("input" | "context", key)) => (&mut input, key),
+            Some(("expected", key)) => (&mut expected, key),
+            Some(("metadata", key)) => (&mut metadata, key),
+            _ => (&mut input, column.as_str()),
+        };
+        if part.insert(key.to_owned(), text).is_some() {
+            return Err(Fault::new(
+                "case-key",
+                format!("two columns give the key `{key}`"),
+            ));
+        }
+    }
+    let Some(case_id) = case_id else {
+        let fault = missing("case_id", columns, "every case needs a name");
+        return Err(Fault {
+            message: "there is no column `case_id`".to_owned(),
+            ..fault
+        });
+    };
+    Ok(Case {
+        case_id: CaseId::new(&case_id),
+        input,
+        expected,
+        metadata,
+    })
+}
+
+impl Fault {
+    /// Names the case.
+    fn of(mut self, case_id: &str) -> Self {
+        self.message = format!("case `{case_id}`: {}", self.message);
+        self
+    }
+}
+
+/// A name: a text that is not empty and stands on one line.
+pub(super) fn id(key: &str, value: &Value) -> Result<String, Fault> {
+    let text = match value {
+        Value::String(text) => text.trim(),
+        Value::Number(number) => {
+            return Err(Fault::new(
+                "bad-id",
+                format!("`{key}` is the number {number}, and must be a text"),
+            )
+            .help(format!("put it in quotes: \"{number}\"")));
+        }
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
+            return Err(Fault::new("bad-id", format!("`{key}` must be a text")));
+        }
+    };
+    if text.is_empty() {
+        return Err(Fault::new("bad-id", format!("`{key}` is empty"))
+            .help("every record needs a name of its own"));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(Fault::new(
+            "bad-id",
+            format!("`{key}` holds a line break or another control character"),
+        ));
+    }
+    if text.chars().count() > MAX_ID {
+        return Err(Fault::new(
+            "bad-id",
+            format!("`{key}` is longer than {MAX_ID} characters"),
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+fn keys(name: &str, value: Value, case_id: &str) -> Result<Map<String, Value>, Fault> {
+    let what = match value {
+        Value::Object(map) => return Ok(map),
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+    };
+    let example = if name == "expected" {
+        "answer"
+    } else {
+        "question"
+    };
+    Err(Fault::new(
+        "case-key",
+        format!("`{name}` is {what}, and must be an object"),
+    )
+    .help(format!(
+        "give it a key: {{\"{name}\": {{\"{example}\": ...}}}}"
+    ))
+    .of(case_id))
+}
+
+pub(super) fn missing(key: &str, there: &[String], why: &str) -> Fault {
+    let fault = Fault::new("case-key", format!("key `{key}` is missing"));
+    match nearest(key, there.iter().map(String::as_str)) {
+        Some(near) => fault.help(format!("there is `{near}`: rename it to `{key}`")),
+        None => fault.help(why),
+    }
+}

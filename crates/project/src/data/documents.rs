@@ -1,0 +1,86 @@
+//! Documents of a corpus.
+
+use std::io::BufRead;
+
+use csv::StringRecord;
+use fapo_domain::model::case::Document;
+use fapo_domain::problem::Problem;
+use serde_json::{Map, Value};
+
+use super::case::{id, missing};
+use super::{DataFormat, Fault, Source};
+
+/// A stream of documents, each with its line: JSON objects or rows with `doc_id`, `text`, and `title` if there is one. Other
+/// keys are passed over. Whether ids repeat is for the caller to see. Ends as [`super::CaseReader`] does.
+pub struct DocumentReader<R: BufRead> {
+    source: Source<R>,
+    file: String,
+}
+
+impl<R: BufRead> DocumentReader<R> {
+    /// Reads documents; `file` is the name that problems carry.
+    pub fn new(reader: R, format: DataFormat, file: &str) -> Self {
+        Self {
+            source: Source::new(reader, format, file),
+            file: file.to_owned(),
+        }
+    }
+}
+
+impl<R: BufRead> Iterator for DocumentReader<R> {
+    type Item = Result<(u64, Document), Problem>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (line, document) = match &mut self.source {
+            Source::Jsonl(lines) => match lines.next_object()? {
+                Ok((line, object)) => (line, from_object(object)),
+                Err(problem) => return Some(Err(problem)),
+            },
+            Source::Csv(rows) => match rows.next_row()? {
+                Ok((line, row)) => (line, from_row(rows.columns(), &row)),
+                Err(problem) => return Some(Err(problem)),
+            },
+            Source::Refused(problem) => return problem.take().map(Err),
+        };
+        Some(match document {
+            Ok(document) => Ok((line, document)),
+            Err(fault) => Err(fault.problem(&self.file, line)),
+        })
+    }
+}
+
+fn from_row(columns: &[String], row: &StringRecord) -> Result<Document, Fault> {
+    from_object(
+        columns
+            .iter()
+            .zip(row)
+            .map(|(column, value)| (column.clone(), Value::from(value)))
+            .collect(),
+    )
+}
+
+fn from_object(mut object: Map<String, Value>) -> Result<Document, Fault> {
+    let names: Vec<String> = object.keys().cloned().collect();
+    let doc_id = match object.shift_remove("doc_id") {
+        Some(value) => id("doc_id", &value)?,
+        None => return Err(missing("doc_id", &names, "every document needs a name")),
+    };
+    let mut text = |key: &str| match object.shift_remove(key) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(Value::Null) if key == "title" => Ok(None),
+        Some(_) => Err(Fault::new(
+            "document-key",
+            format!("document `{doc_id}`: `{key}` must be a text"),
+        )),
+    };
+    let title = text("title")?.unwrap_or_default();
+    let Some(text) = text("text")? else {
+        return Err(missing("text", &names, "it is what is searched"));
+    };
+    Ok(Document {
+        doc_id,
+        title,
+        text,
+    })
+}

@@ -1,0 +1,184 @@
+//! Rows of a CSV file, with a bound on how long one may be.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, Read};
+
+use csv::{ByteRecord, ReaderBuilder, StringRecord};
+use fapo_domain::problem::Problem;
+
+use super::MAX_LINE;
+use crate::problems::{ProblemExt, error};
+
+/// A row's line and its values; or its problem.
+type Row = Result<(u64, StringRecord), Problem>;
+
+/// Reads row by row. Rows may run over several lines inside quotes; a row is told by the line it starts in.
+pub(super) struct Rows<R: BufRead> {
+    reader: csv::Reader<Bounded<R>>,
+    file: String,
+    columns: Option<Vec<String>>,
+    record: ByteRecord,
+    done: bool,
+}
+
+impl<R: BufRead> Rows<R> {
+    pub fn new(reader: R, file: &str) -> Self {
+        Self {
+            reader: ReaderBuilder::new()
+                .has_headers(false)
+                .flexible(true)
+                .from_reader(Bounded {
+                    reader,
+                    since: 0,
+                    first: true,
+                }),
+            file: file.to_owned(),
+            columns: None,
+            record: ByteRecord::new(),
+            done: false,
+        }
+    }
+
+    /// The names in the header; none before the first row was asked for.
+    pub fn columns(&self) -> &[String] {
+        self.columns.as_deref().unwrap_or_default()
+    }
+
+    /// The next row. A file that cannot be gone on with ends after its problem.
+    pub fn next_row(&mut self) -> Option<Row> {
+        if self.columns.is_none() && !self.done {
+            match self.read()? {
+                Ok((line, header)) => {
+                    if let Err(problem) = self.header(line, &header) {
+                        self.done = true;
+                        return Some(Err(problem));
+                    }
+                }
+                Err(problem) => {
+                    self.done = true;
+                    return Some(Err(problem));
+                }
+            }
+        }
+        let (line, row) = match self.read()? {
+            Ok(row) => row,
+            Err(problem) => return Some(Err(problem)),
+        };
+        let expected = self.columns().len();
+        if row.len() != expected {
+            let problem = error(
+                "bad-row",
+                &self.file,
+                format!(
+                    "the row has {} values, and the header {expected} columns",
+                    row.len()
+                ),
+            )
+            .at(Some(line), None)
+            .help(
+                "put a value with a comma or a quote in double quotes, and write \" inside as \"\"",
+            );
+            return Some(Err(problem));
+        }
+        Some(Ok((line, row)))
+    }
+
+    fn header(&mut self, line: u64, header: &StringRecord) -> Result<(), Problem> {
+        let names: Vec<String> = header.iter().map(|name| name.trim().to_owned()).collect();
+        let mut seen = BTreeSet::new();
+        for (position, name) in names.iter().enumerate() {
+            let message = if name.is_empty() {
+                format!("column {} has no name", position + 1)
+            } else if !seen.insert(name.as_str()) {
+                format!("two columns are named `{name}`")
+            } else {
+                continue;
+            };
+            return Err(error("bad-header", &self.file, message)
+                .at(Some(line), None)
+                .help(
+                    "the first row names the columns: `case_id`, `input.<key>`, `expected.<key>`",
+                ));
+        }
+        self.columns = Some(names);
+        Ok(())
+    }
+
+    fn read(&mut self) -> Option<Row> {
+        if self.done {
+            return None;
+        }
+        self.reader.get_mut().since = 0;
+        let more = self.reader.read_byte_record(&mut self.record);
+        let line = self
+            .record
+            .position()
+            .map_or_else(|| self.reader.position().line(), csv::Position::line);
+        match more {
+            Ok(true) => {}
+            Ok(false) => {
+                self.done = true;
+                return None;
+            }
+            Err(found) => {
+                self.done = true;
+                let problem = if is_too_long(&found) {
+                    error(
+                        "line-too-long",
+                        &self.file,
+                        format!("the row that starts here has more than {MAX_LINE} bytes"),
+                    )
+                    .help("look for a quote that is never closed")
+                } else {
+                    error("unreadable", &self.file, format!("cannot be read: {found}"))
+                };
+                // the row is not there to be asked: it starts after what was read last
+                let line = self.reader.position().line();
+                return Some(Err(problem.at(Some(line), None)));
+            }
+        }
+        // moved out, and with it whatever a large row had made the buffer
+        match StringRecord::from_byte_record(std::mem::take(&mut self.record)) {
+            Ok(row) => Some(Ok((line, row))),
+            Err(found) => {
+                let column = found.utf8_error().field() + 1;
+                Some(Err(error(
+                    "not-utf8",
+                    &self.file,
+                    format!("value {column} of the row is not UTF-8"),
+                )
+                .at(Some(line), None)
+                .help("save the file as UTF-8")))
+            }
+        }
+    }
+}
+
+fn is_too_long(found: &csv::Error) -> bool {
+    matches!(found.kind(), csv::ErrorKind::Io(found) if found.kind() == std::io::ErrorKind::FileTooLarge)
+}
+
+/// Stops the reading of a row that does not end. The CSV reader asks for more only while its row is not complete, so what
+/// was read since a row began is at most one buffer more than the row.
+struct Bounded<R> {
+    reader: R,
+    since: usize,
+    first: bool,
+}
+
+impl<R: BufRead> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.since > MAX_LINE {
+            return Err(std::io::Error::from(std::io::ErrorKind::FileTooLarge));
+        }
+        if self.first {
+            self.first = false;
+            if self.reader.fill_buf()?.starts_with(b"\xef\xbb\xbf") {
+                self.reader.consume(3);
+            }
+        }
+        let count = self.reader.read(buffer)?;
+        self.since += count;
+        Ok(count)
+    }
+}

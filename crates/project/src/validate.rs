@@ -1,0 +1,123 @@
+//! Checks a read document against its schema and says everything that is wrong with it in a person's words.
+//!
+//! The schema is first *shaped* by the document: references are resolved and of each choice the branch is taken that the
+//! document means (`kind`, `method`, or the JSON type). What is left has no alternatives, so every error is about one place.
+
+mod phrase;
+mod shape;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+
+use fapo_domain::model::pipeline::PipelineSpec;
+use fapo_domain::model::project::ProjectSpec;
+use fapo_domain::problem::Problems;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::problems::error;
+use crate::schema;
+use crate::yaml::Document;
+
+/// What was left out of a document so that the rest of it could be looked at.
+#[derive(Debug, Default)]
+pub(crate) struct Repaired(BTreeSet<String>);
+
+impl Repaired {
+    /// Whether nothing was left out.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether something at or below `path` was left out: what is said about it may not be the user's fault.
+    pub fn touches(&self, path: &str) -> bool {
+        self.0.iter().any(|gone| {
+            gone.strip_prefix(path).is_some_and(|rest| {
+                path.is_empty() || rest.is_empty() || rest.starts_with('.') || rest.starts_with('[')
+            })
+        })
+    }
+}
+
+/// `fapo.yaml`, typed. Where something is wrong with it, the rest is typed if that can be.
+pub(crate) fn project_spec(
+    document: &Document,
+    problems: &mut Problems,
+) -> (Option<ProjectSpec>, Repaired) {
+    typed(document, &schema::PROJECT, problems)
+}
+
+/// `pipeline.yaml`, typed. Where something is wrong with it, the rest is typed if that can be.
+pub(crate) fn pipeline_spec(
+    document: &Document,
+    problems: &mut Problems,
+) -> (Option<PipelineSpec>, Repaired) {
+    typed(document, &schema::PIPELINE, problems)
+}
+
+fn typed<T: DeserializeOwned>(
+    document: &Document,
+    root: &Value,
+    problems: &mut Problems,
+) -> (Option<T>, Repaired) {
+    if document.value.is_null() {
+        problems.push(error("empty", &document.file, "the file is empty"));
+        return (None, Repaired::default());
+    }
+    let shaped = shape::shape(root, document, problems);
+    let mut gone = shaped.refused.clone();
+    match jsonschema::validator_for(&shaped.schema) {
+        Ok(validator) => {
+            for found in validator.iter_errors(&document.value) {
+                phrase::phrase(&found, document, &shaped, problems, &mut gone);
+            }
+        }
+        Err(found) => problems.push(error(
+            "schema",
+            &document.file,
+            format!("the schema cannot be used: {found}"),
+        )),
+    }
+    let repaired = Repaired(gone.iter().map(|pointer| shaped.path(pointer)).collect());
+    let mut value = document.value.clone();
+    // the deepest and last first, so that positions in lists stay
+    for pointer in gone.iter().rev() {
+        remove(&mut value, pointer);
+    }
+    match serde_json::from_value(value) {
+        Ok(spec) => (Some(spec), repaired),
+        Err(found) => {
+            if repaired.is_empty() {
+                // schema and types are made from one another, so this is for what a schema cannot say
+                problems.push(error("not-readable", &document.file, found.to_string()));
+            }
+            (None, repaired)
+        }
+    }
+}
+
+/// Removes what a JSON pointer names. Items of lists stay: their positions are what others are told by.
+fn remove(value: &mut Value, pointer: &str) {
+    let Some((parent, key)) = pointer.rsplit_once('/') else {
+        return;
+    };
+    if let Some(Value::Object(map)) = value.pointer_mut(parent) {
+        map.shift_remove(&key.replace("~1", "/").replace("~0", "~"));
+    }
+}
+
+/// What is wrong with a JSON Schema that a user wrote, if anything.
+pub(crate) fn invalid_schema(schema: &Value) -> Option<String> {
+    if !schema.is_object() && !schema.is_boolean() {
+        return Some("a JSON Schema is an object".to_owned());
+    }
+    let found = match jsonschema::meta::validate(schema) {
+        Err(found) => found.to_string(),
+        Ok(()) => match jsonschema::validator_for(schema) {
+            Err(found) => found.to_string(),
+            Ok(_) => return None,
+        },
+    };
+    Some(format!("not a JSON Schema: {found}"))
+}

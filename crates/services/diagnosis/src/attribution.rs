@@ -1,0 +1,22 @@
+//! Attribution: which step lost a case's points, why, and at which level that can be mended.
+//!
+//! Input: one failed train case with its run and score, and the pipeline's flow. Output: at most one
+//! [`Finding`](fapo_domain::model::finding::Finding), the first rule that fires in the order of
+//! [`Rule`](fapo_domain::model::finding::Rule). The rules are pure functions over a [`CaseView`]; their thresholds come
+//! from `diagnosis:` in fapo.yaml. They are hints, not proof: each says how sure it is.
+//!
+//! Invariants: a run that is `missing` is never a failure; equal inputs give an equal finding.
+
+pub mod answers;
+pub mod clusters;
+pub mod execution;
+pub mod flow;
+pub mod gold;
+pub mod retrieval;
+pub mod rules;
+pub mod service;
+
+pub use clusters::Attributor;
+pub use flow::Flow;
+pub use rules::{CaseView, Hit, attribute};
+pub use service::DiagnosisService;

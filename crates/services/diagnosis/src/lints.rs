@@ -1,0 +1,129 @@
+//! Lints: deterministic checks of a proposal, made before anything is spent on it. Each refuses with a name and a reason.
+//!
+//! Two parts. [`check`] looks at the trees alone. [`Leaks`] is shown every case of every split, one at a time, and holds
+//! only hashes of the proposal's added text, so a million cases pass through in bounded memory. What it says about
+//! validation and test never quotes them.
+
+pub mod added;
+pub mod cost;
+pub mod hardcoded;
+pub mod leaks;
+pub mod pipeline;
+pub mod secrets;
+pub mod service;
+pub mod tree;
+pub mod unfinished;
+pub mod variables;
+
+#[cfg(test)]
+mod table;
+
+use std::collections::BTreeSet;
+
+use fapo_domain::ContentHash;
+use fapo_domain::model::level::Level;
+use fapo_domain::model::pipeline::PipelineSpec;
+use fapo_domain::model::project::ProjectSpec;
+use fapo_domain::model::proposal::{Lint, LintFinding, LintReport};
+use fapo_domain::model::variant::VariantTree;
+use fapo_project::{Pipeline, PipelineContext, check_scope, read_pipeline, semantic_diff};
+
+pub use added::Added;
+pub use leaks::Leaks;
+pub use service::ReviewService;
+
+/// What the lints look at.
+#[derive(Debug, Clone, Copy)]
+pub struct Candidate<'a> {
+    /// The project: scope, limits, objective, models.
+    pub project: &'a ProjectSpec,
+    /// The deepest level that is open.
+    pub open: Level,
+    /// What the proposal started from.
+    pub parent: &'a VariantTree,
+    /// The proposal.
+    pub child: &'a VariantTree,
+    /// The job's baseline, against which cost is limited; the parent where absent.
+    pub baseline: Option<&'a VariantTree>,
+    /// [`tree::normal_hash`] of the job's earlier variants.
+    pub earlier: &'a [ContentHash],
+    /// Keys of the cases' inputs; unknown variables are not looked for where absent.
+    pub input_keys: Option<&'a BTreeSet<String>>,
+}
+
+/// All checks that need no cases.
+pub fn check(candidate: &Candidate<'_>) -> LintReport {
+    let Candidate { project, parent, child, .. } = *candidate;
+    let mut report = LintReport::default();
+    let refusals = &mut report.refusals;
+
+    refusals.extend(tree::too_large(project, child));
+    refusals.extend(tree::not_text(child));
+    refusals.extend(tree::forbidden_code(parent, child));
+    if parent.id() != child.id() {
+        refusals.extend(tree::duplicate(parent, child, candidate.earlier));
+    }
+    let added = Added::between(parent, child);
+    refusals.extend(unfinished::unfinished(parent, child));
+    refusals.extend(secrets::secrets(&added));
+
+    let context = PipelineContext { project, input_keys: candidate.input_keys };
+    let (pipeline, problems) = read_pipeline(child, &context);
+    refusals.extend(pipeline::problems(&problems));
+    match semantic_diff(parent, child) {
+        Ok(diff) => {
+            report.level = diff.level;
+            refusals.extend(check_scope(&project.scope, candidate.open, parent, child, &diff));
+        }
+        Err(problems) => refusals.extend(pipeline::problems(&problems)),
+    }
+    if let Some(child_pipeline) = &pipeline {
+        let read = |tree: &VariantTree| {
+            let context = PipelineContext { project, input_keys: None };
+            read_pipeline(tree, &context).0
+        };
+        let parent_pipeline = read(parent);
+        if let Some(parent_pipeline) = &parent_pipeline {
+            refusals.extend(variables::dropped(
+                (parent, parent_pipeline.spec()),
+                (child, child_pipeline.spec()),
+            ));
+            report.predicted_cost_ratio = cost::ratio(
+                project,
+                (parent, parent_pipeline.spec()),
+                (child, child_pipeline.spec()),
+            );
+        }
+        let baseline: Option<(&VariantTree, Option<Pipeline>)> =
+            candidate.baseline.map(|tree| (tree, read(tree)));
+        let reference: Option<(&VariantTree, &PipelineSpec)> = match &baseline {
+            Some((tree, pipeline)) => pipeline.as_ref().map(|pipeline| (*tree, pipeline.spec())),
+            None => parent_pipeline.as_ref().map(|pipeline| (parent, pipeline.spec())),
+        };
+        if let Some(reference) = reference {
+            refusals.extend(cost::predicted(project, reference, (child, child_pipeline.spec())));
+        }
+    }
+    dedup(refusals);
+    report
+        .notes
+        .insert("added_words".to_owned(), added.words().to_string());
+    report
+}
+
+/// Each (lint, place, message) once, in order of first appearance.
+fn dedup(refusals: &mut Vec<LintFinding>) {
+    let mut seen = BTreeSet::new();
+    refusals.retain(|finding| {
+        seen.insert((finding.lint, finding.place.clone(), finding.message.clone()))
+    });
+}
+
+/// A finding.
+pub(crate) fn finding(lint: Lint, place: impl Into<String>, message: impl Into<String>) -> LintFinding {
+    LintFinding {
+        lint,
+        place: place.into(),
+        message: message.into(),
+    }
+}

@@ -1,0 +1,157 @@
+//! The handler of `Topic::Review`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use fapo_domain::model::case::Split;
+use fapo_domain::model::job::{JobSpec, Reviewed};
+use fapo_domain::model::proposal::LintReport;
+use fapo_domain::model::task::{ClaimedTask, ReviewTask, TaskPayload, Topic};
+use fapo_domain::model::variant::{DiffStats, VariantTree};
+use fapo_domain::ports::datasets::Datasets;
+use fapo_domain::ports::jobs::Jobs;
+use fapo_domain::ports::variants::Variants;
+use fapo_domain::ports::work::{TaskHandler, WorkError};
+use fapo_domain::{Spend, VariantId};
+use fapo_project::semantic_diff;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::{Candidate, Leaks, check, tree::normal_hash};
+use crate::attribution::service::{to_value, wrong_payload};
+
+/// Cases read at a time.
+const PAGE: u32 = 256;
+
+/// Lints proposals. Makes no model call; reads every split, and answers about held-out ones without quoting them.
+pub struct ReviewService {
+    /// Job specs.
+    pub jobs: Arc<dyn Jobs>,
+    /// Parent, candidate, baseline and earlier variants.
+    pub variants: Arc<dyn Variants>,
+    /// The cases of all splits.
+    pub datasets: Arc<dyn Datasets>,
+}
+
+impl ReviewService {
+    /// All lints over one proposal, and the size of its change.
+    ///
+    /// # Errors
+    /// The ports' errors; a bad proposal is a report with refusals, no error.
+    pub async fn review(
+        &self,
+        spec: &JobSpec,
+        task: &ReviewTask,
+        stop: &CancellationToken,
+    ) -> Result<(LintReport, DiffStats), WorkError> {
+        let parent = self.tree(task.parent).await?;
+        let child = self.tree(task.candidate).await?;
+        let baseline = self.tree(spec.baseline).await?;
+        let mut earlier = Vec::new();
+        for id in task.earlier.iter().filter(|id| **id != task.candidate) {
+            earlier.push(normal_hash(&self.tree(*id).await?));
+        }
+        if task.earlier.contains(&task.candidate) {
+            earlier.push(normal_hash(&child));
+        }
+        let input_keys = self.input_keys(spec).await?;
+        let mut report = check(&Candidate {
+            project: &spec.project,
+            open: task.level,
+            parent: &parent,
+            child: &child,
+            baseline: Some(&baseline),
+            earlier: &earlier,
+            input_keys: input_keys.as_ref(),
+        });
+        let mut leaks = Leaks::new(&spec.project, &parent, &child);
+        if !leaks.is_clean() {
+            for split in Split::ALL {
+                self.stream(spec, split, stop, &mut leaks).await?;
+            }
+            report.refusals.extend(leaks.finish());
+        }
+        // a pipeline that cannot be read was refused above; its size is not known
+        let diff = semantic_diff(&parent, &child).map_or_else(|_| DiffStats::default(), |diff| diff.stats);
+        Ok((report, diff))
+    }
+
+    async fn stream(
+        &self,
+        spec: &JobSpec,
+        split: Split,
+        stop: &CancellationToken,
+        leaks: &mut Leaks,
+    ) -> Result<(), WorkError> {
+        let mut from = 0u64;
+        loop {
+            if stop.is_cancelled() {
+                return Err(WorkError::interrupted());
+            }
+            let page = self
+                .datasets
+                .page(spec.dataset, split, from, PAGE)
+                .await
+                .map_err(|error| WorkError::from_port("cannot read cases", error))?;
+            if page.is_empty() {
+                return Ok(());
+            }
+            from += page.len() as u64;
+            for case in &page {
+                leaks.visit(split, case);
+            }
+        }
+    }
+
+    /// The keys of the first train cases' inputs.
+    async fn input_keys(&self, spec: &JobSpec) -> Result<Option<BTreeSet<String>>, WorkError> {
+        let page = self
+            .datasets
+            .page(spec.dataset, Split::Train, 0, PAGE)
+            .await
+            .map_err(|error| WorkError::from_port("cannot read cases", error))?;
+        let keys: BTreeSet<String> = page
+            .iter()
+            .flat_map(|case| case.input.keys().cloned())
+            .collect();
+        Ok((!keys.is_empty()).then_some(keys))
+    }
+
+    async fn tree(&self, id: VariantId) -> Result<VariantTree, WorkError> {
+        self.variants
+            .get_variant(id)
+            .await
+            .map_err(|error| WorkError::from_port(format!("cannot read variant {}", id.short()), error))
+    }
+}
+
+#[async_trait]
+impl TaskHandler for ReviewService {
+    fn topic(&self) -> Topic {
+        Topic::Review
+    }
+
+    async fn handle(
+        &self,
+        task: &ClaimedTask,
+        stop: &CancellationToken,
+    ) -> Result<Value, WorkError> {
+        let TaskPayload::Review(review) = &task.payload else {
+            return Err(wrong_payload("review"));
+        };
+        let job = self
+            .jobs
+            .get_job(task.job)
+            .await
+            .map_err(|error| WorkError::from_port("cannot read the job", error))?;
+        let (lints, diff) = self.review(&job.spec, review, stop).await?;
+        to_value(&Reviewed {
+            candidate: review.candidate,
+            level: lints.level,
+            lints,
+            diff,
+            spend: Spend::default(),
+        })
+    }
+}

@@ -1,0 +1,126 @@
+//! Reads a model's reply and applies its edits.
+
+use std::collections::BTreeSet;
+
+use fapo_domain::model::level::{Level, Technique};
+use fapo_domain::model::proposal::ProposalRequest;
+use fapo_domain::model::variant::VariantTree;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::proposers::edit::{PIPELINE_FILE, put_text};
+use crate::text::{cut, one_line, quote};
+
+/// What a model answered. Only the edits are needed; the rest has a substitute.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Reply {
+    hypothesis: String,
+    technique: String,
+    idea: String,
+    target_cluster: Option<String>,
+    /// Expected gain in points of the mean score.
+    pub expected_gain: Option<f64>,
+    edits: Vec<Edit>,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+struct Edit {
+    path: String,
+    content: String,
+}
+
+impl Reply {
+    /// The technique it names, where that exists; else the level's plainest.
+    pub fn technique(&self, level: Level) -> Technique {
+        let named = self.technique.trim().to_lowercase().replace([' ', '-'], "_");
+        serde_json::from_value(Value::String(named)).unwrap_or(match level {
+            Level::Prompt => Technique::InstructionClarity,
+            Level::Parameter => Technique::OtherParameter,
+            Level::Structure => Technique::OtherStructure,
+        })
+    }
+
+    /// The idea's name.
+    pub fn idea(&self, technique: Technique) -> String {
+        let name = if self.idea.trim().is_empty() { &self.hypothesis } else { &self.idea };
+        format!("{technique}/{}", one_line(&name.to_lowercase(), 80))
+    }
+
+    /// The hypothesis, cut to a paragraph.
+    pub fn hypothesis(&self) -> String {
+        one_line(&self.hypothesis, 600)
+    }
+
+    /// The cluster it names where that exists, else the one it was asked to work on.
+    pub fn cluster(&self, request: &ProposalRequest) -> Option<String> {
+        self.target_cluster
+            .clone()
+            .filter(|named| request.attribution.clusters.iter().any(|cluster| cluster.id == *named))
+            .or_else(|| request.cluster.as_ref().map(|cluster| cluster.id.clone()))
+    }
+}
+
+/// Finds the JSON object in a reply: as it is, in a code fence, or after some words.
+pub fn parse(text: &str) -> Result<Reply, String> {
+    let Some(start) = text.find('{') else {
+        return Err(format!("the reply holds no JSON object: {}", quote(text)));
+    };
+    let mut values = serde_json::Deserializer::from_str(&text[start..]).into_iter::<Value>();
+    match values.next() {
+        Some(Ok(value)) => serde_json::from_value(value)
+            .map_err(|error| format!("the reply is not what was asked for: {}", cut(&error.to_string(), 120))),
+        Some(Err(error)) => Err(format!("the reply's JSON cannot be read: {}", cut(&error.to_string(), 120))),
+        None => Err("the reply holds no JSON object".to_owned()),
+    }
+}
+
+/// The tree after the edits.
+///
+/// A file that exists may be replaced only where it was shown in full; a new one is allowed only at the structure level,
+/// and only a prompt.
+pub fn apply(
+    reply: &Reply,
+    request: &ProposalRequest,
+    shown: &BTreeSet<String>,
+) -> Result<VariantTree, String> {
+    let mut tree = request.tree.clone();
+    let mut changed = false;
+    for edit in &reply.edits {
+        let path = plain_path(&edit.path)?;
+        let mut content = edit.content.replace("\r\n", "\n");
+        if !content.ends_with('\n') {
+            content.push('\n');
+        }
+        match request.tree.text(&path) {
+            Some(before) if before.trim_end() == content.trim_end() => continue,
+            Some(_) if !shown.contains(&path) => {
+                return Err(format!("the reply replaces {}, which it was not shown", quote(&path)));
+            }
+            Some(_) => {}
+            None if request.level == Level::Structure && path.starts_with("prompts/") && path.ends_with(".md") => {}
+            None => return Err(format!("the reply edits {}, which does not exist", quote(&path))),
+        }
+        changed = true;
+        put_text(&mut tree, &path, &content);
+    }
+    if changed {
+        Ok(tree)
+    } else {
+        Err("the reply changes no file".to_owned())
+    }
+}
+
+/// A path relative to `pipeline/`, without detours.
+fn plain_path(path: &str) -> Result<String, String> {
+    let bare = path.trim().trim_start_matches("./");
+    let bare = if bare == PIPELINE_FILE { bare } else { bare.strip_prefix("pipeline/").unwrap_or(bare) };
+    let odd = bare.is_empty()
+        || bare.starts_with('/')
+        || bare.contains('\\')
+        || bare.split('/').any(|part| part.is_empty() || part == "." || part == "..");
+    if odd {
+        return Err(format!("the reply edits {}, which is no path in the pipeline", quote(path)));
+    }
+    Ok(bare.to_owned())
+}

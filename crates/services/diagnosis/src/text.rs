@@ -1,0 +1,148 @@
+//! Small text tools shared by attribution, lints and proposers: words, normal forms, quotes, globs.
+
+/// Words too common to say anything about one case or one document.
+const STOPWORDS: [&str; 72] = [
+    "a", "about", "after", "all", "also", "an", "and", "any", "are", "as", "at", "be", "been",
+    "before", "but", "by", "can", "did", "do", "does", "for", "from", "had", "has", "have", "he",
+    "her", "his", "how", "i", "if", "in", "into", "is", "it", "its", "more", "no", "not", "of",
+    "on", "one", "only", "or", "other", "she", "so", "than", "that", "the", "their", "them",
+    "then", "there", "these", "they", "this", "to", "was", "were", "what", "when", "where",
+    "which", "who", "whom", "whose", "why", "will", "with", "you", "your",
+];
+
+/// Whether `word` (lower case) is too common to carry meaning.
+pub fn is_stopword(word: &str) -> bool {
+    STOPWORDS.binary_search(&word).is_ok()
+}
+
+/// The words of `text` in order: runs of letters and digits, lower-cased.
+pub fn words(text: &str) -> Vec<String> {
+    text.split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .map(str::to_lowercase)
+        .collect()
+}
+
+/// The answer's normal form after SQuAD (Rajpurkar et al. 2016): lower case, without punctuation and articles, single
+/// spaces.
+pub fn normal_form(text: &str) -> String {
+    let kept: String = text
+        .chars()
+        .filter(|c| c.is_alphanumeric() || c.is_whitespace())
+        .flat_map(char::to_lowercase)
+        .collect();
+    kept.split_whitespace()
+        .filter(|word| !matches!(*word, "a" | "an" | "the"))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// Whether the sequence `needle` stands somewhere in `haystack`. An empty needle stands nowhere.
+pub fn contains_words(haystack: &[String], needle: &[String]) -> bool {
+    !needle.is_empty()
+        && haystack
+            .windows(needle.len())
+            .any(|window| window == needle)
+}
+
+/// The text in one line, white space squeezed, cut to `max` characters with `…`.
+pub fn one_line(text: &str, max: usize) -> String {
+    let squeezed = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    cut(&squeezed, max)
+}
+
+/// The first `max` characters, with `…` in place of what was left out.
+pub fn cut(text: &str, max: usize) -> String {
+    match text.char_indices().nth(max) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", text[..end].trim_end()),
+    }
+}
+
+/// A short quotation of `text` for a message.
+pub fn quote(text: &str) -> String {
+    format!("\"{}\"", one_line(text, 60))
+}
+
+/// Whether `text` matches `pattern`, in which `*` stands for any characters, also none.
+pub fn glob(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else {
+        return false;
+    };
+    let tail: Vec<&str> = parts.collect();
+    let Some((last, middle)) = tail.split_last() else {
+        return rest.is_empty();
+    };
+    for part in middle {
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
+/// The allowed range of `<kind>.<step>.<parameter>`: the first entry of `scope.ranges` whose parts match.
+pub fn allowed_range(
+    ranges: &std::collections::BTreeMap<String, (f64, f64)>,
+    kind: &str,
+    step: &str,
+    parameter: &str,
+) -> Option<(f64, f64)> {
+    ranges.iter().find_map(|(pattern, range)| {
+        let mut parts = pattern.splitn(3, '.');
+        let matches = glob(parts.next()?, kind)
+            && glob(parts.next()?, step)
+            && glob(parts.next()?, parameter);
+        matches.then_some(*range)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stopwords_are_sorted_so_they_can_be_searched() {
+        assert!(STOPWORDS.is_sorted());
+        assert!(is_stopword("which") && !is_stopword("lake"));
+    }
+
+    #[test]
+    fn normal_form_drops_case_punctuation_and_articles() {
+        assert_eq!(normal_form("  The  U.S.A., a  Land! "), "usa land");
+        assert_eq!(words("Éa-b 12"), ["éa", "b", "12"]);
+    }
+
+    #[test]
+    fn word_sequences_match_at_word_borders_only() {
+        let text = words("the cat sat on the mat");
+        assert!(contains_words(&text, &words("cat sat")));
+        assert!(!contains_words(&text, &words("at")));
+        assert!(!contains_words(&text, &[]));
+    }
+
+    #[test]
+    fn cuts_fall_on_characters_and_say_so() {
+        assert_eq!(cut("äöü", 2), "äö…");
+        assert_eq!(one_line(" a\n b ", 9), "a b");
+    }
+
+    #[test]
+    fn globs_match_like_file_names() {
+        for (pattern, text, expected) in [
+            ("*", "anything", true),
+            ("re*", "retrieve", true),
+            ("*e*e", "retrieve", true),
+            ("hop*k", "hop2", false),
+            ("k", "k", true),
+            ("k", "kk", false),
+        ] {
+            assert_eq!(glob(pattern, text), expected, "{pattern} on {text}");
+        }
+        let ranges = [("retrieve.*.k".to_owned(), (1.0, 20.0))].into();
+        assert_eq!(allowed_range(&ranges, "retrieve", "hop", "k"), Some((1.0, 20.0)));
+        assert_eq!(allowed_range(&ranges, "llm", "hop", "k"), None);
+    }
+}

@@ -1,0 +1,339 @@
+//! One case's run: a small scheduler over the steps.
+//!
+//! Every step starts as soon as what it needs is there; all steps of a run share one task, so nothing is spawned and
+//! nothing is shared between threads but what the run's own lock holds (its trace and its counters).
+//!
+//! When a step fails by the pipeline's fault, the steps that need it are not run and the others go on, unless the output
+//! can no longer be reached. When the run as a whole is over (a cap, a refusal, a provider that is down), nothing new
+//! starts. Calls under way are awaited in both cases: they are paid for, and their replies go into the step cache.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use fapo_domain::clock::Clock;
+use fapo_domain::model::case::Case;
+use fapo_domain::model::project::LimitsSpec;
+use fapo_domain::model::task::Fence;
+use fapo_domain::model::trace::{RunRecord, RunStatus, StepOutput, StepStatus};
+use fapo_domain::ports::models::MeteredModels;
+use fapo_domain::{EvaluationId, JobId, MicroUsd, Spend, StepFingerprint, StepId};
+use fapo_project::template::CaseInput;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::key::SamplePath;
+use crate::outcome::{Cause, Fault, Halt, StepError, stopped};
+use crate::plan::{Plan, Step};
+use crate::retrieval::Index;
+use crate::steps::Work;
+use crate::trace::Trace;
+
+/// What the runs of one block share.
+pub(crate) struct Session<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) indices: Vec<Arc<Index>>,
+    pub(crate) models: &'a dyn MeteredModels,
+    pub(crate) clock: &'a dyn Clock,
+    pub(crate) limits: &'a LimitsSpec,
+    pub(crate) probe_depth: usize,
+    pub(crate) job: JobId,
+    pub(crate) fence: Fence,
+    pub(crate) evaluation: EvaluationId,
+    /// The sample index of the evaluation.
+    pub(crate) sample: u32,
+    /// The evaluation whose own results alone may be read.
+    pub(crate) own: Option<EvaluationId>,
+    /// By [`crate::plan::Llm::slot`].
+    pub(crate) calls: Vec<CallSite>,
+    /// Whether nothing new may start, because the work is to stop.
+    pub(crate) stopping: AtomicBool,
+}
+
+/// How one `llm` step meets the step cache in a block.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CallSite {
+    pub(crate) fingerprint: StepFingerprint,
+    /// `false` only where nothing was stored under the fingerprint when the block began.
+    pub(crate) look_up: bool,
+}
+
+/// A run that ended, and what that means for its block.
+pub(crate) struct Ended {
+    pub(crate) record: RunRecord,
+    pub(crate) cause: Cause,
+}
+
+/// A step that a template can see, and its value; `None` where it was skipped.
+pub(crate) type Visible = (StepId, Option<Arc<StepOutput>>);
+
+/// Where a list of steps runs.
+pub(crate) struct Place {
+    /// What can be seen from outside the list.
+    pub(crate) outer: Vec<Visible>,
+    /// `candidate` or `samples`.
+    pub(crate) extra: Option<(&'static str, Value)>,
+    /// Among samples.
+    pub(crate) path: SamplePath,
+    /// What comes before the ids of its steps in records: nothing, or `outer[2].`.
+    pub(crate) prefix: String,
+}
+
+/// How a list of steps ended.
+pub(crate) struct ListEnd {
+    /// The value of its target step: `Some(None)` where that was skipped, `None` where it could not be reached.
+    pub(crate) value: Option<Option<Arc<StepOutput>>>,
+    /// Why it could not be reached.
+    pub(crate) fault: Option<Fault>,
+}
+
+/// A case under way.
+pub(crate) struct Run<'s> {
+    pub(crate) session: &'s Session<'s>,
+    pub(crate) input: CaseInput,
+    pub(crate) began: Instant,
+    trace: Mutex<Trace>,
+}
+
+/// Runs one case from its input to its record. Never fails: how it ended stands in the record.
+pub(crate) async fn run_case(session: &Session<'_>, ordinal: u64, case: Case) -> Ended {
+    let started_at = session.clock.now();
+    let run = Run {
+        session,
+        input: CaseInput::new(case.case_id.as_str(), case.input),
+        began: Instant::now(),
+        trace: Mutex::new(Trace::default()),
+    };
+    let place = Place {
+        outer: Vec::new(),
+        extra: None,
+        path: SamplePath::new(session.sample),
+        prefix: String::new(),
+    };
+    let plan = session.plan;
+    let whole = run.list(&place, &plan.steps, plan.output.step);
+    let limit = Duration::from_secs(u64::from(session.limits.seconds));
+    let end = tokio::time::timeout(limit, whole).await.ok();
+    let elapsed = run.began.elapsed();
+    let trace = run.trace.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut record = RunRecord {
+        evaluation: session.evaluation,
+        ordinal,
+        case_id: case.case_id,
+        status: RunStatus::Failed,
+        reason: None,
+        output_text: None,
+        output_json: None,
+        spend: Spend::default(),
+        full_spend: Spend::default(),
+        started_at,
+        duration_ms: millis(elapsed),
+        steps: Vec::new(),
+    };
+    let unfinished = if end.is_none() { "cap_seconds" } else { "cancelled" };
+    let (halt, steps) = trace.finish(elapsed, unfinished);
+    record.steps = steps;
+    for step in &record.steps {
+        record.spend += step.spend;
+        record.full_spend += step.full_spend;
+    }
+    let mut cause = Cause::Own;
+    match (halt, end) {
+        (Some(halt), _) => {
+            record.status = halt.status;
+            record.reason = Some(halt.kind.to_owned());
+            cause = halt.cause;
+        }
+        (None, None) => {
+            record.status = RunStatus::TimedOut;
+            record.reason = Some("cap_seconds".to_owned());
+        }
+        (None, Some(ListEnd { value, fault })) => match value {
+            Some(Some(output)) => match plan.output.read(&output) {
+                Some((text, json)) => {
+                    record.status = RunStatus::Completed;
+                    record.output_text = Some(text);
+                    record.output_json = json;
+                }
+                None => record.reason = Some("output_missing".to_owned()),
+            },
+            Some(None) => record.reason = Some("output_skipped".to_owned()),
+            None => {
+                let kind = fault.map_or("output_missing", |fault| fault.kind);
+                record.reason = Some(kind.to_owned());
+            }
+        },
+    }
+    Ended { record, cause }
+}
+
+/// Whole milliseconds; those of 49 days at most.
+pub(crate) fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
+
+enum Slot {
+    Waiting,
+    Running,
+    Done(Option<Arc<StepOutput>>),
+    Failed,
+}
+
+/// What starting a step led to.
+pub(crate) enum Started<'r> {
+    /// It has its value already; `None` where it is skipped.
+    Now(Option<Arc<StepOutput>>),
+    /// It has to wait for something.
+    Later(Work<'r>),
+}
+
+impl<'s> Run<'s> {
+    /// The run's trace and counters. Never held across an await.
+    pub(crate) fn trace(&self) -> MutexGuard<'_, Trace> {
+        self.trace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether nothing new may start.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.trace().closing
+    }
+
+    /// Runs a list of steps until its target has a value or cannot have one.
+    pub(crate) async fn list<'r>(
+        &'r self,
+        place: &'r Place,
+        steps: &'r [Step],
+        target: usize,
+    ) -> ListEnd {
+        let mut list = List {
+            run: self,
+            place,
+            steps,
+            target,
+            slots: steps.iter().map(|_| Slot::Waiting).collect(),
+            fault: None,
+        };
+        let mut running = FuturesUnordered::new();
+        loop {
+            list.start_ready(|index, work| {
+                running.push(async move { (index, work.finish(self).await) });
+            });
+            let Some((index, result)) = running.next().await else {
+                break;
+            };
+            match result {
+                Ok(output) => list.slots[index] = Slot::Done(Some(output)),
+                Err(error) => list.lose(index, error),
+            }
+        }
+        let value = match list.slots.swap_remove(target) {
+            Slot::Done(value) => Some(value),
+            Slot::Waiting | Slot::Running | Slot::Failed => None,
+        };
+        ListEnd {
+            value,
+            fault: list.fault,
+        }
+    }
+}
+
+/// The state of a list of steps.
+struct List<'r, 's> {
+    run: &'r Run<'s>,
+    place: &'r Place,
+    steps: &'r [Step],
+    target: usize,
+    slots: Vec<Slot>,
+    /// Why the target cannot be reached.
+    fault: Option<Fault>,
+}
+
+impl<'r> List<'r, '_> {
+    /// Starts every step whose needs are met. One pass is enough: a step's needs come before it.
+    fn start_ready(&mut self, mut later: impl FnMut(usize, Work<'r>)) {
+        for index in 0..self.steps.len() {
+            if !matches!(self.slots[index], Slot::Waiting) || !self.is_ready(index) {
+                continue;
+            }
+            if self.run.session.stopping.load(Ordering::Relaxed) {
+                self.run.halt(stopped());
+            }
+            if self.fault.is_some() || self.run.is_closing() {
+                return;
+            }
+            match self.run.start(self.place, &self.steps[index], self.visible(index)) {
+                Ok(Started::Now(value)) => self.slots[index] = Slot::Done(value),
+                Ok(Started::Later(work)) => {
+                    self.slots[index] = Slot::Running;
+                    later(index, work);
+                }
+                Err(error) => self.lose(index, error),
+            }
+        }
+    }
+
+    fn is_ready(&self, index: usize) -> bool {
+        self.steps[index]
+            .needs
+            .iter()
+            .all(|need| matches!(self.slots[*need], Slot::Done(_)))
+    }
+
+    /// What the step sees: what it needs, and what the list sees.
+    fn visible(&self, index: usize) -> Vec<Visible> {
+        let needs = &self.steps[index].needs;
+        let mut visible = Vec::with_capacity(self.place.outer.len() + needs.len());
+        visible.extend_from_slice(&self.place.outer);
+        for need in needs {
+            if let Slot::Done(value) = &self.slots[*need] {
+                visible.push((self.steps[*need].id.clone(), value.clone()));
+            }
+        }
+        visible
+    }
+
+    /// A step failed: so do those that need it.
+    fn lose(&mut self, index: usize, error: StepError) {
+        self.slots[index] = Slot::Failed;
+        let fault = match error {
+            StepError::Halt(halt) => return self.run.halt(*halt),
+            StepError::Fault(fault) => fault,
+        };
+        for later in index + 1..self.steps.len() {
+            let starved = self.steps[later]
+                .needs
+                .iter()
+                .any(|need| matches!(self.slots[*need], Slot::Failed));
+            if starved {
+                self.slots[later] = Slot::Failed;
+            }
+        }
+        if self.fault.is_none() && matches!(self.slots[self.target], Slot::Failed) {
+            self.fault = Some(fault);
+            if self.place.prefix.is_empty() {
+                self.run.trace().closing = true;
+            }
+        }
+    }
+}
+
+impl Run<'_> {
+    /// Ends the run; the first reason stays.
+    pub(crate) fn halt(&self, halt: Halt) {
+        let mut trace = self.trace();
+        trace.closing = true;
+        trace.halt.get_or_insert(halt);
+    }
+
+    /// The money cap on a case.
+    pub(crate) fn cost_cap(&self) -> Option<MicroUsd> {
+        self.session.limits.usd.map(MicroUsd::from_usd)
+    }
+
+    /// Marks a step as skipped.
+    pub(crate) fn skip(&self, position: usize) {
+        self.trace().record(position).status = StepStatus::Skipped;
+    }
+}

@@ -1,0 +1,405 @@
+//! Starting a step of each kind, and waiting for those that take time.
+
+use std::sync::Arc;
+
+use fapo_domain::StepId;
+use fapo_domain::model::trace::{FinishReason, RetrievedDocument, StepOutput};
+use fapo_domain::money::SpendRole;
+use fapo_domain::ports::models::{Meter, MeteredReply, ModelRequest};
+use serde_json::{Value, json};
+
+use crate::json::{check_schema, read_json};
+use crate::key::{llm_key, own_fingerprint, retrieve_key};
+use crate::outcome::{Fault, StepError, cap, from_metered, refused};
+use crate::plan::{Action, Llm, Retrieve, Step, Template};
+use crate::retrieval::{FUSION_DEPTH, Ranking, fuse};
+use crate::run::{Place, Run, Started, Visible};
+use crate::sample::SampleWork;
+
+/// A step that waits: for a model, or for its samples.
+pub(crate) enum Work<'r> {
+    Call(Box<CallWork<'r>>),
+    Sample(Box<SampleWork<'r>>),
+}
+
+/// A model call about to be made.
+pub(crate) struct CallWork<'r> {
+    llm: &'r Llm,
+    position: usize,
+    request: Arc<ModelRequest>,
+    meter: Meter,
+}
+
+impl<'r> Work<'r> {
+    /// Waits for the step's value and completes its record.
+    pub(crate) async fn finish(self, run: &'r Run<'_>) -> Result<Arc<StepOutput>, StepError> {
+        let (position, result) = match self {
+            Self::Call(call) => (call.position, run.call(*call).await),
+            Self::Sample(work) => {
+                let position = work.position;
+                (position, run.sample(*work).await)
+            }
+        };
+        run.close(position, &result);
+        result
+    }
+}
+
+impl Run<'_> {
+    /// Starts a step: decides whether it runs, renders what goes in, and does at once what takes no waiting.
+    pub(crate) fn start<'r>(
+        &'r self,
+        place: &'r Place,
+        step: &'r Step,
+        visible: Vec<Visible>,
+    ) -> Result<Started<'r>, StepError> {
+        let position = self.open(place, step);
+        let started = self.begin(place, step, visible, position);
+        match &started {
+            Ok(Started::Later(_)) => {}
+            Ok(Started::Now(value)) => {
+                let mut trace = self.trace();
+                if let Some(output) = value {
+                    trace.value(position, Arc::clone(output));
+                }
+                trace.close(position, self.began.elapsed(), None);
+            }
+            Err(error) => self.trace().close(
+                position,
+                self.began.elapsed(),
+                Some((error.kind(), error.message())),
+            ),
+        }
+        started
+    }
+
+    fn open(&self, place: &Place, step: &Step) -> usize {
+        let id = if place.prefix.is_empty() {
+            step.id.clone()
+        } else {
+            StepId::new(format!("{}{}", place.prefix, step.id))
+        };
+        self.trace().open(id, step.kind, self.began.elapsed())
+    }
+
+    fn close(&self, position: usize, result: &Result<Arc<StepOutput>, StepError>) {
+        let mut trace = self.trace();
+        let error = match result {
+            Ok(output) => {
+                trace.value(position, Arc::clone(output));
+                None
+            }
+            Err(error) => Some((error.kind(), error.message())),
+        };
+        trace.close(position, self.began.elapsed(), error);
+    }
+
+    fn begin<'r>(
+        &'r self,
+        place: &'r Place,
+        step: &'r Step,
+        visible: Vec<Visible>,
+        position: usize,
+    ) -> Result<Started<'r>, StepError> {
+        let context = self.input.context(&visible, place.extra.as_slice());
+        if let Some(when) = &step.when
+            && !when.eval(&context)?
+        {
+            self.skip(position);
+            return Ok(Started::Now(None));
+        }
+        let output = match &step.action {
+            Action::Llm(llm) => {
+                let messages = llm.prompt.render(&context)?;
+                return self.prepare(llm, place, messages, position).map(Started::Later);
+            }
+            Action::Sample(sample) => {
+                let work = SampleWork::new(sample, place, step, visible, position);
+                return Ok(Started::Later(Work::Sample(Box::new(work))));
+            }
+            Action::Retrieve(retrieve) => {
+                let mut queries = Vec::with_capacity(retrieve.queries.len());
+                for query in &retrieve.queries {
+                    let text = query.render(&context)?;
+                    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+                    queries.extend(lines.map(str::to_owned));
+                }
+                self.retrieve(retrieve, queries, &visible, position)?
+            }
+            Action::Template(template) => template.output(template.text.render(&context)?)?,
+        };
+        Ok(Started::Now(Some(Arc::new(output))))
+    }
+
+    fn prepare<'r>(
+        &self,
+        llm: &'r Llm,
+        place: &Place,
+        messages: Vec<fapo_domain::ports::models::Message>,
+        position: usize,
+    ) -> Result<Work<'r>, StepError> {
+        let session = self.session;
+        let site = session.calls[llm.slot];
+        let key = llm_key(site.fingerprint, &messages, &place.path, session.own);
+        let request = Arc::new(ModelRequest {
+            entry: Arc::clone(&llm.entry),
+            spec: Arc::clone(&llm.model),
+            messages,
+            temperature: llm.temperature,
+            top_p: llm.top_p,
+            max_tokens: llm.max_tokens,
+            stop: llm.stop.clone(),
+            seed: llm.seed.map(|seed| seed.wrapping_add(place.path.offset())),
+            schema: llm.schema.clone(),
+        });
+        let mut trace = self.trace();
+        trace.record(position).key = Some(key);
+        trace.ask(position, Arc::clone(&request));
+        let allowed = u64::from(session.limits.model_calls);
+        if trace.used.model_calls >= allowed {
+            return Err(cap(
+                "cap_model_calls",
+                format!("the case may make {allowed} model calls"),
+            )
+            .into());
+        }
+        trace.used.model_calls += 1;
+        drop(trace);
+        Ok(Work::Call(Box::new(CallWork {
+            llm,
+            position,
+            request,
+            meter: Meter {
+                job: session.job,
+                fence: session.fence,
+                role: SpendRole::Task,
+                key,
+                fingerprint: session
+                    .own
+                    .map_or(site.fingerprint, |own| own_fingerprint(site.fingerprint, own)),
+                look_up: site.look_up,
+            },
+        })))
+    }
+
+    async fn call(&self, work: CallWork<'_>) -> Result<Arc<StepOutput>, StepError> {
+        let CallWork {
+            llm,
+            position,
+            request,
+            meter,
+        } = work;
+        let reply = self.session.models.complete(&request, &meter).await;
+        drop(request);
+        let reply = reply.map_err(from_metered)?;
+        self.count(position, &reply)?;
+        let mut output = StepOutput {
+            text: reply.text,
+            ..StepOutput::default()
+        };
+        if reply.finish == FinishReason::Refusal {
+            self.trace().value(position, Arc::new(output));
+            return Err(refused().into());
+        }
+        match llm.read(&output.text) {
+            Ok(json) => output.json = json,
+            Err(fault) => {
+                self.trace().value(position, Arc::new(output));
+                return Err(fault.into());
+            }
+        }
+        Ok(Arc::new(output))
+    }
+
+    /// Notes what a reply cost, and holds the sums against the caps.
+    fn count(&self, position: usize, reply: &MeteredReply) -> Result<(), StepError> {
+        let limits = self.session.limits;
+        let mut trace = self.trace();
+        let record = trace.record(position);
+        record.finish = Some(reply.finish);
+        record.spend = reply.spend;
+        record.full_spend = reply.full_spend;
+        record.cache_hit = reply.cache_hit;
+        record.attempts = reply.attempts;
+        let usage = reply.usage();
+        trace.used.tokens += usage.input_tokens + usage.output_tokens;
+        trace.used.cost += reply.full_spend.cost;
+        let used = trace.used;
+        let halt = if let Some(allowed) = limits.tokens
+            && used.tokens > allowed
+        {
+            let message = format!("the case may use {allowed} tokens and used {}", used.tokens);
+            cap("cap_tokens", message)
+        } else if let Some(allowed) = self.cost_cap()
+            && used.cost > allowed
+        {
+            let message = format!("the case may cost {allowed} and cost {}", used.cost);
+            cap("cap_usd", message)
+        } else {
+            return Ok(());
+        };
+        let output = StepOutput {
+            text: reply.text.clone(),
+            ..StepOutput::default()
+        };
+        trace.value(position, Arc::new(output));
+        Err(halt.into())
+    }
+
+    fn retrieve(
+        &self,
+        retrieve: &Retrieve,
+        queries: Vec<String>,
+        visible: &[Visible],
+        position: usize,
+    ) -> Result<StepOutput, StepError> {
+        let session = self.session;
+        let index = &session.indices[retrieve.slot];
+        let mut docs: Vec<RetrievedDocument> = Vec::new();
+        for id in &retrieve.include {
+            let earlier = visible
+                .iter()
+                .find(|(seen, _)| seen == id)
+                .and_then(|(_, output)| output.as_ref()?.docs.as_ref());
+            for found in earlier.into_iter().flatten() {
+                if !has(&docs, &found.document.doc_id) {
+                    docs.push(found.clone());
+                }
+            }
+        }
+        let included = docs.len();
+        let key = retrieve_key(
+            retrieve.fingerprint,
+            &queries,
+            docs.iter().map(|found| found.document.doc_id.as_str()),
+        );
+        let wanted = retrieve.k + included + session.probe_depth;
+        let depth = if queries.len() > 1 { wanted.max(FUSION_DEPTH) } else { wanted };
+        let rankings: Vec<Ranking> =
+            queries.iter().map(|query| index.search(query, depth)).collect();
+        let mut beyond = Vec::new();
+        let mut fresh = 0;
+        for hit in fuse(rankings) {
+            let document = &index.documents()[hit.document as usize];
+            if has(&docs[..included], &document.doc_id) {
+                continue;
+            }
+            if fresh < retrieve.k {
+                fresh += 1;
+                docs.push(RetrievedDocument {
+                    document: document.clone(),
+                    score: hit.score,
+                });
+            } else if beyond.len() < session.probe_depth {
+                beyond.push((document.doc_id.clone(), document.title.clone()));
+            } else {
+                break;
+            }
+        }
+        let mut trace = self.trace();
+        let record = trace.record(position);
+        record.key = Some(key);
+        let names: Vec<&str> =
+            docs[..included].iter().map(|found| found.document.doc_id.as_str()).collect();
+        record.input = Some(if names.is_empty() {
+            json!({ "queries": queries })
+        } else {
+            json!({ "queries": queries, "included": names })
+        });
+        trace.used.documents += fresh as u64;
+        if let Some(allowed) = session.limits.documents
+            && trace.used.documents > u64::from(allowed)
+        {
+            let message = format!("the case may retrieve {allowed} documents");
+            return Err(cap("cap_documents", message).into());
+        }
+        drop(trace);
+        Ok(StepOutput {
+            text: passages(&docs),
+            json: None,
+            docs: Some(docs),
+            beyond,
+        })
+    }
+}
+
+fn has(docs: &[RetrievedDocument], doc_id: &str) -> bool {
+    docs.iter().any(|found| found.document.doc_id == doc_id)
+}
+
+/// Documents as a numbered list: what `steps.<id>` prints as.
+fn passages(docs: &[RetrievedDocument]) -> String {
+    use std::fmt::Write;
+    let mut text = String::new();
+    for (position, found) in docs.iter().enumerate() {
+        if position > 0 {
+            text.push_str("\n\n");
+        }
+        // writing to a String cannot fail
+        let _ = write!(text, "[{}]", position + 1);
+        if !found.document.title.is_empty() {
+            text.push(' ');
+            text.push_str(&found.document.title);
+        }
+        text.push('\n');
+        text.push_str(&found.document.text);
+    }
+    text
+}
+
+impl Llm {
+    fn read(&self, text: &str) -> Result<Option<Value>, Fault> {
+        if self.schema.is_none() {
+            return Ok(None);
+        }
+        let value = read_json(text)?;
+        if let Some(validator) = &self.validator {
+            check_schema(validator, &value)?;
+        }
+        Ok(Some(value))
+    }
+}
+
+impl Template {
+    /// Makes the output of the rendered text: extracts, then follows the pointer.
+    fn output(&self, rendered: String) -> Result<StepOutput, Fault> {
+        let text = match &self.extract {
+            Some(pattern) => extract(pattern, &rendered).map(str::to_owned).unwrap_or(rendered),
+            None => rendered,
+        };
+        let Some(pointer) = &self.pointer else {
+            let json = might_be_json(&text)
+                .then(|| serde_json::from_str(&text).ok())
+                .flatten();
+            return Ok(StepOutput {
+                text,
+                json,
+                ..StepOutput::default()
+            });
+        };
+        let mut whole = read_json(&text)?;
+        let Some(value) = whole.pointer_mut(pointer).map(Value::take) else {
+            let message = format!("nothing is at `{pointer}` in the text");
+            return Err(Fault::new("pointer_missing", message));
+        };
+        Ok(StepOutput {
+            text: value.as_str().map_or_else(|| value.to_string(), str::to_owned),
+            json: Some(value),
+            ..StepOutput::default()
+        })
+    }
+}
+
+/// The first group of the first match, or the whole match.
+pub(crate) fn extract<'t>(pattern: &regex::Regex, text: &'t str) -> Option<&'t str> {
+    let found = pattern.captures(text)?;
+    found.get(1).or_else(|| found.get(0)).map(|part| part.as_str())
+}
+
+/// Whether a text can be worth reading as JSON.
+fn might_be_json(text: &str) -> bool {
+    matches!(
+        text.trim_start().as_bytes().first(),
+        Some(b'{' | b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n')
+    )
+}
