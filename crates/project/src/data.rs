@@ -90,10 +90,10 @@ enum Source<R: BufRead> {
 }
 
 impl<R: BufRead> Source<R> {
-    fn new(reader: R, format: DataFormat, file: &str) -> Self {
+    fn new(reader: R, format: DataFormat, file: &str, check: rows::CheckColumns) -> Self {
         match format {
             DataFormat::Jsonl => Self::Jsonl(Lines::new(reader, file)),
-            DataFormat::Csv => Self::Csv(Box::new(Rows::new(reader, file))),
+            DataFormat::Csv => Self::Csv(Box::new(Rows::new(reader, file, check))),
             DataFormat::Parquet => Self::Refused(Some(
                 error(
                     "data-format",
@@ -110,7 +110,7 @@ impl<R: BufRead> CaseReader<R> {
     /// Reads cases of `split`; `file` is the name that problems and cases carry.
     pub fn new(reader: R, format: DataFormat, split: Split, file: &str) -> Self {
         Self {
-            source: Source::new(reader, format, file),
+            source: Source::new(reader, format, file, case::check_columns),
             split,
             file: file.to_owned(),
         }

@@ -28,6 +28,7 @@ use crate::template::{Condition, PromptTemplate, TextTemplate};
 
 pub use output::{OutputPart, OutputPath};
 pub(crate) use plan::read_spec;
+pub(crate) use steps::last_line;
 
 /// The pipeline's file in a variant.
 pub const PIPELINE_FILE: &str = "pipeline.yaml";

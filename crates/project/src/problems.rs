@@ -49,14 +49,15 @@ impl ProblemExt for Problem {
 
 /// Another library's message as part of ours: lower-case start, no trailing dot.
 pub(crate) fn lower_first(text: &str) -> String {
+    let text = text.trim_end_matches('.');
     let mut characters = text.chars();
-    let first: String = characters
-        .next()
-        .map(|first| first.to_lowercase().collect())
-        .unwrap_or_default();
-    format!("{first}{}", characters.as_str())
-        .trim_end_matches('.')
-        .to_owned()
+    match (characters.next(), characters.next()) {
+        // not an abbreviation
+        (Some(first), Some(second)) if !second.is_uppercase() => {
+            format!("{}{}", first.to_lowercase(), &text[first.len_utf8()..])
+        }
+        _ => text.to_owned(),
+    }
 }
 
 /// The candidate nearest to `word`, if it is near enough to be what was meant: at most a third of the letters differ, or

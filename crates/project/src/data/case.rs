@@ -55,36 +55,65 @@ pub(super) fn from_row(columns: &[String], row: &StringRecord) -> Result<Case, F
     let mut case_id = None;
     for (column, value) in columns.iter().zip(row) {
         let text = Value::from(value);
-        let (part, key) = match column.split_once('.') {
-            _ if column == "case_id" => {
+        let part = match target(column) {
+            (Part::Name, _) => {
                 case_id = Some(id("case_id", &text)?);
                 continue;
             }
-            Some(("input" | "context", key)) => (&mut input, key),
-            Some(("expected", key)) => (&mut expected, key),
-            Some(("metadata", key)) => (&mut metadata, key),
-            _ => (&mut input, column.as_str()),
+            (Part::Input, key) => (&mut input, key),
+            (Part::Expected, key) => (&mut expected, key),
+            (Part::Metadata, key) => (&mut metadata, key),
         };
-        if part.insert(key.to_owned(), text).is_some() {
-            return Err(Fault::new(
-                "case-key",
-                format!("two columns give the key `{key}`"),
-            ));
-        }
+        part.0.insert(part.1.to_owned(), text);
     }
-    let Some(case_id) = case_id else {
-        let fault = missing("case_id", columns, "every case needs a name");
-        return Err(Fault {
-            message: "there is no column `case_id`".to_owned(),
-            ..fault
-        });
-    };
+    let case_id = case_id.ok_or_else(|| missing("case_id", columns, "every case needs a name"))?;
     Ok(Case {
         case_id: CaseId::new(&case_id),
         input,
         expected,
         metadata,
     })
+}
+
+/// A part of a case that a column gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Name,
+    Input,
+    Expected,
+    Metadata,
+}
+
+fn target(column: &str) -> (Part, &str) {
+    match column.split_once('.') {
+        _ if column == "case_id" => (Part::Name, column),
+        Some(("input" | "context", key)) => (Part::Input, key),
+        Some(("expected", key)) => (Part::Expected, key),
+        Some(("metadata", key)) => (Part::Metadata, key),
+        _ => (Part::Input, column),
+    }
+}
+
+/// Checks the columns of a file of cases.
+pub(super) fn check_columns(columns: &[String]) -> Result<(), Fault> {
+    if !columns.iter().any(|column| column == "case_id") {
+        let fault = missing("case_id", columns, "every case needs a name");
+        return Err(Fault {
+            message: "there is no column `case_id`".to_owned(),
+            ..fault
+        });
+    }
+    let mut seen = std::collections::BTreeMap::new();
+    for column in columns {
+        if let Some(other) = seen.insert(target(column), column) {
+            return Err(Fault::new(
+                "bad-header",
+                format!("columns `{other}` and `{column}` give the same key"),
+            )
+            .help("a column without `input.` in front is a key of the input"));
+        }
+    }
+    Ok(())
 }
 
 impl Fault {
@@ -154,8 +183,10 @@ fn keys(name: &str, value: Value, case_id: &str) -> Result<Map<String, Value>, F
 }
 
 pub(super) fn missing(key: &str, there: &[String], why: &str) -> Fault {
-    let fault = Fault::new("case-key", format!("key `{key}` is missing"));
-    match nearest(key, there.iter().map(String::as_str)) {
+    let fault = Fault::new("missing-key", format!("key `{key}` is missing"));
+    let names = || there.iter().map(String::as_str);
+    let part = || names().find(|name| name.len() >= 2 && key.ends_with(&format!("_{name}")));
+    match nearest(key, names()).or_else(part) {
         Some(near) => fault.help(format!("there is `{near}`: rename it to `{key}`")),
         None => fault.help(why),
     }

@@ -21,7 +21,7 @@ impl<R: BufRead> DocumentReader<R> {
     /// Reads documents; `file` is the name that problems carry.
     pub fn new(reader: R, format: DataFormat, file: &str) -> Self {
         Self {
-            source: Source::new(reader, format, file),
+            source: Source::new(reader, format, file, check_columns),
             file: file.to_owned(),
         }
     }
@@ -47,6 +47,22 @@ impl<R: BufRead> Iterator for DocumentReader<R> {
             Err(fault) => Err(fault.problem(&self.file, line)),
         })
     }
+}
+
+fn check_columns(columns: &[String]) -> Result<(), Fault> {
+    for (column, why) in [
+        ("doc_id", "every document needs a name"),
+        ("text", "it is what is searched"),
+    ] {
+        if !columns.iter().any(|name| name == column) {
+            let fault = missing(column, columns, why);
+            return Err(Fault {
+                message: format!("there is no column `{column}`"),
+                ..fault
+            });
+        }
+    }
+    Ok(())
 }
 
 fn from_row(columns: &[String], row: &StringRecord) -> Result<Document, Fault> {

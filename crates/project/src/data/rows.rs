@@ -6,23 +6,27 @@ use std::io::{BufRead, Read};
 use csv::{ByteRecord, ReaderBuilder, StringRecord};
 use fapo_domain::problem::Problem;
 
-use super::MAX_LINE;
+use super::{Fault, MAX_LINE};
 use crate::problems::{ProblemExt, error};
 
 /// A row's line and its values; or its problem.
 type Row = Result<(u64, StringRecord), Problem>;
+
+/// Says what is wrong with a file's columns, if anything.
+pub(super) type CheckColumns = fn(&[String]) -> Result<(), Fault>;
 
 /// Reads row by row. Rows may run over several lines inside quotes; a row is told by the line it starts in.
 pub(super) struct Rows<R: BufRead> {
     reader: csv::Reader<Bounded<R>>,
     file: String,
     columns: Option<Vec<String>>,
+    check: CheckColumns,
     record: ByteRecord,
     done: bool,
 }
 
 impl<R: BufRead> Rows<R> {
-    pub fn new(reader: R, file: &str) -> Self {
+    pub fn new(reader: R, file: &str, check: CheckColumns) -> Self {
         Self {
             reader: ReaderBuilder::new()
                 .has_headers(false)
@@ -34,6 +38,7 @@ impl<R: BufRead> Rows<R> {
                 }),
             file: file.to_owned(),
             columns: None,
+            check,
             record: ByteRecord::new(),
             done: false,
         }
@@ -100,6 +105,7 @@ impl<R: BufRead> Rows<R> {
                     "the first row names the columns: `case_id`, `input.<key>`, `expected.<key>`",
                 ));
         }
+        (self.check)(&names).map_err(|fault| fault.problem(&self.file, line))?;
         self.columns = Some(names);
         Ok(())
     }
@@ -109,11 +115,9 @@ impl<R: BufRead> Rows<R> {
             return None;
         }
         self.reader.get_mut().since = 0;
+        let start = self.reader.position().line();
         let more = self.reader.read_byte_record(&mut self.record);
-        let line = self
-            .record
-            .position()
-            .map_or_else(|| self.reader.position().line(), csv::Position::line);
+        let line = self.record.position().map_or(start, csv::Position::line);
         match more {
             Ok(true) => {}
             Ok(false) => {
@@ -132,9 +136,7 @@ impl<R: BufRead> Rows<R> {
                 } else {
                     error("unreadable", &self.file, format!("cannot be read: {found}"))
                 };
-                // the row is not there to be asked: it starts after what was read last
-                let line = self.reader.position().line();
-                return Some(Err(problem.at(Some(line), None)));
+                return Some(Err(problem.at(Some(start), None)));
             }
         }
         // moved out, and with it whatever a large row had made the buffer

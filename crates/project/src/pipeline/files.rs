@@ -94,5 +94,24 @@ impl<'a> Prompts<'a> {
 
 /// A template's error as a problem of its own file.
 pub(super) fn template_problem(file: &str, found: &TemplateError) -> fapo_domain::problem::Problem {
-    error("bad-template", file, found.message.clone()).at(found.line, None)
+    let problem = error("bad-template", file, found.message.clone()).at(found.line, None);
+    match template_help(&found.message) {
+        Some(help) => problem.help(help),
+        None => problem,
+    }
+}
+
+/// What to do about the commonest mistakes.
+pub(super) fn template_help(message: &str) -> Option<&'static str> {
+    if message.contains("end of input") || message.contains("endif") || message.contains("endfor") {
+        Some(
+            "`{% if %}` and `{% for %}` need their `{% endif %}` and `{% endfor %}`, in a prompt within one role section",
+        )
+    } else if message.starts_with("text before") {
+        Some("put a line `system:` or `user:` above it")
+    } else if message.contains("expected end of variable block") {
+        Some("a value is written `{{ name }}`, with two braces on each side")
+    } else {
+        None
+    }
 }

@@ -41,6 +41,8 @@ impl<'a> Visible<'a> {
         if let Some(outer) = self.outer {
             ids.extend(outer.ids());
         }
+        let mut seen = BTreeSet::new();
+        ids.retain(|id| seen.insert(*id));
         ids
     }
 }

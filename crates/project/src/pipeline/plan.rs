@@ -59,7 +59,7 @@ pub(super) fn read(
     let output = planner.output(&spec, &list.steps, &repaired);
     planner.check_scorer(&spec);
     planner.warn_of_unused(&spec);
-    if repaired.is_empty() {
+    if repaired.is_empty() && !planner.problems.has_errors() {
         planner.prompts.warn_of_unused(planner.problems);
     }
     let worst = caps::worst(&list.steps);
@@ -274,6 +274,12 @@ impl Planner<'_> {
     fn check_scorer(&mut self, spec: &PipelineSpec) {
         for from in crate::project::scored_from(&self.ctx.project.scorer) {
             let id = from.split('.').next().unwrap_or_default();
+            if id == "*" {
+                let retrieves = |step: &&StepSpec| matches!(step, StepSpec::Retrieve(_));
+                let found: Vec<&StepSpec> = spec.steps.iter().filter(retrieves).collect();
+                self.used.extend(found.iter().map(|step| step.id().clone()));
+                continue;
+            }
             if let Some(step) = spec.steps.iter().find(|step| step.id().as_str() == id) {
                 self.used.insert(step.id().clone());
                 continue;

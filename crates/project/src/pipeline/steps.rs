@@ -7,6 +7,7 @@ use fapo_domain::model::pipeline::{
 };
 use regex::Regex;
 
+use super::files::template_help;
 use super::names::{Needs, Visible, Where};
 use super::plan::Planner;
 use super::{PlannedSample, PlannedStep};
@@ -155,7 +156,7 @@ impl Planner<'_> {
             if let Some(found) = self.need(id.as_str(), Where::Key(&at), visible, needs)
                 && !matches!(found, StepSpec::Retrieve(_))
             {
-                let message = format!("step `{id}` is a `{}` step", found.kind());
+                let message = format!("step `{id}` is of kind `{}`", found.kind());
                 let help = Some("`include` joins in the documents of `retrieve` steps".to_owned());
                 self.report("include", &message, &at, help);
             }
@@ -297,7 +298,7 @@ impl Planner<'_> {
         if !matches!(spec, StepSpec::Llm(_) | StepSpec::Template(_)) {
             self.report(
                 "combine",
-                &format!("a `{}` step cannot stand here", spec.kind()),
+                &format!("a step of kind `{}` cannot stand here", spec.kind()),
                 path,
                 Some("use an `llm` or a `template` step".to_owned()),
             );
@@ -342,7 +343,8 @@ impl Planner<'_> {
                 Some(template)
             }
             Err(TemplateError { message, .. }) => {
-                self.report("bad-template", &message, path, None);
+                let help = template_help(&message).map(str::to_owned);
+                self.report("bad-template", &message, path, help);
                 None
             }
         }

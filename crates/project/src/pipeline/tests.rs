@@ -8,7 +8,7 @@ use super::*;
 fn project() -> ProjectSpec {
     let (project, problems) = crate::read_project(
         "fapo.yaml",
-        "name: p\nmodels:\n  task: {provider: openai, model: m}\ndata: {train: t.jsonl, corpora: {wiki: w.jsonl}}\nscorer: {metric: f1}\n",
+        "name: p\nmodels:\n  task: {provider: openai, model: m}\ndata: {train: t.jsonl, corpora: {wiki: w.jsonl}}\nscorer: {metric: f1, expected: answer}\n",
     );
     project.unwrap_or_else(|| panic!("{problems}"))
 }

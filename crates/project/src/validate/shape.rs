@@ -66,7 +66,7 @@ impl<'a> Shaper<'a> {
         match instance {
             Value::Object(map) => self.object(schema, map, pointer, path),
             Value::Array(items) => self.array(schema, items, pointer, path),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => schema.clone(),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => leaf(schema),
         }
     }
 
@@ -82,7 +82,7 @@ impl<'a> Shaper<'a> {
             .get("additionalProperties")
             .filter(|others| others.is_object());
         if known.is_none() && others.is_none() {
-            return schema.clone();
+            return leaf(schema);
         }
         let mut shaped = Map::new();
         for (key, value) in map {
@@ -107,7 +107,7 @@ impl<'a> Shaper<'a> {
     }
 
     fn array(&mut self, schema: &'a Value, items: &[Value], pointer: &str, path: &str) -> Value {
-        let mut copy = schema.clone();
+        let mut copy = leaf(schema);
         let positional = schema.get("prefixItems").and_then(Value::as_array);
         let shaped: Vec<Value> = items
             .iter()
@@ -128,7 +128,6 @@ impl<'a> Shaper<'a> {
             })
             .collect();
         if let Some(map) = copy.as_object_mut() {
-            map.shift_remove("items");
             if !shaped.is_empty() {
                 map.insert("prefixItems".to_owned(), Value::Array(shaped));
             }
@@ -241,6 +240,24 @@ impl<'a> Shaper<'a> {
         self.shaped.refused.insert(pointer.to_owned());
         Value::Bool(true)
     }
+}
+
+/// A schema without what it says of the parts of a value: references there lead out of the shaped schema.
+fn leaf(schema: &Value) -> Value {
+    let mut leaf = schema.clone();
+    if let Some(map) = leaf.as_object_mut() {
+        for key in [
+            "properties",
+            "additionalProperties",
+            "required",
+            "items",
+            "prefixItems",
+            "$defs",
+        ] {
+            map.shift_remove(key);
+        }
+    }
+    leaf
 }
 
 fn branches(schema: &Value) -> Option<&[Value]> {

@@ -8,8 +8,16 @@ use crate::problems::{ProblemExt, error};
 /// What went wrong, and what to do, by what the parser says and what stands in the line.
 pub(super) fn explain(file: &str, text: &str, scan: &ScanError) -> Problem {
     let marker = scan.marker();
-    let number = marker.line().max(1);
-    let line = text.lines().nth(number - 1).unwrap_or_default();
+    let (mut number, mut column) = (marker.line().max(1), marker.col() as u64 + 1);
+    let mut line = text.lines().nth(number - 1).unwrap_or_default();
+    // a text that goes on in the next line meets its tab there
+    let next = text.lines().nth(number).unwrap_or_default();
+    if scan.info().contains("tab")
+        && !line.contains('\t')
+        && next.trim_start_matches(' ').starts_with('\t')
+    {
+        (number, column, line) = (number + 1, 1, next);
+    }
     let before = number
         .checked_sub(2)
         .and_then(|index| text.lines().nth(index))
@@ -28,6 +36,12 @@ pub(super) fn explain(file: &str, text: &str, scan: &ScanError) -> Problem {
             "yaml-braces",
             "a value that starts with `{{` is read as YAML's own braces".to_owned(),
             Some("put the whole value in quotes: \"{{ ... }}\""),
+        )
+    } else if open_bracket(before) || open_bracket(line) {
+        (
+            "yaml-syntax",
+            "a `[` or `{` that is not closed, or a comma that is missing".to_owned(),
+            None,
         )
     } else if info.contains("unknown anchor") {
         (
@@ -82,7 +96,7 @@ pub(super) fn explain(file: &str, text: &str, scan: &ScanError) -> Problem {
     } else {
         ("yaml-syntax", format!("not readable as YAML: {info}"), None)
     };
-    let problem = error(rule, file, message).at(Some(number as u64), Some(marker.col() as u64 + 1));
+    let problem = error(rule, file, message).at(Some(number as u64), Some(column));
     match help {
         Some(help) => problem.help(help),
         None => problem,
@@ -97,6 +111,13 @@ fn open_quote(line: &str) -> bool {
         .next()
         .filter(|quote| matches!(quote, '"' | '\''))
         .is_some_and(|quote| value.matches(quote).count() % 2 == 1)
+}
+
+/// Whether a value of this line opens more brackets than it closes.
+fn open_bracket(line: &str) -> bool {
+    let value = value_of(line);
+    let count = |bracket: char| value.matches(bracket).count();
+    value.starts_with(['[', '{']) && (count('[') > count(']') || count('{') > count('}'))
 }
 
 /// What comes after the key, or after the dash.

@@ -16,6 +16,9 @@ pub mod retrieval;
 pub mod rules;
 pub mod service;
 
+#[cfg(test)]
+mod tests;
+
 pub use clusters::Attributor;
 pub use flow::Flow;
 pub use rules::{CaseView, Hit, attribute};

@@ -77,6 +77,7 @@ pub fn record(step: &str, kind: &str, output: StepOutput) -> StepRecord {
         error_kind: None,
         error: None,
         spend: Spend::default(),
+        full_spend: Spend::default(),
         attempts: 1,
         started_ms: 0,
         duration_ms: 1,
@@ -99,6 +100,7 @@ pub fn run(ordinal: u64, output: &str, steps: Vec<StepRecord>) -> RunRecord {
         output_text: Some(output.to_owned()),
         output_json: None,
         spend: Spend::default(),
+        full_spend: Spend::default(),
         started_at: Timestamp(0),
         duration_ms: 1,
         steps: steps

@@ -30,7 +30,10 @@ pub(crate) fn read_json(text: &str) -> Result<Value, Fault> {
 fn fenced(text: &str) -> Option<&str> {
     let start = text.find("```")?;
     let rest = &text[start + 3..];
-    let word = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric()).len();
+    let word = rest.len()
+        - rest
+            .trim_start_matches(|c: char| c.is_ascii_alphanumeric())
+            .len();
     let inner = &rest[word..];
     let end = inner.find("```").unwrap_or(inner.len());
     Some(inner[..end].trim())
@@ -43,7 +46,11 @@ pub(crate) fn check_schema(validator: &Validator, value: &Value) -> Result<(), F
         return Ok(());
     };
     let place = first.instance_path().to_string();
-    let place = if place.is_empty() { "/".to_owned() } else { place };
+    let place = if place.is_empty() {
+        "/".to_owned()
+    } else {
+        place
+    };
     let message = cut(&format!("at `{place}`: {first}"));
     Err(Fault::new("schema_mismatch", message))
 }
@@ -70,14 +77,20 @@ mod tests {
 
     #[test]
     fn what_is_no_json_is_told() {
-        for text in ["", "The answer is {\"a\": 1}", "{\"a\": 1", "```json\n{\"a\"\n```"] {
+        for text in [
+            "",
+            "The answer is {\"a\": 1}",
+            "{\"a\": 1",
+            "```json\n{\"a\"\n```",
+        ] {
             assert_eq!(read_json(text).unwrap_err().kind, "invalid_json", "{text}");
         }
     }
 
     #[test]
     fn a_schema_mismatch_names_the_place() {
-        let schema = json!({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]});
+        let schema =
+            json!({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]});
         let validator = jsonschema::validator_for(&schema).unwrap();
         assert!(check_schema(&validator, &json!({"n": 3})).is_ok());
         let fault = check_schema(&validator, &json!({"n": "x"})).unwrap_err();

@@ -1,8 +1,8 @@
 //! Keys of step results: a hash over everything that determines them.
 //!
 //! The *fingerprint* covers what is the same for every case: the model and how it is reached, the parameters, the schema;
-//! or the corpus, its fields, `k` and the retriever's version. The *key* adds what a case brings: the exact messages or
-//! queries, the sample path, and, where the cache may not be shared, the evaluation.
+//! or the corpus, its fields, `k` and the retriever's version; and, where the cache may not be shared, the evaluation. The
+//! *key* adds what a case brings: the exact messages or queries, and the sample path.
 //!
 //! Neither covers the case, the step's name or the prompt file. A step whose rendered input is what it was hits, whoever
 //! changed what before it: that is how a change stops spreading (early cut-off).
@@ -88,7 +88,10 @@ pub(crate) fn llm_fingerprint(parameters: &LlmParameters<'_>) -> StepFingerprint
         hasher.part(stop.as_bytes());
     }
     number(&mut hasher, parameters.seed);
-    text(&mut hasher, parameters.schema.map(canonical_json).as_deref());
+    text(
+        &mut hasher,
+        parameters.schema.map(canonical_json).as_deref(),
+    );
     StepFingerprint(hasher.finish())
 }
 
@@ -121,7 +124,6 @@ pub(crate) fn llm_key(
     fingerprint: StepFingerprint,
     messages: &[Message],
     path: &SamplePath,
-    own: Option<EvaluationId>,
 ) -> StepKey {
     let mut hasher = Hasher::new("step-key/v1");
     hasher.hash(&fingerprint.0).number(messages.len() as u64);
@@ -131,9 +133,6 @@ pub(crate) fn llm_key(
             .part(message.content.as_bytes());
     }
     path.hash_into(&mut hasher);
-    if let Some(own) = own {
-        hasher.hash(&own.0);
-    }
     StepKey(hasher.finish())
 }
 

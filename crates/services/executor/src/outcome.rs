@@ -135,7 +135,11 @@ pub(crate) fn refused() -> Halt {
 
 /// Work that is to stop.
 pub(crate) fn stopped() -> Halt {
-    missing("cancelled", "the work was stopped".to_owned(), Cause::Stopped)
+    missing(
+        "cancelled",
+        "the work was stopped".to_owned(),
+        Cause::Stopped,
+    )
 }
 
 fn missing(kind: &'static str, message: String, cause: Cause) -> Halt {

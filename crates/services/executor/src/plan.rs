@@ -150,10 +150,16 @@ impl Planner<'_> {
     }
 
     fn llm(&mut self, planned: &PlannedStep, step: &LlmStep) -> Result<Llm, WorkError> {
-        let prompt = planned.prompt.clone().ok_or_else(|| broken(&step.id, "no prompt"))?;
+        let prompt = planned
+            .prompt
+            .clone()
+            .ok_or_else(|| broken(&step.id, "no prompt"))?;
         let name = step.model.as_deref().unwrap_or("task");
         let model = self.spec.project.models.get(name).ok_or_else(|| {
-            let message = format!("fapo.yaml has no model `{name}`, which step `{}` uses", step.id);
+            let message = format!(
+                "fapo.yaml has no model `{name}`, which step `{}` uses",
+                step.id
+            );
             WorkError::permanent("MODEL_CONFIG", message)
         })?;
         let schema = match step.output {
@@ -202,7 +208,10 @@ impl Planner<'_> {
     ) -> Result<Retrieve, WorkError> {
         let name = planned.corpus.as_deref().unwrap_or_default();
         let corpus = self.spec.corpora.get(name).ok_or_else(|| {
-            let message = format!("the job has no corpus `{name}`, which step `{}` searches", step.id);
+            let message = format!(
+                "the job has no corpus `{name}`, which step `{}` searches",
+                step.id
+            );
             WorkError::permanent("CORPUS_UNKNOWN", message)
         })?;
         let fields = FieldSet::of(&step.fields);
@@ -218,7 +227,10 @@ impl Planner<'_> {
     }
 
     fn sample(&mut self, planned: &PlannedStep, step: &SampleStep) -> Result<Sample, WorkError> {
-        let inside = planned.sample.as_deref().ok_or_else(|| broken(&step.id, "no sub-steps"))?;
+        let inside = planned
+            .sample
+            .as_deref()
+            .ok_or_else(|| broken(&step.id, "no sub-steps"))?;
         let combine = match &step.combine {
             Combine::Vote(vote) => CombinePlan::Vote {
                 extract: pattern(&step.id, vote.extract.as_deref())?,
@@ -249,7 +261,10 @@ impl Planner<'_> {
 
 fn template(planned: &PlannedStep, step: &TemplateStep) -> Result<Template, WorkError> {
     Ok(Template {
-        text: planned.template.clone().ok_or_else(|| broken(&step.id, "no template"))?,
+        text: planned
+            .template
+            .clone()
+            .ok_or_else(|| broken(&step.id, "no template"))?,
         extract: pattern(&step.id, step.extract.as_deref())?,
         pointer: step.pointer.clone(),
     })
@@ -264,5 +279,8 @@ fn pattern(id: &StepId, source: Option<&str>) -> Result<Option<Regex>, WorkError
 
 /// Reading the pipeline lets none of these through.
 fn broken(id: &StepId, what: &str) -> WorkError {
-    WorkError::permanent("VARIANT_INVALID", format!("step `{id}` cannot be run: {what}"))
+    WorkError::permanent(
+        "VARIANT_INVALID",
+        format!("step `{id}` cannot be run: {what}"),
+    )
 }

@@ -44,8 +44,6 @@ pub(crate) struct Session<'a> {
     pub(crate) evaluation: EvaluationId,
     /// The sample index of the evaluation.
     pub(crate) sample: u32,
-    /// The evaluation whose own results alone may be read.
-    pub(crate) own: Option<EvaluationId>,
     /// By [`crate::plan::Llm::slot`].
     pub(crate) calls: Vec<CallSite>,
     /// Whether nothing new may start, because the work is to stop.
@@ -117,7 +115,10 @@ pub(crate) async fn run_case(session: &Session<'_>, ordinal: u64, case: Case) ->
     let limit = Duration::from_secs(u64::from(session.limits.seconds));
     let end = tokio::time::timeout(limit, whole).await.ok();
     let elapsed = run.began.elapsed();
-    let trace = run.trace.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let trace = run
+        .trace
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
     let mut record = RunRecord {
         evaluation: session.evaluation,
         ordinal,
@@ -132,7 +133,11 @@ pub(crate) async fn run_case(session: &Session<'_>, ordinal: u64, case: Case) ->
         duration_ms: millis(elapsed),
         steps: Vec::new(),
     };
-    let unfinished = if end.is_none() { "cap_seconds" } else { "cancelled" };
+    let unfinished = if end.is_none() {
+        "cap_seconds"
+    } else {
+        "cancelled"
+    };
     let (halt, steps) = trace.finish(elapsed, unfinished);
     record.steps = steps;
     for step in &record.steps {
@@ -263,7 +268,10 @@ impl<'r> List<'r, '_> {
             if self.fault.is_some() || self.run.is_closing() {
                 return;
             }
-            match self.run.start(self.place, &self.steps[index], self.visible(index)) {
+            match self
+                .run
+                .start(self.place, &self.steps[index], self.visible(index))
+            {
                 Ok(Started::Now(value)) => self.slots[index] = Slot::Done(value),
                 Ok(Started::Later(work)) => {
                     self.slots[index] = Slot::Running;

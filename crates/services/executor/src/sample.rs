@@ -98,7 +98,11 @@ impl Run<'_> {
 
     /// Ends the step where the run is over. The first reason is noted already and stays.
     fn go_on(&self) -> Result<(), StepError> {
-        if self.is_closing() { Err(stopped().into()) } else { Ok(()) }
+        if self.is_closing() {
+            Err(stopped().into())
+        } else {
+            Ok(())
+        }
     }
 
     async fn best(
@@ -140,7 +144,10 @@ impl Run<'_> {
         values: &[(usize, Arc<StepOutput>)],
         step: &Step,
     ) -> Result<Arc<StepOutput>, StepError> {
-        let texts: Vec<&str> = values.iter().map(|(_, output)| output.text.as_str()).collect();
+        let texts: Vec<&str> = values
+            .iter()
+            .map(|(_, output)| output.text.as_str())
+            .collect();
         let mut place = work.place(work.path.clone(), format!("{}.", work.name));
         place.extra = Some(("samples", json!(texts)));
         let ListEnd { value, fault } = self.list(&place, std::slice::from_ref(step), 0).await;
@@ -162,7 +169,10 @@ fn vote(values: &[(usize, Arc<StepOutput>)], pattern: Option<&Regex>) -> Arc<Ste
         let text = pattern
             .and_then(|pattern| extract(pattern, &output.text))
             .unwrap_or(&output.text);
-        groups.entry(text.trim().to_lowercase()).or_insert((0, position)).0 += 1;
+        groups
+            .entry(text.trim().to_lowercase())
+            .or_insert((0, position))
+            .0 += 1;
     }
     let winner = groups
         .into_values()
@@ -199,7 +209,10 @@ mod tests {
 
     #[test]
     fn the_most_frequent_text_wins_and_the_earliest_a_tie() {
-        assert_eq!(vote(&values(&["b", " A ", "a", "b\n", "a"]), None).text, " A ");
+        assert_eq!(
+            vote(&values(&["b", " A ", "a", "b\n", "a"]), None).text,
+            " A "
+        );
         assert_eq!(vote(&values(&["x", "y"]), None).text, "x");
         assert_eq!(vote(&values(&["z", "ÄÖ", "äö"]), None).text, "ÄÖ");
     }
@@ -207,7 +220,12 @@ mod tests {
     #[test]
     fn votes_are_counted_on_what_the_pattern_finds() {
         let pattern = Regex::new(r"(?i)answer: (\w+)").unwrap();
-        let given = values(&["I think so. Answer: no", "Answer: YES", "well... answer: yes", "yes"]);
+        let given = values(&[
+            "I think so. Answer: no",
+            "Answer: YES",
+            "well... answer: yes",
+            "yes",
+        ]);
         assert_eq!(vote(&given, Some(&pattern)).text, "Answer: YES");
     }
 

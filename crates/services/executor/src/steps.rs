@@ -9,7 +9,7 @@ use fapo_domain::ports::models::{Meter, MeteredReply, ModelRequest};
 use serde_json::{Value, json};
 
 use crate::json::{check_schema, read_json};
-use crate::key::{llm_key, own_fingerprint, retrieve_key};
+use crate::key::{llm_key, retrieve_key};
 use crate::outcome::{Fault, StepError, cap, from_metered, refused};
 use crate::plan::{Action, Llm, Retrieve, Step, Template};
 use crate::retrieval::{FUSION_DEPTH, Ranking, fuse};
@@ -111,7 +111,9 @@ impl Run<'_> {
         let output = match &step.action {
             Action::Llm(llm) => {
                 let messages = llm.prompt.render(&context)?;
-                return self.prepare(llm, place, messages, position).map(Started::Later);
+                return self
+                    .prepare(llm, place, messages, position)
+                    .map(Started::Later);
             }
             Action::Sample(sample) => {
                 let work = SampleWork::new(sample, place, step, visible, position);
@@ -140,7 +142,7 @@ impl Run<'_> {
     ) -> Result<Work<'r>, StepError> {
         let session = self.session;
         let site = session.calls[llm.slot];
-        let key = llm_key(site.fingerprint, &messages, &place.path, session.own);
+        let key = llm_key(site.fingerprint, &messages, &place.path);
         let request = Arc::new(ModelRequest {
             entry: Arc::clone(&llm.entry),
             spec: Arc::clone(&llm.model),
@@ -174,9 +176,7 @@ impl Run<'_> {
                 fence: session.fence,
                 role: SpendRole::Task,
                 key,
-                fingerprint: session
-                    .own
-                    .map_or(site.fingerprint, |own| own_fingerprint(site.fingerprint, own)),
+                fingerprint: site.fingerprint,
                 look_up: site.look_up,
             },
         })))
@@ -274,9 +274,15 @@ impl Run<'_> {
             docs.iter().map(|found| found.document.doc_id.as_str()),
         );
         let wanted = retrieve.k + included + session.probe_depth;
-        let depth = if queries.len() > 1 { wanted.max(FUSION_DEPTH) } else { wanted };
-        let rankings: Vec<Ranking> =
-            queries.iter().map(|query| index.search(query, depth)).collect();
+        let depth = if queries.len() > 1 {
+            wanted.max(FUSION_DEPTH)
+        } else {
+            wanted
+        };
+        let rankings: Vec<Ranking> = queries
+            .iter()
+            .map(|query| index.search(query, depth))
+            .collect();
         let mut beyond = Vec::new();
         let mut fresh = 0;
         for hit in fuse(rankings) {
@@ -299,8 +305,10 @@ impl Run<'_> {
         let mut trace = self.trace();
         let record = trace.record(position);
         record.key = Some(key);
-        let names: Vec<&str> =
-            docs[..included].iter().map(|found| found.document.doc_id.as_str()).collect();
+        let names: Vec<&str> = docs[..included]
+            .iter()
+            .map(|found| found.document.doc_id.as_str())
+            .collect();
         record.input = Some(if names.is_empty() {
             json!({ "queries": queries })
         } else {
@@ -364,7 +372,9 @@ impl Template {
     /// Makes the output of the rendered text: extracts, then follows the pointer.
     fn output(&self, rendered: String) -> Result<StepOutput, Fault> {
         let text = match &self.extract {
-            Some(pattern) => extract(pattern, &rendered).map(str::to_owned).unwrap_or(rendered),
+            Some(pattern) => extract(pattern, &rendered)
+                .map(str::to_owned)
+                .unwrap_or(rendered),
             None => rendered,
         };
         let Some(pointer) = &self.pointer else {
@@ -383,7 +393,9 @@ impl Template {
             return Err(Fault::new("pointer_missing", message));
         };
         Ok(StepOutput {
-            text: value.as_str().map_or_else(|| value.to_string(), str::to_owned),
+            text: value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned),
             json: Some(value),
             ..StepOutput::default()
         })
@@ -393,7 +405,10 @@ impl Template {
 /// The first group of the first match, or the whole match.
 pub(crate) fn extract<'t>(pattern: &regex::Regex, text: &'t str) -> Option<&'t str> {
     let found = pattern.captures(text)?;
-    found.get(1).or_else(|| found.get(0)).map(|part| part.as_str())
+    found
+        .get(1)
+        .or_else(|| found.get(0))
+        .map(|part| part.as_str())
 }
 
 /// Whether a text can be worth reading as JSON.

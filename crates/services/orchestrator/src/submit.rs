@@ -44,8 +44,8 @@ impl OrchestratorService {
         Ok(())
     }
 
-    /// Ends a job now: its queued tasks are cancelled, its running ones find out with their next heartbeat. A job that is
-    /// final already stays as it is.
+    /// Ends a job now: its queued tasks are cancelled, and what its running ones bring is not looked at any more. A job
+    /// that is final already stays as it is.
     pub async fn cancel(&self, job: JobId) -> Result<Ticked, OrchestratorError> {
         self.step(job, true).await
     }

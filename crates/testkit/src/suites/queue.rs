@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use fapo_domain::hash::ContentHash;
 use fapo_domain::model::task::Topic;
 use fapo_domain::ports::queue::{Delivery, Message, QueueError, TaskQueue};
 use fapo_domain::{JobId, TaskId};
@@ -44,7 +43,11 @@ async fn take(queue: &dyn TaskQueue, topic: Topic, max: usize) -> Result<Vec<Del
 
 async fn take_one(queue: &dyn TaskQueue, topic: Topic) -> Result<Delivery> {
     let mut taken = take(queue, topic, 1).await?;
-    ensure!(taken.len() == 1, "one message was expected, not {}", taken.len());
+    ensure!(
+        taken.len() == 1,
+        "one message was expected, not {}",
+        taken.len()
+    );
     Ok(taken.remove(0))
 }
 
@@ -65,7 +68,9 @@ pub async fn an_acknowledged_message_is_gone(queue: &dyn TaskQueue) -> Result<()
     ensure!(delivery.deliveries == 1);
     queue.acknowledge(&delivery).await?;
     queue.acknowledge(&delivery).await?;
-    let later = queue.receive(Topic::Execute, "b", 1, SHORT * 2, LONG).await?;
+    let later = queue
+        .receive(Topic::Execute, "b", 1, SHORT * 2, LONG)
+        .await?;
     ensure!(later.is_empty(), "it came again: {later:?}");
     // gone for good, so it may be pushed anew
     queue.push(Topic::Execute, &[task(1, 1)], NOW).await?;
@@ -185,7 +190,11 @@ pub async fn no_more_than_asked_for_is_taken(queue: &dyn TaskQueue) -> Result<()
     let mut seen = BTreeSet::new();
     for expected in [2, 2, 1] {
         let taken = take(queue, Topic::Execute, 2).await?;
-        ensure!(taken.len() == expected, "{} instead of {expected}", taken.len());
+        ensure!(
+            taken.len() == expected,
+            "{} instead of {expected}",
+            taken.len()
+        );
         seen.extend(taken.into_iter().map(|one| format!("{:?}", one.message)));
     }
     ensure!(seen.len() == 5);
@@ -205,7 +214,10 @@ pub async fn jobs_take_turns(queue: &dyn TaskQueue) -> Result<()> {
         let delivery = take_one(queue, Topic::Execute).await?;
         small += usize::from(delivery.message.job() != job(1));
     }
-    ensure!(small == 3, "{small} of 3 messages of small jobs came among the first 6");
+    ensure!(
+        small == 3,
+        "{small} of 3 messages of small jobs came among the first 6"
+    );
     Ok(())
 }
 
@@ -231,7 +243,9 @@ pub async fn a_dropped_receive_loses_nothing(queue: &dyn TaskQueue) -> Result<()
 
 /// A message that waits already may be dropped, but never lost.
 pub async fn pushing_twice_delivers_at_least_once(queue: &dyn TaskQueue) -> Result<()> {
-    queue.push(Topic::Execute, &[task(1, 1), task(1, 1)], NOW).await?;
+    queue
+        .push(Topic::Execute, &[task(1, 1), task(1, 1)], NOW)
+        .await?;
     queue.push(Topic::Execute, &[task(1, 1)], NOW).await?;
     let mut times = 0;
     loop {
@@ -293,8 +307,15 @@ pub async fn nothing_is_lost_among_many_consumers(queue: &dyn TaskQueue) -> Resu
     produced?;
     let all: Vec<String> = [a?, b?, c?].into_iter().flatten().collect();
     let distinct: BTreeSet<&String> = all.iter().collect();
-    ensure!(distinct.len() == MESSAGES as usize, "{} arrived", distinct.len());
-    ensure!(all.len() == distinct.len(), "a message was delivered twice at once");
+    ensure!(
+        distinct.len() == MESSAGES as usize,
+        "{} arrived",
+        distinct.len()
+    );
+    ensure!(
+        all.len() == distinct.len(),
+        "a message was delivered twice at once"
+    );
     Ok(())
 }
 

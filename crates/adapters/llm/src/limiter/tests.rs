@@ -183,7 +183,7 @@ proptest! {
         runtime.block_on(async {
             let limiter = Limiter::new(cap);
             let mut waiting: Vec<(u64, Waiting<'_>)> = Vec::new();
-            let (mut held, mut served) = (Vec::new(), Vec::new());
+            let (mut held, mut served) = (Vec::<Permit>::new(), Vec::new());
             let mut next = 0;
             let mut pause_ends = Instant::now();
             for op in ops {

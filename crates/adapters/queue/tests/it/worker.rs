@@ -95,7 +95,7 @@ impl Bench {
             acts: Mutex::new(acts.into_iter().collect()),
             ..Scripted::default()
         };
-        let mut config = WorkerConfig::new("w1");
+        let mut config = WorkerConfig::new("w1", 1);
         config.lease = LEASE;
         Self {
             handler: Arc::new(handler),
@@ -108,14 +108,13 @@ impl Bench {
 
     fn start(&self) -> JoinHandle<()> {
         let worker = Worker::new(
-            Arc::clone(&self.handler) as _,
-            Arc::clone(&self.rows) as _,
             Arc::clone(&self.queue) as _,
+            Arc::clone(&self.rows) as _,
+            Arc::clone(&self.handler) as _,
             Arc::new(TokioClock::new()),
             self.config.clone(),
         );
-        let stop = self.stop.clone();
-        tokio::spawn(async move { worker.run(stop).await })
+        tokio::spawn(Arc::new(worker).run(self.stop.clone()))
     }
 
     async fn queue_task(&self, name: &str) -> TaskId {

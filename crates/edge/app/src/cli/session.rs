@@ -100,6 +100,7 @@ impl Session {
         let options = EmbeddedOptions {
             env: context.config.env.clone(),
             worlds: project.worlds.clone(),
+            recording: project.recording.clone(),
             abort_after_commits: context.config.abort_after_commits,
         };
         let engine = Embedded::open(&project.dir, options)

@@ -33,6 +33,8 @@ pub struct LoadedProject {
     pub protect: Vec<CaseId>,
     /// The worlds of simulated models, by model entry.
     pub worlds: Vec<World>,
+    /// Recorded proposals, for `proposer.backend: replay`.
+    pub recording: Option<String>,
     /// Hash of `fapo.yaml` as it stands.
     pub spec_hash: ContentHash,
     /// Warnings; errors are a [`LoadError`].
@@ -103,6 +105,7 @@ pub fn load_project(
     let context = PipelineContext { project: &spec, input_keys: keys.as_ref() };
     let (pipeline, found) = read_pipeline(&tree, &context);
     problems.extend(found);
+    let recording = read_recording(dir, &spec, &mut problems);
     let protect = read_protected(dir, &spec, &mut problems);
     check_files_exist(dir, &spec, &mut problems);
     problems.sort();
@@ -116,6 +119,7 @@ pub fn load_project(
             pipeline,
             protect,
             worlds,
+            recording,
             warnings: problems,
         }),
         _ => Err(LoadError::Problems(problems)),
@@ -249,6 +253,22 @@ fn input_keys(dir: &Path, spec: &ProjectSpec) -> Option<BTreeSet<String>> {
         keys.extend(case.case.input.keys().cloned());
     }
     (!keys.is_empty()).then_some(keys)
+}
+
+fn read_recording(dir: &Path, spec: &ProjectSpec, problems: &mut Problems) -> Option<String> {
+    let file = spec.proposer.recording.as_ref()?;
+    match std::fs::read_to_string(dir.join(file)) {
+        Ok(text) => Some(text),
+        Err(error) => {
+            problems.push(problem(
+                "recording-unreadable",
+                "fapo.yaml",
+                format!("`proposer.recording` names {file}, which cannot be read: {error}"),
+                "the path is relative to the project folder",
+            ));
+            None
+        }
+    }
 }
 
 fn read_protected(dir: &Path, spec: &ProjectSpec, problems: &mut Problems) -> Vec<CaseId> {

@@ -10,9 +10,7 @@ use fapo_domain::ports::blobs::Blobs;
 use tokio::sync::OnceCell;
 
 use super::index::{FieldSet, Index};
-
-/// Indices kept at the same time; the one used longest ago makes room.
-const KEPT: usize = 8;
+use crate::recent::Recent;
 
 /// How many chunks (of at most 4 MiB) are fetched at once.
 const FETCHED: usize = 8;
@@ -156,35 +154,6 @@ fn cell_of<K: Clone + PartialEq, T>(recent: &Mutex<Recent<K, Cell<T>>>, key: K) 
         .get_or_insert_with(key, || Arc::new(OnceCell::new()))
 }
 
-/// A few values, the one used last at the end.
-pub(crate) struct Recent<K, V> {
-    entries: Vec<(K, V)>,
-}
-
-impl<K, V> Default for Recent<K, V> {
-    fn default() -> Self {
-        Self {
-            entries: Vec::new(),
-        }
-    }
-}
-
-impl<K: PartialEq, V: Clone> Recent<K, V> {
-    /// The value under `key`, made if it is absent; more than [`KEPT`] values drop the one used longest ago.
-    pub(crate) fn get_or_insert_with(&mut self, key: K, make: impl FnOnce() -> V) -> V {
-        let entry = match self.entries.iter().position(|(known, _)| *known == key) {
-            Some(position) => self.entries.remove(position),
-            None => (key, make()),
-        };
-        let value = entry.1.clone();
-        self.entries.push(entry);
-        if self.entries.len() > KEPT {
-            self.entries.remove(0);
-        }
-        value
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -284,17 +253,5 @@ mod tests {
             .await
             .unwrap_err();
         assert!(matches!(error, CorpusError::Store { .. }));
-    }
-
-    #[test]
-    fn the_value_used_longest_ago_makes_room() {
-        let mut recent = Recent::default();
-        for key in 0..KEPT {
-            recent.get_or_insert_with(key, || key);
-        }
-        recent.get_or_insert_with(0, || 99);
-        recent.get_or_insert_with(KEPT, || KEPT);
-        assert_eq!(recent.get_or_insert_with(0, || 99), 0);
-        assert_eq!(recent.get_or_insert_with(1, || 99), 99);
     }
 }

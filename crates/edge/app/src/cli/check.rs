@@ -1,0 +1,223 @@
+//! `fapo check`: all problems of a project, then what running it would cost.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+
+use fapo_domain::model::case::{Case, Split};
+use fapo_domain::model::level::Level;
+use fapo_domain::problem::Problems;
+use fapo_llm::PriceTable;
+use fapo_scoring::Scorer;
+
+use super::Context;
+use super::args::DirArgs;
+use super::estimate::{Cost, Estimate, Sizes, estimate};
+use super::session::{list_problems, load};
+use crate::exit::Exit;
+use crate::output::format;
+use crate::output::table::Columns;
+use crate::project::{CaseScan, LoadedProject, scan_cases};
+use crate::report::assemble::rule;
+
+pub async fn run(context: &Context, args: &DirArgs) -> anyhow::Result<Exit> {
+    let project = match load(context, &args.dir)? {
+        Ok(project) => project,
+        Err(exit) => return Ok(exit),
+    };
+    show(context, &project, false)
+}
+
+/// Checks the data and shows the estimate; with `plan` also what an optimization would do.
+pub fn show(context: &Context, project: &LoadedProject, plan: bool) -> anyhow::Result<Exit> {
+    let spec = &project.spec;
+    let scorer = match Scorer::compile(&spec.scorer, &spec.objective) {
+        Ok(scorer) => scorer,
+        Err(problems) => {
+            list_problems(&context.output, &scorer_problems(problems));
+            return Ok(Exit::Problems);
+        }
+    };
+    let scan = scan_cases(&project.dir, spec, &|case: &Case| scorer.check_case(case));
+    if scan.problems.has_errors() {
+        list_problems(&context.output, &scan.problems);
+        return Ok(Exit::Problems);
+    }
+    let sizes = sizes(project, &scan);
+    let prices = PriceTable::builtin();
+    let figures = estimate(&project.pipeline, spec, sizes, &|model| prices.price(model));
+    if context.output.json {
+        context.output.json(&serde_json::json!({
+            "name": spec.name,
+            "warnings": project.warnings,
+            "cases": {"train": sizes.train, "val": sizes.val, "test": sizes.test},
+            "calls_per_case": project.pipeline.calls_per_case(),
+            "estimate": figures,
+            "budget": spec.budget,
+        }))?;
+    } else {
+        context.output.data(&text(project, sizes, &figures))?;
+        if plan {
+            context.output.data(&format!("\n{}", plan_text(project, sizes)))?;
+        }
+    }
+    if !figures.unpriced.is_empty() {
+        context.output.note(&format!(
+            "{}: no price is known for the model entry {}; add `price: {{ input: ..., output: ... }}` (dollars per million tokens)",
+            context.output.notes.warn("warning"),
+            figures.unpriced.join(", ")
+        ));
+    }
+    Ok(Exit::Ok)
+}
+
+fn scorer_problems(messages: Vec<String>) -> Problems {
+    let mut problems = Problems::new();
+    for message in messages {
+        problems.push(fapo_domain::problem::Problem {
+            severity: fapo_domain::problem::Severity::Error,
+            rule: "scorer".into(),
+            file: "fapo.yaml".to_owned(),
+            line: None,
+            column: None,
+            path: Some("scorer".to_owned()),
+            message,
+            help: None,
+        });
+    }
+    problems
+}
+
+/// How much data there is; where there is no val file, a share of train will become val.
+fn sizes(project: &LoadedProject, scan: &CaseScan) -> Sizes {
+    let data = &project.spec.data;
+    let count = |split| scan.cases.get(&split).copied().unwrap_or(0);
+    let mut train = count(Split::Train);
+    let val = if data.val.is_some() {
+        count(Split::Val)
+    } else {
+        let moved = (train as f64 * data.val_fraction).round() as u64;
+        train -= moved.min(train);
+        moved
+    };
+    Sizes {
+        train,
+        val,
+        test: count(Split::Test),
+        input_bytes: scan.mean_input_bytes(),
+        document_bytes: document_bytes(project),
+    }
+}
+
+/// Mean bytes of a document, from the first lines of each corpus.
+fn document_bytes(project: &LoadedProject) -> u64 {
+    const LOOKED_AT: usize = 500;
+    let (mut bytes, mut lines) = (0u64, 0u64);
+    for file in project.spec.data.corpora.values() {
+        let Ok(opened) = File::open(project.dir.join(file)) else {
+            continue;
+        };
+        for line in BufReader::new(opened).split(b'\n').take(LOOKED_AT).flatten() {
+            bytes += line.len() as u64;
+            lines += 1;
+        }
+    }
+    bytes / lines.max(1)
+}
+
+fn text(project: &LoadedProject, sizes: Sizes, figures: &Estimate) -> String {
+    let steps = project
+        .pipeline
+        .steps()
+        .iter()
+        .map(|step| format!("{} ({})", step.id(), step.spec.kind()))
+        .collect::<Vec<_>>();
+    let mut lines = vec![
+        format!("{}: no problems", project.spec.name),
+        format!("pipeline  {}", steps.join(" → ")),
+        format!(
+            "data      train {}, val {}, test {}",
+            format::count(sizes.train),
+            format::count(sizes.val),
+            format::count(sizes.test)
+        ),
+        String::new(),
+    ];
+    let mut table = Columns::new(&["estimate", ">calls", ">at most", ">about", ">at most"]);
+    let mut row = |name: String, cost: &Cost| {
+        table.row([
+            name,
+            format::count(cost.calls.round() as u64),
+            format::count(cost.calls_at_most),
+            money(cost.usd),
+            money(cost.usd_at_most),
+        ]);
+    };
+    row("one case".to_owned(), &figures.case);
+    row("eval on val".to_owned(), &figures.val);
+    row(
+        format!(
+            "optimize, {}",
+            format::counted(u64::from(project.spec.budget.proposals), "proposal")
+        ),
+        &figures.optimize,
+    );
+    lines.push(table.finish());
+    if let Some(caps) = caps(project) {
+        lines.push(format!("the budget ends an optimization at {caps}"));
+    }
+    lines.join("\n")
+}
+
+fn money(usd: f64) -> String {
+    fapo_domain::MicroUsd::from_usd(usd).to_string()
+}
+
+fn caps(project: &LoadedProject) -> Option<String> {
+    let budget = &project.spec.budget;
+    let caps: Vec<String> = [
+        budget.usd.map(money),
+        budget
+            .model_calls
+            .map(|calls| format::counted(calls, "model call")),
+        budget.hours.map(|hours| format!("{hours} h")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    (!caps.is_empty()).then(|| caps.join(", "))
+}
+
+fn plan_text(project: &LoadedProject, sizes: Sizes) -> String {
+    let spec = &project.spec;
+    let levels: Vec<&str> = Level::ALL
+        .into_iter()
+        .filter(|level| spec.scope.allow.contains(level))
+        .map(Level::as_str)
+        .collect();
+    let backend = serde_json::to_value(spec.proposer.backend)
+        .ok()
+        .and_then(|value| value.as_str().map(str::to_owned))
+        .unwrap_or_default();
+    let test = if sizes.test == 0 {
+        "there is no test split: the result will rest on validation, which flatters the winner".to_owned()
+    } else {
+        format!(
+            "at the end the sealed test is opened once: baseline and best over {}, {} each",
+            format::counted(sizes.test, "case"),
+            format::counted(u64::from(spec.acceptance.test_repeats), "run")
+        )
+    };
+    [
+        "an optimization would".to_owned(),
+        format!(
+            "  1. score the baseline on train ({}) and val ({})",
+            format::counted(sizes.train, "case"),
+            format::counted(sizes.val, "case")
+        ),
+        "  2. find which step loses the points, from the train cases alone".to_owned(),
+        format!("  3. ask `{backend}` for one change after the other, at the levels {}", levels.join(", then ")),
+        format!("  4. keep a change by {}", rule(&spec.acceptance)),
+        format!("  5. {test}"),
+    ]
+    .join("\n")
+}

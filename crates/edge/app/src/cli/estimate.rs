@@ -1,0 +1,286 @@
+//! What running a project costs, before anything is run: from the pipeline, the sizes of the data, and prices.
+//!
+//! Two figures are given for each. *At most* counts every byte of the input as a token and every reply at its limit, so a
+//! provider cannot charge more. *About* is a rule of thumb: four bytes a token, replies of up to 150 tokens, a third of
+//! the candidates getting to validation.
+
+use fapo_domain::model::pipeline::StepSpec;
+use fapo_domain::model::project::{ModelSpec, ProjectSpec};
+use fapo_domain::money::Price;
+use fapo_project::{Pipeline, PlannedStep};
+use serde::Serialize;
+
+/// Bytes of a token of ordinary English text.
+const BYTES_PER_TOKEN: f64 = 4.0;
+/// Tokens of an ordinary reply.
+const REPLY: f64 = 150.0;
+/// Share of the candidates that get to validation.
+const VALIDATED: f64 = 1.0 / 3.0;
+/// Share of train that an average candidate is run on before it is dropped or passes.
+const SCREENED: f64 = 0.5;
+
+/// Sizes that the estimate is made from.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Sizes {
+    /// Train cases.
+    pub train: u64,
+    /// Validation cases.
+    pub val: u64,
+    /// Test cases.
+    pub test: u64,
+    /// Mean bytes of a case's input.
+    pub input_bytes: u64,
+    /// Mean bytes of a document.
+    pub document_bytes: u64,
+}
+
+/// Calls and dollars, about and at most.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Cost {
+    /// Model calls, about.
+    pub calls: f64,
+    /// Model calls, at most.
+    pub calls_at_most: u64,
+    /// Dollars, about.
+    pub usd: f64,
+    /// Dollars, at most.
+    pub usd_at_most: f64,
+}
+
+impl Cost {
+    fn times(self, about: f64, at_most: u64) -> Self {
+        Self {
+            calls: self.calls * about,
+            calls_at_most: self.calls_at_most.saturating_mul(at_most),
+            usd: self.usd * about,
+            usd_at_most: self.usd_at_most * at_most as f64,
+        }
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self {
+            calls: self.calls + other.calls,
+            calls_at_most: self.calls_at_most.saturating_add(other.calls_at_most),
+            usd: self.usd + other.usd,
+            usd_at_most: self.usd_at_most + other.usd_at_most,
+        }
+    }
+}
+
+/// A project's estimate.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Estimate {
+    /// One case.
+    pub case: Cost,
+    /// The pipeline on train.
+    pub train: Cost,
+    /// The pipeline on validation.
+    pub val: Cost,
+    /// The whole optimization, before the budget's caps.
+    pub optimize: Cost,
+    /// Entries of `models:` whose price nobody knows; their calls count as free.
+    pub unpriced: Vec<String>,
+}
+
+/// Estimates a project. `price` says what a model costs.
+pub fn estimate(
+    pipeline: &Pipeline,
+    project: &ProjectSpec,
+    sizes: Sizes,
+    price: &dyn Fn(&ModelSpec) -> Option<Price>,
+) -> Estimate {
+    let mut counter = Counter {
+        project,
+        sizes,
+        price,
+        unpriced: Vec::new(),
+    };
+    let case = counter.steps(pipeline.steps(), 1);
+    let train = case.times(sizes.train as f64, sizes.train);
+    let val = case.times(sizes.val as f64, sizes.val);
+    let proposals = u64::from(project.budget.proposals);
+    let screens = train.times(proposals as f64 * SCREENED, proposals);
+    let validations = val.times(proposals as f64 * VALIDATED, proposals);
+    let repeats = u64::from(project.acceptance.test_repeats);
+    let test_runs = sizes.test * 2 * repeats;
+    let optimize = train
+        .plus(val)
+        .plus(screens)
+        .plus(validations)
+        .plus(case.times(test_runs as f64, test_runs));
+    Estimate {
+        case,
+        train,
+        val,
+        optimize,
+        unpriced: counter.unpriced,
+    }
+}
+
+struct Counter<'a> {
+    project: &'a ProjectSpec,
+    sizes: Sizes,
+    price: &'a dyn Fn(&ModelSpec) -> Option<Price>,
+    unpriced: Vec<String>,
+}
+
+impl Counter<'_> {
+    fn steps(&mut self, steps: &[PlannedStep], times: u64) -> Cost {
+        steps.iter().fold(Cost::default(), |sum, step| {
+            sum.plus(self.step(step, steps, times))
+        })
+    }
+
+    fn step(&mut self, step: &PlannedStep, around: &[PlannedStep], times: u64) -> Cost {
+        match &step.spec {
+            StepSpec::Llm(llm) => {
+                let entry = llm.model.as_deref().unwrap_or("task");
+                let Some(model) = self.project.models.get(entry) else {
+                    return Cost::default();
+                };
+                let price = (self.price)(model).unwrap_or_else(|| {
+                    if !self.unpriced.iter().any(|known| known == entry) {
+                        self.unpriced.push(entry.to_owned());
+                    }
+                    Price::FREE
+                });
+                let limit = f64::from(llm.max_tokens.unwrap_or(model.max_tokens));
+                let bytes = self.prompt_bytes(step, around);
+                let usd = |input: f64, output: f64| (input * price.input + output * price.output) / 1e6;
+                Cost {
+                    calls: 1.0,
+                    calls_at_most: 1,
+                    usd: usd(bytes / BYTES_PER_TOKEN, limit.min(REPLY)),
+                    usd_at_most: usd(bytes, limit),
+                }
+                .times(times as f64, times)
+            }
+            StepSpec::Sample(sample) => {
+                let Some(planned) = &step.sample else {
+                    return Cost::default();
+                };
+                let times = times * u64::from(sample.n);
+                let mut sum = self.steps(&planned.steps, times);
+                if let Some(check) = &planned.check {
+                    sum = sum.plus(self.step(check, &planned.steps, times));
+                }
+                if let Some(merge) = &planned.merge {
+                    sum = sum.plus(self.step(merge, around, times / u64::from(sample.n.max(1))));
+                }
+                sum
+            }
+            StepSpec::Retrieve(_) | StepSpec::Template(_) => Cost::default(),
+        }
+    }
+
+    /// Bytes of a rendered prompt: its own text, the input, the documents and replies that it mentions.
+    fn prompt_bytes(&self, step: &PlannedStep, around: &[PlannedStep]) -> f64 {
+        let Some(prompt) = &step.prompt else {
+            return 0.0;
+        };
+        let mut bytes = prompt.source().len() as u64 + self.sizes.input_bytes;
+        for need in &step.needs {
+            bytes += match around.get(*need).map(|earlier| &earlier.spec) {
+                Some(StepSpec::Retrieve(retrieve)) => {
+                    u64::from(retrieve.k) * self.sizes.document_bytes
+                }
+                Some(StepSpec::Llm(_) | StepSpec::Sample(_) | StepSpec::Template(_)) => {
+                    (REPLY * BYTES_PER_TOKEN) as u64
+                }
+                None => 0,
+            };
+        }
+        bytes as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use fapo_domain::model::variant::VariantTree;
+    use fapo_project::{PipelineContext, read_pipeline};
+
+    use super::*;
+    use crate::report::fixture::job;
+
+    fn planned(text: &str) -> (Pipeline, ProjectSpec) {
+        let mut project = job().spec.project;
+        project.data.corpora.insert("pages".to_owned(), "c.jsonl".to_owned());
+        project.budget.proposals = 6;
+        let mut tree = VariantTree::new();
+        tree.insert("pipeline.yaml", text.as_bytes());
+        // 100 bytes
+        let prompt = format!("user:\n{:<93}\n", "{{ question }} {{ steps.r.docs }}");
+        tree.insert("p.md", prompt.as_bytes());
+        let keys = BTreeSet::from(["question".to_owned()]);
+        let context = PipelineContext {
+            project: &project,
+            input_keys: Some(&keys),
+        };
+        let (pipeline, problems) = read_pipeline(&tree, &context);
+        (pipeline.unwrap_or_else(|| panic!("{problems}")), project)
+    }
+
+    const PIPELINE: &str = "steps:
+  - { id: r, kind: retrieve, query: '{{ question }}', k: 3 }
+  - { id: a, kind: llm, prompt: p.md, max_tokens: 100 }
+output: a
+";
+
+    const SIZES: Sizes = Sizes {
+        train: 10,
+        val: 20,
+        test: 30,
+        input_bytes: 100,
+        document_bytes: 200,
+    };
+
+    #[test]
+    fn a_case_costs_its_prompt_documents_and_reply() {
+        let (pipeline, project) = planned(PIPELINE);
+        let price = |_: &ModelSpec| {
+            Some(Price {
+                input: 1.0,
+                output: 10.0,
+                cached_input: None,
+            })
+        };
+        let estimate = estimate(&pipeline, &project, SIZES, &price);
+        // 100 of the prompt + 100 of the input + 3 documents of 200
+        let bytes = 800.0;
+        assert!((estimate.case.usd_at_most - (bytes + 1000.0) / 1e6).abs() < 1e-12);
+        assert!((estimate.case.usd - (bytes / 4.0 + 1000.0) / 1e6).abs() < 1e-12);
+        assert_eq!(estimate.val.calls_at_most, 20);
+        // train + val, 6 proposals on both, test twice
+        assert_eq!(estimate.optimize.calls_at_most, 10 + 20 + 6 * 30 + 60);
+        // half of train and a third of val for each
+        assert!((estimate.optimize.calls - (30.0 + 6.0 * 5.0 + 6.0 * 20.0 / 3.0 + 60.0)).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_model_without_a_price_is_named_once() {
+        let (pipeline, project) = planned(PIPELINE);
+        let estimate = estimate(&pipeline, &project, SIZES, &|_| None);
+        assert_eq!(estimate.unpriced, vec!["task".to_owned()]);
+        assert_eq!(estimate.case.usd_at_most, 0.0);
+    }
+
+    #[test]
+    fn samples_multiply() {
+        let (pipeline, project) = planned(
+            "steps:
+  - { id: r, kind: retrieve, query: '{{ question }}', k: 3 }
+  - id: s
+    kind: sample
+    n: 4
+    steps: [ { id: a, kind: llm, prompt: p.md } ]
+    combine: { method: vote }
+output: s
+",
+        );
+        let estimate = estimate(&pipeline, &project, SIZES, &|_| Some(Price::FREE));
+        assert_eq!(estimate.case.calls_at_most, 4);
+        assert_eq!(estimate.case.calls_at_most, pipeline.calls_per_case());
+    }
+}

@@ -1,0 +1,384 @@
+//! Which implementation stands behind which port: the one file that knows that all roles run in this process, over SQLite
+//! and an in-process queue.
+
+use std::fs::{File, TryLockError};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use fapo_diagnosis::{Backends, DiagnosisService, ProposeService, ReviewService};
+use fapo_domain::clock::{Clock, SystemClock};
+use fapo_domain::model::case::Case;
+use fapo_domain::model::job::{Job, JobSpec};
+use fapo_domain::model::project::ModelSpec;
+use fapo_domain::model::score::CaseScore;
+use fapo_domain::model::trace::RunRecord;
+use fapo_domain::model::variant::VariantTree;
+use fapo_domain::money::Price;
+use fapo_domain::ports::jobs::Jobs;
+use fapo_domain::ports::ledger::{Caps, Ledger};
+use fapo_domain::ports::models::{MeteredModels, Models};
+use fapo_domain::ports::pipelines::{PipelineRunner, RunScorer};
+use fapo_domain::ports::queue::TaskQueue;
+use fapo_domain::ports::tasks::Tasks;
+use fapo_domain::ports::work::TaskHandler;
+use fapo_domain::{JobId, hash::Hasher};
+use fapo_executor::{ExecutorConfig, ExecutorPorts, ExecutorService};
+use fapo_llm::{EnvLookup, Metered, MeteredConfig, PriceTable, ProviderModels};
+use fapo_orchestrator::{OrchestratorConfig, OrchestratorService};
+use fapo_queue::{MemoryQueue, Worker, WorkerConfig};
+use fapo_scoring::ScoringService;
+use fapo_sim::{SimHandle, SimServer};
+use fapo_store::{SqliteStore, StoreOptions};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Env;
+use crate::project::World;
+
+/// How often a running job is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+/// Blocks under way at once, so that one slow case does not hold up the next block.
+const BLOCKS: usize = 4;
+
+/// What a project needs besides its folder.
+#[derive(Debug, Clone, Default)]
+pub struct EmbeddedOptions {
+    /// The environment: keys and addresses.
+    pub env: Env,
+    /// Worlds of simulated models.
+    pub worlds: Vec<World>,
+    /// Recorded proposals, for `proposer.backend: replay`.
+    pub recording: Option<String>,
+    /// Fault injection: abort the process right after so many durable commits.
+    pub abort_after_commits: Option<u64>,
+}
+
+/// Everything in one process.
+pub struct Embedded {
+    store: Arc<SqliteStore>,
+    queue: Arc<dyn TaskQueue>,
+    clock: Arc<dyn Clock>,
+    providers: Arc<ProviderModels>,
+    executor: Arc<ExecutorService>,
+    scoring: Arc<ScoringService>,
+    diagnosis: Arc<DiagnosisService>,
+    proposers: Arc<ProposeService>,
+    reviewer: Arc<ReviewService>,
+    orchestrator: OrchestratorService,
+    /// Simulated models, stopped when this is dropped.
+    _simulated: Vec<SimHandle>,
+    /// Held while this is open: two processes would run the same tasks.
+    _lock: File,
+}
+
+/// The folder that holds a project's store.
+pub fn store_folder(dir: &Path) -> PathBuf {
+    dir.join(".fapo")
+}
+
+fn store_file(dir: &Path) -> PathBuf {
+    store_folder(dir).join("fapo.db")
+}
+
+impl Embedded {
+    /// Opens `dir/.fapo` (making it), starts the simulated models, and builds the services. No worker runs yet.
+    ///
+    /// # Errors
+    /// When the folder cannot be written, another process works on it, or a file in it is damaged.
+    pub async fn open(dir: &Path, options: EmbeddedOptions) -> anyhow::Result<Self> {
+        fapo_llm::install_crypto();
+        let folder = store_folder(dir);
+        std::fs::create_dir_all(&folder)
+            .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        let lock = lock(&folder)?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let store = open_sqlite(dir, &clock, options.abort_after_commits).await?;
+
+        let (simulated, addresses) = start_simulated(&options.worlds).await?;
+        let env = options.env.clone();
+        let lookup: EnvLookup = Arc::new(move |name: &str| {
+            let simulated = addresses.iter().find(|(variable, _)| variable == name);
+            simulated.map(|(_, url)| url.clone()).or_else(|| env.get(name).map(str::to_owned))
+        });
+        let providers = Arc::new(
+            ProviderModels::new(lookup, prices(dir)?)
+                .with_clock(Arc::clone(&clock))
+                .with_jitter_seed(jitter_seed(&clock)),
+        );
+        let models: Arc<dyn MeteredModels> = Arc::new(Metered::new(
+            Arc::clone(&providers) as Arc<dyn Models>,
+            store.clone(),
+            store.clone(),
+            MeteredConfig::default(),
+        ));
+
+        let executor = ExecutorService::new(
+            ExecutorPorts {
+                jobs: store.clone(),
+                variants: store.clone(),
+                datasets: store.clone(),
+                blobs: store.clone(),
+                traces: store.clone(),
+                cache: store.clone(),
+                ledger: store.clone(),
+                models: Arc::clone(&models),
+                clock: Arc::clone(&clock),
+            },
+            ExecutorConfig::default(),
+        );
+        let scoring =
+            ScoringService::new(store.clone(), store.clone(), store.clone(), store.clone());
+        let diagnosis = DiagnosisService {
+            jobs: store.clone(),
+            variants: store.clone(),
+            scores: store.clone(),
+            traces: store.clone(),
+            datasets: store.clone(),
+            findings: store.clone(),
+        };
+        let proposers = ProposeService {
+            jobs: store.clone(),
+            variants: store.clone(),
+            scores: store.clone(),
+            traces: store.clone(),
+            datasets: store.clone(),
+            findings: store.clone(),
+            proposals: store.clone(),
+            backends: Backends::new(models, options.recording.as_deref())
+                .context("the recorded proposals cannot be read")?,
+        };
+        let reviewer = ReviewService {
+            jobs: store.clone(),
+            variants: store.clone(),
+            datasets: store.clone(),
+        };
+        let queue: Arc<dyn TaskQueue> = Arc::new(MemoryQueue::new());
+        let orchestrator = OrchestratorService::new(
+            store.clone(),
+            store.clone(),
+            store.clone(),
+            Arc::clone(&queue),
+            Arc::clone(&clock),
+            OrchestratorConfig::new("embedded"),
+        );
+        Ok(Self {
+            store,
+            queue,
+            clock,
+            providers,
+            executor: Arc::new(executor),
+            scoring: Arc::new(scoring),
+            diagnosis: Arc::new(diagnosis),
+            proposers: Arc::new(proposers),
+            reviewer: Arc::new(reviewer),
+            orchestrator,
+            _simulated: simulated,
+            _lock: lock,
+        })
+    }
+
+    /// The store alone, for commands that only read; `None` where nothing was run in `dir` yet.
+    ///
+    /// # Errors
+    /// When the store cannot be opened.
+    pub async fn open_store(
+        dir: &Path,
+        abort_after_commits: Option<u64>,
+    ) -> anyhow::Result<Option<Arc<SqliteStore>>> {
+        if !store_file(dir).is_file() {
+            return Ok(None);
+        }
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        open_sqlite(dir, &clock, abort_after_commits).await.map(Some)
+    }
+
+    /// The store.
+    pub const fn store(&self) -> &Arc<SqliteStore> {
+        &self.store
+    }
+
+    /// Submits a job: its row, its account, its first tick.
+    ///
+    /// # Errors
+    /// When the job cannot be run as it is, or the store fails.
+    pub async fn submit(&self, spec: JobSpec) -> anyhow::Result<JobId> {
+        Ok(self.orchestrator.submit(spec).await?)
+    }
+
+    /// Works until `job` is final or `stop` is cancelled, then lets what is under way end, and returns the job as it
+    /// stands. Whatever an earlier process left undone is picked up first.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn run_job(&self, job: JobId, stop: CancellationToken) -> anyhow::Result<Job> {
+        let quit = stop.child_token();
+        let mut roles = JoinSet::new();
+        for (handler, concurrency) in self.handlers() {
+            let name = format!("embedded-{}", handler.topic().as_str());
+            let worker = Arc::new(Worker::new(
+                Arc::clone(&self.queue),
+                Arc::clone(&self.store) as Arc<dyn Tasks>,
+                handler,
+                Arc::clone(&self.clock),
+                WorkerConfig::new(name, concurrency),
+            ));
+            roles.spawn(worker.run(quit.clone()));
+        }
+        let orchestrator = self.orchestrator.clone();
+        let orchestrator_quit = quit.clone();
+        roles.spawn(async move { orchestrator.run(orchestrator_quit).await });
+        self.orchestrator.wake(job).await?;
+
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let outcome = loop {
+            tokio::select! {
+                () = quit.cancelled() => break self.store.get_job(job).await,
+                _ = look.tick() => match self.store.get_job(job).await {
+                    Ok(found) if !found.status.is_final() => {}
+                    other => break other,
+                },
+            }
+        };
+        quit.cancel();
+        while roles.join_next().await.is_some() {}
+        Ok(outcome?)
+    }
+
+    fn handlers(&self) -> Vec<(Arc<dyn TaskHandler>, usize)> {
+        vec![
+            (Arc::clone(&self.executor) as Arc<dyn TaskHandler>, BLOCKS),
+            (Arc::clone(&self.scoring) as Arc<dyn TaskHandler>, 2),
+            (Arc::clone(&self.diagnosis) as Arc<dyn TaskHandler>, 1),
+            (Arc::clone(&self.proposers) as Arc<dyn TaskHandler>, 4),
+            (Arc::clone(&self.reviewer) as Arc<dyn TaskHandler>, 2),
+        ]
+    }
+
+    /// Ends a running job for good.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn cancel_job(&self, job: JobId) -> anyhow::Result<()> {
+        self.orchestrator.cancel(job).await?;
+        Ok(())
+    }
+
+    /// Runs one case now, under an account of its own without caps.
+    ///
+    /// # Errors
+    /// When the model cannot be called as it is set up, or the store fails.
+    pub async fn run_case(
+        &self,
+        spec: &JobSpec,
+        tree: &VariantTree,
+        case: &Case,
+        fresh: bool,
+    ) -> anyhow::Result<RunRecord> {
+        let now = self.clock.now();
+        let mut about = Hasher::new("ad-hoc-run/v1");
+        about.part(case.case_id.as_str().as_bytes()).number(u64::from(std::process::id()));
+        let mut random = [0u8; 10];
+        random.copy_from_slice(&about.finish().as_bytes()[..10]);
+        let job = JobId::at(u64::try_from(now.0).unwrap_or(0), random);
+        self.store.open_account(job, Caps::default()).await?;
+        Ok(self.executor.run_case(job, spec, tree, case, fresh).await?)
+    }
+
+    /// Scores a run.
+    ///
+    /// # Errors
+    /// When the case lacks what the scorer needs.
+    pub async fn score_run(
+        &self,
+        spec: &JobSpec,
+        case: &Case,
+        run: &RunRecord,
+    ) -> anyhow::Result<CaseScore> {
+        Ok(self.scoring.score_run(spec, case, run).await?)
+    }
+
+    /// What a model costs: as fapo.yaml says, else as the price table says.
+    pub fn price(&self, model: &ModelSpec) -> Option<Price> {
+        self.providers.price(model)
+    }
+}
+
+impl std::fmt::Debug for Embedded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Embedded").finish_non_exhaustive()
+    }
+}
+
+/// Takes the folder for this process; the lock goes with the process, however it ends.
+fn lock(folder: &Path) -> anyhow::Result<File> {
+    let path = folder.join("lock");
+    let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => bail!(
+            "another fapo works in {}: wait for it, or look at it with `fapo status`",
+            folder.display()
+        ),
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("cannot lock {}", path.display()))
+        }
+    }
+}
+
+async fn open_sqlite(
+    dir: &Path,
+    clock: &Arc<dyn Clock>,
+    abort_after_commits: Option<u64>,
+) -> anyhow::Result<Arc<SqliteStore>> {
+    let mut options = StoreOptions::default();
+    if let Some(last) = abort_after_commits {
+        options.on_commit = Some(Arc::new(move |commit| {
+            if commit == last {
+                std::process::abort();
+            }
+        }));
+    }
+    let store = SqliteStore::open(&store_file(dir), Arc::clone(clock), options).await?;
+    Ok(Arc::new(store))
+}
+
+/// Starts each simulated model on a loopback port of its own; returns the variables that stand for their addresses.
+async fn start_simulated(
+    worlds: &[World],
+) -> anyhow::Result<(Vec<SimHandle>, Vec<(String, String)>)> {
+    let mut handles = Vec::new();
+    let mut addresses = Vec::new();
+    for world in worlds {
+        let loaded = fapo_sim::World::load(&world.text)
+            .context("the simulated model's world file cannot be used")?;
+        let handle = SimServer::start(loaded, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+            .await
+            .context("cannot start the simulated model on a loopback port")?;
+        addresses.push((world.variable.clone(), handle.base_url()));
+        handles.push(handle);
+    }
+    Ok((handles, addresses))
+}
+
+/// The price table: `prices.toml` in the project folder goes before what ships with fapo.
+fn prices(dir: &Path) -> anyhow::Result<PriceTable> {
+    let path = dir.join("prices.toml");
+    let own = match std::fs::read_to_string(&path) {
+        Ok(text) => Some(text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot read {}", path.display()));
+        }
+    };
+    PriceTable::load(fapo_llm::DEFAULT_PRICES, own.as_deref())
+        .with_context(|| format!("cannot use the prices in {}", path.display()))
+}
+
+/// Waits between tries differ from process to process; nothing that is decided depends on them.
+fn jitter_seed(clock: &Arc<dyn Clock>) -> u64 {
+    u64::try_from(clock.now().0).unwrap_or(0) ^ u64::from(std::process::id())
+}

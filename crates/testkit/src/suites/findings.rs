@@ -1,0 +1,173 @@
+//! What every [`fapo_domain::ports::jobs::Findings`] and [`fapo_domain::ports::jobs::Proposals`] must do.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, ensure};
+use fapo_domain::model::finding::{Attribution, Cluster, Finding, Points, Rule};
+use fapo_domain::model::level::Level;
+use fapo_domain::ports::StoreError;
+use fapo_domain::{CaseId, StepId};
+use serde_json::json;
+
+use super::Ports;
+use super::tasks::{LEASE, claim, with_tasks};
+use crate::sample;
+
+fn finding(ordinal: u64, rule: Rule) -> Finding {
+    Finding {
+        evaluation: sample::evaluation_id("e"),
+        ordinal,
+        case_id: CaseId::new(format!("c{ordinal}")),
+        step: StepId::new("answer"),
+        rule,
+        level: Level::Prompt,
+        confidence: 0.7,
+        lost: 1.0 / 3.0,
+        detail: "it says \"unknown\"".to_owned(),
+    }
+}
+
+fn points(estimate: f64) -> Points {
+    Points {
+        estimate,
+        low: estimate / 2.0,
+        high: 0.75,
+    }
+}
+
+fn cluster(rule: Rule, estimate: f64) -> Cluster {
+    Cluster {
+        id: format!("{}@answer", rule.name()),
+        label: "answers in the wrong form".to_owned(),
+        step: StepId::new("answer"),
+        rule,
+        level: Level::Prompt,
+        count: 12,
+        cases: vec![CaseId::new("c1"), CaseId::new("c2")],
+        confidence: 0.9,
+        recoverable: points(estimate),
+        direction: "say what form the answer has".to_owned(),
+    }
+}
+
+fn attribution() -> Attribution {
+    Attribution {
+        cases: 100,
+        failures: 30,
+        missing: 2,
+        mean: 0.7,
+        clusters: vec![
+            cluster(Rule::AnswerForm, 0.25),
+            cluster(Rule::Refusal, 0.125),
+        ],
+        ceilings: BTreeMap::from([
+            (Level::Prompt, points(0.375)),
+            (Level::Structure, points(0.5)),
+        ]),
+    }
+}
+
+/// Whole, and nothing of the earlier one is left.
+pub async fn an_attribution_comes_back_and_can_be_replaced(ports: &Ports) -> Result<()> {
+    let e = sample::evaluation_id("e");
+    ensure!(ports.findings.attribution(e).await?.is_none());
+    ensure!(ports.findings.findings(e).await?.is_empty());
+    let unsorted = vec![
+        finding(9, Rule::Refusal),
+        finding(3, Rule::AnswerForm),
+        finding(9, Rule::CutOffOutput),
+    ];
+    ports
+        .findings
+        .record_attribution(None, e, unsorted.clone(), &attribution())
+        .await?;
+    ensure!(ports.findings.attribution(e).await? == Some(attribution()));
+    let sorted = [
+        unsorted[1].clone(),
+        unsorted[0].clone(),
+        unsorted[2].clone(),
+    ];
+    ensure!(ports.findings.findings(e).await? == sorted);
+
+    let nothing = Attribution {
+        cases: 100,
+        mean: 1.0,
+        ..Attribution::default()
+    };
+    ports
+        .findings
+        .record_attribution(None, e, Vec::new(), &nothing)
+        .await?;
+    ensure!(ports.findings.attribution(e).await? == Some(nothing));
+    ensure!(ports.findings.findings(e).await?.is_empty());
+    ensure!(
+        ports
+            .findings
+            .attribution(sample::evaluation_id("x"))
+            .await?
+            .is_none()
+    );
+    Ok(())
+}
+
+/// The earlier attribution stays.
+pub async fn a_stale_fence_stores_no_attribution(ports: &Ports) -> Result<()> {
+    let job = with_tasks(ports, 1, 1).await?;
+    let e = sample::evaluation_id("e");
+    let stale = claim(ports, job, 0).await?;
+    ports.clock.advance(LEASE);
+    let live = claim(ports, job, 0).await?;
+    ports
+        .findings
+        .record_attribution(
+            Some(live),
+            e,
+            vec![finding(1, Rule::Refusal)],
+            &attribution(),
+        )
+        .await?;
+    let refused = ports
+        .findings
+        .record_attribution(Some(stale), e, Vec::new(), &Attribution::default())
+        .await;
+    ensure!(matches!(refused, Err(StoreError::StaleLease { .. })));
+    ensure!(ports.findings.attribution(e).await? == Some(attribution()));
+    ensure!(ports.findings.findings(e).await?.len() == 1);
+    Ok(())
+}
+
+/// A task claimed again answers as it did before.
+pub async fn the_first_proposal_under_a_task_stays(ports: &Ports) -> Result<()> {
+    let job = with_tasks(ports, 1, 2).await?;
+    let first = claim(ports, job, 0).await?;
+    ensure!(ports.proposals.proposal(first.task).await?.is_none());
+    let body = json!({ "asked": { "level": "prompt" }, "transcript": "words ".repeat(300) });
+    ports.proposals.record_proposal(first, body.clone()).await?;
+    ports.clock.advance(LEASE);
+    let second = claim(ports, job, 0).await?;
+    ports
+        .proposals
+        .record_proposal(second, json!("other"))
+        .await?;
+    ensure!(ports.proposals.proposal(first.task).await? == Some(body));
+    ensure!(
+        ports
+            .proposals
+            .proposal(sample::task_id(job, 1))
+            .await?
+            .is_none()
+    );
+    Ok(())
+}
+
+/// As everywhere.
+pub async fn a_stale_fence_stores_no_proposal(ports: &Ports) -> Result<()> {
+    let job = with_tasks(ports, 1, 1).await?;
+    let stale = claim(ports, job, 0).await?;
+    ports.clock.advance(LEASE);
+    claim(ports, job, 0).await?;
+    let refused = ports.proposals.record_proposal(stale, json!(1)).await;
+    ensure!(matches!(refused, Err(StoreError::StaleLease { .. })));
+    ensure!(ports.proposals.proposal(stale.task).await?.is_none());
+    Ok(())
+}
