@@ -35,14 +35,14 @@ fi
 printf '{"echo": "ok"}\n' > "$work/world.json"
 "$fapo" sim --world "$work/world.json" --port 0 --json > "$work/sim.json" &
 sim=$!
-trap 'kill -INT "$sim" 2> /dev/null || true; wait "$sim" 2> /dev/null || true' EXIT
+trap 'kill "$sim" 2> /dev/null || true; wait "$sim" 2> /dev/null || true' EXIT
 for _ in $(seq 100); do
   [[ -s "$work/sim.json" ]] && break
   kill -0 "$sim" 2> /dev/null || { echo "the simulated model did not start" >&2; exit 1; }
   sleep 0.1
 done
 base_url="$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["base_url"])' "$work/sim.json")"
-export OPENAI_API_KEY=bench
+export OPENAI_API_KEY=bench PYTHONDONTWRITEBYTECODE=1
 
 evaluate() { # name, kind, cases
   local folder="$work/$1"

@@ -136,7 +136,6 @@ CREATE TABLE tasks (
 CREATE INDEX tasks_open ON tasks (seq) WHERE state IN ('queued', 'leased');
 CREATE INDEX tasks_open_by_job ON tasks (job) WHERE state IN ('queued', 'leased');
 CREATE INDEX tasks_finished ON tasks (job, seq) WHERE consumed = 0 AND state IN ('done', 'dead');
-CREATE INDEX tasks_by_job ON tasks (job, state);
 
 CREATE TABLE proposals (
     task       BLOB NOT NULL PRIMARY KEY,

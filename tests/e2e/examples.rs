@@ -5,8 +5,16 @@ use serde_json::Value;
 
 /// Optimizes an example; returns the summary and the lineage.
 fn optimize(project: &Project) -> (Value, Vec<Value>) {
-    let summary = project.fapo("optimize", &["--json"]).unwrap().json().unwrap();
-    let lineage = project.fapo("lineage", &["--json"]).unwrap().json().unwrap();
+    let summary = project
+        .fapo("optimize", &["--json"])
+        .unwrap()
+        .json()
+        .unwrap();
+    let lineage = project
+        .fapo("lineage", &["--json"])
+        .unwrap()
+        .json()
+        .unwrap();
     (summary, lineage.as_array().unwrap().clone())
 }
 
@@ -29,7 +37,10 @@ fn the_prompt_fault_is_mended_by_a_prompt_and_nothing_deeper_is_tried() {
     assert!(mean(&summary, "test", "baseline") < 0.05, "{summary:#}");
     assert!(mean(&summary, "test", "best") > 0.95, "{summary:#}");
     let tried = levels(&lineage, false);
-    assert!(!tried.is_empty() && tried.iter().all(|level| *level == "prompt"), "{tried:?}");
+    assert!(
+        !tried.is_empty() && tried.iter().all(|level| *level == "prompt"),
+        "{tried:?}"
+    );
 }
 
 #[test]
@@ -39,9 +50,15 @@ fn the_parameter_fault_is_mended_by_a_parameter_after_prompts_were_tried() {
     assert!(mean(&summary, "test", "best") > 0.95, "{summary:#}");
     assert!(mean(&summary, "test", "baseline") < 0.6, "{summary:#}");
     let promoted = levels(&lineage, true);
-    assert!(!promoted.is_empty() && promoted.iter().all(|level| *level == "parameter"), "{promoted:?}");
+    assert!(
+        !promoted.is_empty() && promoted.iter().all(|level| *level == "parameter"),
+        "{promoted:?}"
+    );
     let tried = levels(&lineage, false);
-    assert!(tried.iter().filter(|level| **level == "prompt").count() >= 3, "{tried:?}");
+    assert!(
+        tried.iter().filter(|level| **level == "prompt").count() >= 3,
+        "{tried:?}"
+    );
     assert!(!tried.contains(&"structure"), "{tried:?}");
 }
 
@@ -51,11 +68,17 @@ fn the_structure_fault_is_mended_by_a_second_hop_once_prompts_are_used_up() {
     let (summary, lineage) = optimize(&project);
     assert!(mean(&summary, "test", "baseline") < 0.6, "{summary:#}");
     assert!(mean(&summary, "test", "best") > 0.95, "{summary:#}");
-    let promoted: Vec<&Value> = lineage.iter().filter(|row| row["outcome"] == "promoted").collect();
+    let promoted: Vec<&Value> = lineage
+        .iter()
+        .filter(|row| row["outcome"] == "promoted")
+        .collect();
     assert_eq!(promoted[0]["level"], "structure");
     assert_eq!(promoted[0]["technique"], "extra_hop");
     let tried = levels(&lineage, false);
-    assert!(tried.iter().filter(|level| **level == "prompt").count() >= 3, "{tried:?}");
+    assert!(
+        tried.iter().filter(|level| **level == "prompt").count() >= 3,
+        "{tried:?}"
+    );
 
     // the report names the evidence on which the level was opened
     let report = std::fs::read_to_string(
@@ -71,28 +94,46 @@ fn the_winner_can_be_exported_as_a_folder_and_as_a_patch() {
     let project = Project::example("answer-form").unwrap();
     optimize(&project);
     let out = project.path().join("winner");
-    let ran = project.fapo("export", &["--to", out.to_str().unwrap()]).unwrap();
+    let ran = project
+        .fapo("export", &["--to", out.to_str().unwrap()])
+        .unwrap();
     assert_eq!(ran.code(), 0, "{}", ran.stderr());
     let exported = std::fs::read_to_string(out.join("prompts/classify.md")).unwrap();
-    assert_ne!(exported, project.read("pipeline/prompts/classify.md").unwrap());
+    assert_ne!(
+        exported,
+        project.read("pipeline/prompts/classify.md").unwrap()
+    );
 
     let patch = project.path().join("winner.patch");
-    let ran = project.fapo("export", &["--patch", patch.to_str().unwrap()]).unwrap();
+    let ran = project
+        .fapo("export", &["--patch", patch.to_str().unwrap()])
+        .unwrap();
     assert_eq!(ran.code(), 0, "{}", ran.stderr());
     let applied = std::process::Command::new("git")
         .args(["apply", "winner.patch"])
         .current_dir(project.path())
         .output()
         .unwrap();
-    assert!(applied.status.success(), "{}", String::from_utf8_lossy(&applied.stderr));
-    assert_eq!(exported, project.read("pipeline/prompts/classify.md").unwrap());
+    assert!(
+        applied.status.success(),
+        "{}",
+        String::from_utf8_lossy(&applied.stderr)
+    );
+    assert_eq!(
+        exported,
+        project.read("pipeline/prompts/classify.md").unwrap()
+    );
 }
 
 #[test]
 fn optimizing_again_starts_a_job_of_its_own_and_pays_for_nothing_but_the_sealed_test() {
     let project = Project::example("answer-form").unwrap();
     let (first, _) = optimize(&project);
-    let second = project.fapo("optimize", &["--json", "--new"]).unwrap().json().unwrap();
+    let second = project
+        .fapo("optimize", &["--json", "--new"])
+        .unwrap()
+        .json()
+        .unwrap();
     assert_eq!(first["best"], second["best"]);
     assert_eq!(first["lineage_hash"], second["lineage_hash"]);
     let calls = second["spending"]["model_calls"].as_u64().unwrap();

@@ -18,10 +18,16 @@ pub fn root() -> PathBuf {
 /// When it is not there.
 pub fn binary() -> Result<PathBuf> {
     let test = std::env::current_exe().context("the test binary has a path")?;
-    let profile = test.ancestors().nth(2).context("the test binary lies in target/<profile>/deps")?;
+    let profile = test
+        .ancestors()
+        .nth(2)
+        .context("the test binary lies in target/<profile>/deps")?;
     let binary = profile.join("fapo");
     if !binary.is_file() {
-        bail!("{} is not there: run `cargo build -p fapo` first (`make test` does)", binary.display());
+        bail!(
+            "{} is not there: run `cargo build -p fapo` first (`make test` does)",
+            binary.display()
+        );
     }
     Ok(binary)
 }
@@ -47,7 +53,9 @@ impl Project {
     /// # Errors
     /// When it cannot be made.
     pub fn empty() -> Result<Self> {
-        Ok(Self { folder: tempfile::tempdir()? })
+        Ok(Self {
+            folder: tempfile::tempdir()?,
+        })
     }
 
     /// Where it is.
@@ -100,13 +108,11 @@ impl Project {
     ///
     /// # Errors
     /// When the binary cannot be started.
-    pub fn fapo_with_env(
-        &self,
-        command: &str,
-        args: &[&str],
-        env: &[(&str, &str)],
-    ) -> Result<Ran> {
-        let output = self.command(command, args, env)?.output().context("fapo starts")?;
+    pub fn fapo_with_env(&self, command: &str, args: &[&str], env: &[(&str, &str)]) -> Result<Ran> {
+        let output = self
+            .command(command, args, env)?
+            .output()
+            .context("fapo starts")?;
         Ok(Ran(output))
     }
 
@@ -154,7 +160,12 @@ impl Ran {
     /// With what it said, when it failed or printed something else.
     pub fn json(&self) -> Result<Value> {
         if self.code() != 0 {
-            bail!("exit code {}\n{}\n{}", self.code(), self.stdout(), self.stderr());
+            bail!(
+                "exit code {}\n{}\n{}",
+                self.code(),
+                self.stdout(),
+                self.stderr()
+            );
         }
         serde_json::from_slice(&self.0.stdout)
             .with_context(|| format!("stdout is JSON: {}\n{}", self.stdout(), self.stderr()))
@@ -163,7 +174,9 @@ impl Ran {
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
     std::fs::create_dir_all(to)?;
-    for entry in std::fs::read_dir(from).with_context(|| format!("{} can be read", from.display()))? {
+    for entry in
+        std::fs::read_dir(from).with_context(|| format!("{} can be read", from.display()))?
+    {
         let entry = entry?;
         let name = entry.file_name();
         if name == ".fapo" {

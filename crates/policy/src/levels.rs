@@ -21,6 +21,10 @@ use fapo_domain::model::proposal::AttemptOutcome;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+mod explain;
+
+use explain::{ceiling, cluster_names, evidence, not_allowed, points, techniques};
+
 /// Refused proposals in a row that count as one candidate without a promotion.
 pub const REFUSALS_PER_CANDIDATE: u32 = 5;
 
@@ -321,82 +325,6 @@ impl Levels {
             "ceilings": attribution.ceilings,
             "no_further_idea": self.exhausted,
         })
-    }
-}
-
-fn ceiling(attribution: &Attribution, level: Level) -> Points {
-    attribution
-        .ceilings
-        .get(&level)
-        .copied()
-        .unwrap_or_default()
-}
-
-fn not_allowed(level: Level, attribution: &Attribution) -> Step {
-    Step {
-        level,
-        to: LevelStatus::Skipped,
-        reason: format!(
-            "{level} skipped: scope.allow does not have it; attribution gives it {}",
-            points(ceiling(attribution, level))
-        ),
-        evidence: json!({ "allowed": false, "ceiling": ceiling(attribution, level) }),
-    }
-}
-
-fn evidence(level: Level, rules: Rules<'_>, attribution: &Attribution) -> Value {
-    let clusters: Vec<Value> = attribution
-        .clusters
-        .iter()
-        .filter(|cluster| cluster.level == level)
-        .take(8)
-        .map(|cluster| {
-            json!({
-                "id": cluster.id,
-                "label": cluster.label,
-                "count": cluster.count,
-                "recoverable": cluster.recoverable,
-            })
-        })
-        .collect();
-    json!({
-        "allowed": true,
-        "ceiling": ceiling(attribution, level),
-        "min_recoverable": rules.escalation.min_recoverable,
-        "clusters": clusters,
-        "ceilings": attribution.ceilings,
-        "failures": attribution.failures,
-        "cases": attribution.cases,
-    })
-}
-
-fn cluster_names(attribution: &Attribution, level: Level) -> String {
-    let names: Vec<String> = attribution
-        .clusters
-        .iter()
-        .filter(|cluster| cluster.level == level)
-        .take(3)
-        .map(|cluster| {
-            format!(
-                "{} ({} cases, {:.3})",
-                cluster.id, cluster.count, cluster.recoverable.estimate
-            )
-        })
-        .collect();
-    names.join(", ")
-}
-
-fn points(points: Points) -> String {
-    format!(
-        "{:.3} points ({:.3} to {:.3})",
-        points.estimate, points.low, points.high
-    )
-}
-
-fn techniques(count: usize) -> String {
-    match count {
-        1 => "1 technique".to_owned(),
-        count => format!("{count} techniques"),
     }
 }
 

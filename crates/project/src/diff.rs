@@ -6,8 +6,6 @@
 
 mod lines;
 mod steps;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeSet;
 

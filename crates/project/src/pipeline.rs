@@ -11,6 +11,7 @@ mod files;
 mod names;
 mod order;
 mod output;
+mod placeholders;
 mod plan;
 mod steps;
 #[cfg(test)]

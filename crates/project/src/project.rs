@@ -85,14 +85,6 @@ impl Check<'_> {
         self.problems.push(self.document.at_value(problem, path));
     }
 
-    /// Whether the user wrote the key.
-    fn is_given(&self, pointer: &str) -> bool {
-        self.document
-            .value
-            .pointer(pointer)
-            .is_some_and(|value| !value.is_null())
-    }
-
     /// A number that must lie between two others. `None` is fine.
     fn within(&mut self, path: &str, value: Option<f64>, least: f64, most: f64) {
         if let Some(value) = value

@@ -1,8 +1,5 @@
 //! Whether a difference stays within what a proposal may change. Decided from the trees, on this side.
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use fapo_domain::model::level::Level;

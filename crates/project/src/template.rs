@@ -8,7 +8,26 @@
 //! * A template stands alone: `include`, `import`, `extends` and `block` are refused when it is compiled.
 //! * Nothing is escaped, and `{% ... %}` on a line of its own leaves no empty line behind (`trim_blocks`,
 //!   `lstrip_blocks`).
-//! * The filter `passages` writes retrieved documents as a numbered list; see [`context`] for what the names mean.
+//! * The filter `passages` writes retrieved documents as a numbered list: `steps.x.docs | passages(limit=3, max_chars=500)`.
+//!
+//! What the names mean:
+//!
+//! | name | value |
+//! |---|---|
+//! | `input.<key>`, `<key>` | the case's input; the bare form gives way to every other name |
+//! | `case_id` | the case's name |
+//! | `steps.<id>` | a step that was needed: prints as its text, true unless it was skipped |
+//! | `steps.<id>.text` | its text |
+//! | `steps.<id>.json` | its JSON, null where it has none |
+//! | `steps.<id>.docs` | its documents, a list of `doc_id`, `title`, `text`, `score`; prints as `passages` does |
+//! | `candidate`, `samples` | inside `best_by` and `merge` |
+//!
+//! A skipped step is there but empty, so that a template need not ask: `text` is null, `json` is null at any depth
+//! (`steps.x.json.a.b`), `docs` is an empty list, all of them print as nothing and `default` stands in for them.
+//!
+//! Any other list or object prints as JSON.
+//!
+//! Values are handed out as they are asked for. What a template does not mention is not copied, however large it is.
 
 mod checks;
 mod condition;

@@ -99,22 +99,25 @@ async fn measure(base_url: &str, calls: u64, concurrency: u64) -> anyhow::Result
         Ok(())
     };
     run(concurrency * 50).await?;
-    let (cpu, started) = (cpu_seconds()?, Instant::now());
+    let (before, started) = (cpu_seconds()?, Instant::now());
     run(calls).await?;
-    let (cpu, wall) = (cpu_seconds()? - cpu, started.elapsed().as_secs_f64());
+    let (after, wall) = (cpu_seconds()?, started.elapsed().as_secs_f64());
     let made = calls / concurrency * concurrency;
+    let each = |seconds: f64| seconds / made as f64 * 1e6;
+    let (user, system) = (each(after.0 - before.0), each(after.1 - before.1));
     Ok(format!(
-        "{made} calls, {concurrency} at a time: {:.1} us CPU per call, {:.0} calls/s",
-        cpu / made as f64 * 1e6,
+        "{made} calls, {concurrency} at a time: {:.1} us CPU per call (user {user:.1}, system {system:.1}), {:.0} calls/s",
+        user + system,
         made as f64 / wall,
     ))
 }
 
 /// User and system time of this process, from /proc (clock ticks of 10 ms).
-fn cpu_seconds() -> anyhow::Result<f64> {
+fn cpu_seconds() -> anyhow::Result<(f64, f64)> {
     let stat = std::fs::read_to_string("/proc/self/stat")?;
     let (_, after_name) = stat.rsplit_once(')').context("no process name")?;
     let fields: Vec<&str> = after_name.split_whitespace().collect();
-    let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
-    Ok(ticks as f64 / 100.0)
+    let seconds =
+        |field: usize| Ok::<_, anyhow::Error>(fields[field].parse::<u64>()? as f64 / 100.0);
+    Ok((seconds(11)?, seconds(12)?))
 }

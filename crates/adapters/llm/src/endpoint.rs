@@ -1,5 +1,7 @@
 //! One endpoint: its address, its key, its connections, and one HTTP exchange with it.
 
+mod setup;
+
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -7,12 +9,11 @@ use bytes::{Bytes, BytesMut};
 use fapo_domain::clock::Clock;
 use fapo_domain::model::project::{ModelSpec, Provider};
 use fapo_domain::ports::models::ModelError;
-use reqwest::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
-};
+use reqwest::header::{HeaderMap, HeaderName, LOCATION, RETRY_AFTER};
 use reqwest::{Client, Method, Request, Response, Url};
 use secrecy::{ExposeSecret, SecretString};
 
+use self::setup::{client, config, endpoint_url, expand, headers};
 use crate::limiter::Limiter;
 use crate::provider::EnvLookup;
 use crate::retry::Failure;
@@ -20,15 +21,11 @@ use crate::wire::{Protocol, complaint, one_line};
 
 const OPENAI: &str = "https://api.openai.com/v1";
 const ANTHROPIC: &str = "https://api.anthropic.com/v1";
-const ANTHROPIC_VERSION: &str = "2023-06-01";
 
 /// Largest reply: far above what any model writes.
 const MAX_REPLY: usize = 32 * 1024 * 1024;
 /// Largest part of an error that is read.
 const MAX_ERROR: usize = 64 * 1024;
-/// Idle connections are closed before servers and middle boxes usually do it.
-const IDLE: Duration = Duration::from_secs(30);
-const CONNECT: Duration = Duration::from_secs(10);
 
 /// An endpoint.
 pub(crate) struct Endpoint {
@@ -55,40 +52,6 @@ struct ModelLimiter {
     model: String,
     cap: u32,
     limiter: Arc<Limiter>,
-}
-
-fn config(entry: &str, message: impl Into<String>) -> ModelError {
-    ModelError::Config {
-        entry: entry.to_owned(),
-        message: message.into(),
-    }
-}
-
-/// Puts the environment into `${NAME}`.
-fn expand(entry: &str, text: &str, env: &EnvLookup) -> Result<String, ModelError> {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find("${") {
-        out.push_str(&rest[..at]);
-        let Some((name, after)) = rest[at + 2..].split_once('}') else {
-            return Err(config(
-                entry,
-                format!("base_url: `${{` without `}}` in {text}"),
-            ));
-        };
-        let value = env(name)
-            .filter(|value| !value.trim().is_empty())
-            .ok_or_else(|| {
-                config(
-                    entry,
-                    format!("base_url: the environment variable {name} is not set"),
-                )
-            })?;
-        out.push_str(value.trim());
-        rest = after;
-    }
-    out.push_str(rest);
-    Ok(out)
 }
 
 impl Endpoint {
@@ -118,11 +81,13 @@ impl Endpoint {
                 ));
             }
         };
-        let url = endpoint_url(entry, &base, protocol)?;
+        // What stands in the file, not what the environment put into it, is shown.
+        let shown = spec.base_url.as_deref().unwrap_or(&base);
+        let url = endpoint_url(entry, &base, shown, protocol)?;
         let host = match (url.host_str(), url.port()) {
             (Some(host), Some(port)) => format!("{host}:{port}"),
             (Some(host), None) => host.to_owned(),
-            (None, _) => return Err(config(entry, format!("base_url: {base} names no host"))),
+            (None, _) => return Err(config(entry, format!("base_url: {shown} names no host"))),
         };
         let key = match default_key {
             None => None,
@@ -130,7 +95,9 @@ impl Endpoint {
                 let variable = spec.api_key_env.as_deref().unwrap_or(default);
                 let key = env(variable).filter(|key| !key.trim().is_empty());
                 let needed = spec.api_key_env.is_some()
-                    || official.is_some_and(|official| base.starts_with(official));
+                    || official.is_some_and(|official| {
+                        Url::parse(official).is_ok_and(|official| official.host() == url.host())
+                    });
                 if key.is_none() && needed {
                     return Err(ModelError::NoKey {
                         entry: entry.to_owned(),
@@ -315,91 +282,6 @@ fn chain(error: reqwest::Error) -> String {
     fapo_domain::error::chain(&error.without_url())
 }
 
-fn endpoint_url(entry: &str, base: &str, protocol: Protocol) -> Result<Url, ModelError> {
-    let bad = |what: &str| config(entry, format!("base_url: {base} {what}"));
-    let mut url = Url::parse(base.trim_end_matches('/')).map_err(|_| bad("is not a URL"))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(bad("is neither http nor https"));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(config(
-            entry,
-            "base_url: a key does not belong into the address; set it in the environment",
-        ));
-    }
-    let path = match url.path().trim_end_matches('/') {
-        // `http://host` is a common way to write `http://host/v1`.
-        "" => "/v1",
-        path => path,
-    };
-    let call = match protocol {
-        Protocol::OpenAi => "chat/completions",
-        Protocol::Anthropic => "messages",
-    };
-    let path = format!("{path}/{call}");
-    url.set_path(&path);
-    Ok(url)
-}
-
-fn headers(
-    entry: &str,
-    protocol: Protocol,
-    key: Option<&(&str, SecretString)>,
-) -> Result<HeaderMap, ModelError> {
-    let json = HeaderValue::from_static("application/json");
-    let mut headers = HeaderMap::new();
-    headers.insert(CONTENT_TYPE, json.clone());
-    headers.insert(ACCEPT, json);
-    if protocol == Protocol::Anthropic {
-        headers.insert(
-            HeaderName::from_static("anthropic-version"),
-            HeaderValue::from_static(ANTHROPIC_VERSION),
-        );
-    }
-    if let Some((variable, key)) = key {
-        let (name, text) = match protocol {
-            Protocol::OpenAi => (AUTHORIZATION, format!("Bearer {}", key.expose_secret())),
-            Protocol::Anthropic => (
-                HeaderName::from_static("x-api-key"),
-                key.expose_secret().to_owned(),
-            ),
-        };
-        let mut value = HeaderValue::from_str(&text).map_err(|_| {
-            config(
-                entry,
-                format!("the key in {variable} holds characters that no key has"),
-            )
-        })?;
-        value.set_sensitive(true);
-        headers.insert(name, value);
-    }
-    Ok(headers)
-}
-
-fn client(url: &Url, headers: HeaderMap) -> reqwest::Result<Client> {
-    crate::install_crypto();
-    let mut builder = Client::builder()
-        .user_agent(concat!("fapo/", env!("CARGO_PKG_VERSION")))
-        .default_headers(headers)
-        // A redirect could carry the key elsewhere, and turns a POST into a GET.
-        .redirect(reqwest::redirect::Policy::none())
-        .tcp_nodelay(true)
-        .connect_timeout(CONNECT)
-        .pool_idle_timeout(IDLE)
-        .http1_only();
-    let loopback = url.host_str().is_some_and(|host| {
-        let host = host.trim_matches(['[', ']']);
-        host == "localhost"
-            || host
-                .parse::<std::net::IpAddr>()
-                .is_ok_and(|ip| ip.is_loopback())
-    });
-    if loopback {
-        builder = builder.no_proxy();
-    }
-    builder.build()
-}
-
 /// How long the provider asks to be left alone: `retry-after-ms`, or `Retry-After` in seconds or as a date (RFC 9110
 /// 10.2.3).
 fn retry_after(headers: &HeaderMap, clock: &dyn Clock) -> Option<Duration> {
@@ -427,126 +309,4 @@ fn retry_after(headers: &HeaderMap, clock: &dyn Clock) -> Option<Duration> {
 }
 
 #[cfg(test)]
-mod tests {
-    use fapo_domain::clock::Timestamp;
-    use serde_json::json;
-
-    use super::*;
-
-    #[derive(Debug)]
-    struct At(i64);
-
-    impl Clock for At {
-        fn now(&self) -> Timestamp {
-            Timestamp(self.0)
-        }
-    }
-
-    fn spec(value: serde_json::Value) -> ModelSpec {
-        serde_json::from_value(value).unwrap()
-    }
-
-    fn open(
-        value: serde_json::Value,
-        env: &'static [(&str, &str)],
-    ) -> Result<Endpoint, ModelError> {
-        let env: EnvLookup = Arc::new(move |name| {
-            let found = env.iter().find(|(known, _)| *known == name);
-            found.map(|(_, value)| (*value).to_owned())
-        });
-        Endpoint::open("task", &spec(value), &env, None)
-    }
-
-    #[test]
-    fn retry_after_is_read_in_all_its_forms() {
-        let clock = At(784_111_770_000); // Sun, 06 Nov 1994 08:49:30 GMT
-        let read = |name: &'static str, value: &'static str| {
-            let headers = HeaderMap::from_iter([(
-                HeaderName::from_static(name),
-                HeaderValue::from_static(value),
-            )]);
-            retry_after(&headers, &clock)
-        };
-        assert_eq!(read("retry-after", "7"), Some(Duration::from_secs(7)));
-        assert_eq!(
-            read("retry-after", "0.25"),
-            Some(Duration::from_millis(250))
-        );
-        assert_eq!(
-            read("retry-after-ms", "1500"),
-            Some(Duration::from_millis(1500))
-        );
-        assert_eq!(
-            read("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT"),
-            Some(Duration::from_secs(7))
-        );
-        assert_eq!(
-            read("retry-after", "Sun, 06 Nov 1994 08:00:00 GMT"),
-            Some(Duration::ZERO)
-        );
-        for nonsense in ["soon", "-1", "nan", "1e400", ""] {
-            assert_eq!(read("retry-after", nonsense), None, "{nonsense}");
-        }
-        assert_eq!(retry_after(&HeaderMap::new(), &clock), None);
-    }
-
-    #[test]
-    fn addresses_are_expanded_and_completed() {
-        let url = |base: &str| {
-            let env: EnvLookup =
-                Arc::new(|name| (name == "HOST").then(|| " 127.0.0.1:1 ".to_owned()));
-            let spec = spec(json!({"provider": "openai", "model": "m", "base_url": base}));
-            Endpoint::open("task", &spec, &env, None).map(|endpoint| endpoint.url.to_string())
-        };
-        let full = "http://127.0.0.1:1/v1/chat/completions";
-        assert_eq!(url("http://${HOST}/v1").unwrap(), full);
-        assert_eq!(url("http://127.0.0.1:1/v1/").unwrap(), full);
-        assert_eq!(url("http://127.0.0.1:1").unwrap(), full);
-        assert_eq!(
-            url("https://gateway.test/openai/v4").unwrap(),
-            "https://gateway.test/openai/v4/chat/completions"
-        );
-        for (bad, what) in [
-            ("http://${NOWHERE}/v1", "NOWHERE is not set"),
-            ("http://${HOST", "without `}`"),
-            ("not a url", "is not a URL"),
-            ("ftp://x/v1", "neither http nor https"),
-            ("http://me:secret@x/v1", "does not belong"),
-        ] {
-            let message = url(bad).unwrap_err().to_string();
-            assert!(message.contains(what), "{message}");
-            assert!(!message.contains("secret"), "{message}");
-        }
-    }
-
-    #[test]
-    fn keys_are_needed_where_they_are_and_only_there() {
-        let official = json!({"provider": "openai", "model": "m"});
-        assert!(matches!(
-            open(official.clone(), &[]),
-            Err(ModelError::NoKey { variable, .. }) if variable == "OPENAI_API_KEY"
-        ));
-        assert!(open(official, &[("OPENAI_API_KEY", "k\n")]).is_ok());
-        let local =
-            json!({"provider": "openai", "model": "m", "base_url": "http://127.0.0.1:1/v1"});
-        assert!(open(local, &[]).unwrap().key.is_none());
-        let named = json!({"provider": "openai", "model": "m", "base_url": "http://127.0.0.1:1/v1", "api_key_env": "MINE"});
-        assert!(
-            matches!(open(named.clone(), &[]), Err(ModelError::NoKey { variable, .. }) if variable == "MINE")
-        );
-        assert!(open(named, &[("MINE", "k")]).unwrap().key.is_some());
-        let anthropic = json!({"provider": "anthropic", "model": "m"});
-        assert!(matches!(
-            open(anthropic, &[("ANTHROPIC_API_KEY", " ")]),
-            Err(ModelError::NoKey { .. })
-        ));
-        let sim = json!({"provider": "sim", "model": "m"});
-        assert!(matches!(open(sim, &[]), Err(ModelError::Config { .. })));
-        let broken = json!({"provider": "openai", "model": "m"});
-        let error = open(broken, &[("OPENAI_API_KEY", "ab\u{7}cd")])
-            .err()
-            .unwrap();
-        assert!(error.is_configuration());
-        assert!(!format!("{error:?}").contains("cd"));
-    }
-}
+mod tests;

@@ -170,6 +170,14 @@ mod tests {
         }
 
         #[test]
+        fn numbers_come_back_bit_for_bit(number in prop::num::f64::NORMAL, share in 0.0f64..1.0) {
+            for number in [number, share] {
+                let back: f64 = unpack_json(&pack_json(&number).unwrap()).unwrap();
+                prop_assert_eq!(back.to_bits(), number.to_bits());
+            }
+        }
+
+        #[test]
         fn garbage_is_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
             let _ = unpack(&bytes);
             let _ = read_cell(&bytes);

@@ -5,11 +5,10 @@
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{Connection, Sqlite, Transaction};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{MutexGuard, Semaphore, SemaphorePermit};
 
 use crate::error::Failure;
 
@@ -17,25 +16,49 @@ use crate::error::Failure;
 pub(crate) type OnCommit = Arc<dyn Fn(u64) + Send + Sync>;
 
 /// The connection that writes. Whoever holds it writes alone in this process; `BEGIN IMMEDIATE` keeps out the others.
+///
+/// Transactions are begun and ended by plain statements and not through sqlx, which keeps a count of its own: on a full
+/// disk SQLite rolls back by itself, the count is then wrong for good, and every later transaction is refused.
 pub(crate) struct WriteConnection {
-    connection: tokio::sync::Mutex<SqliteConnection>,
+    state: tokio::sync::Mutex<WriteState>,
     commits: AtomicU64,
     on_commit: Option<OnCommit>,
+}
+
+struct WriteState {
+    connection: SqliteConnection,
+    /// A transaction may be open: it is set before one is begun and unset after it has ended.
+    open: bool,
+}
+
+impl WriteState {
+    /// Ends a transaction that was left open. Fails where SQLite has ended it already, which is as good.
+    async fn roll_back(&mut self) {
+        if self.open {
+            if let Err(error) = sqlx::query("ROLLBACK").execute(&mut self.connection).await {
+                tracing::debug!(%error, "nothing to roll back");
+            }
+            self.open = false;
+        }
+    }
 }
 
 impl WriteConnection {
     pub(crate) fn new(connection: SqliteConnection, on_commit: Option<OnCommit>) -> Self {
         Self {
-            connection: tokio::sync::Mutex::new(connection),
+            state: tokio::sync::Mutex::new(WriteState {
+                connection,
+                open: false,
+            }),
             commits: AtomicU64::new(0),
             on_commit,
         }
     }
 
     /// Waits for the connection; callers get it in the order in which they asked.
-    pub(crate) async fn lock(&self) -> WriteGuard<'_> {
+    pub(crate) async fn lock(self: &Arc<Self>) -> WriteGuard<'_> {
         WriteGuard {
-            connection: self.connection.lock().await,
+            state: self.state.lock().await,
             owner: self,
         }
     }
@@ -43,35 +66,61 @@ impl WriteConnection {
 
 /// The writing connection, held.
 pub(crate) struct WriteGuard<'a> {
-    connection: tokio::sync::MutexGuard<'a, SqliteConnection>,
-    owner: &'a WriteConnection,
+    state: MutexGuard<'a, WriteState>,
+    owner: &'a Arc<WriteConnection>,
 }
 
 impl WriteGuard<'_> {
     /// Begins a transaction. Dropping it (an error, a cancelled caller) rolls everything back.
     pub(crate) async fn begin(&mut self) -> Result<WriteTx<'_>, Failure> {
-        Ok(WriteTx {
-            tx: self.connection.begin_with("BEGIN IMMEDIATE").await?,
+        self.state.roll_back().await;
+        self.state.open = true;
+        let tx = WriteTx {
+            state: &mut self.state,
             owner: self.owner,
-        })
+        };
+        sqlx::query("BEGIN IMMEDIATE")
+            .execute(&mut tx.state.connection)
+            .await?;
+        Ok(tx)
     }
 }
 
 /// A write transaction.
 pub(crate) struct WriteTx<'a> {
-    tx: Transaction<'a, Sqlite>,
-    owner: &'a WriteConnection,
+    state: &'a mut WriteState,
+    owner: &'a Arc<WriteConnection>,
 }
 
 impl WriteTx<'_> {
     /// Makes everything durable.
     pub(crate) async fn commit(self) -> Result<(), Failure> {
-        self.tx.commit().await?;
+        sqlx::query("COMMIT")
+            .execute(&mut self.state.connection)
+            .await?;
+        self.state.open = false;
         let number = self.owner.commits.fetch_add(1, Ordering::Relaxed) + 1;
         if let Some(on_commit) = &self.owner.on_commit {
             on_commit(number);
         }
         Ok(())
+    }
+
+    /// Undoes everything.
+    pub(crate) async fn roll_back(self) {
+        self.state.roll_back().await;
+    }
+}
+
+impl Drop for WriteTx<'_> {
+    fn drop(&mut self) {
+        // the next transaction would do it, but other processes wait for the file now
+        if self.state.open
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let owner = Arc::clone(self.owner);
+            runtime.spawn(async move { owner.lock().await.state.roll_back().await });
+        }
     }
 }
 
@@ -79,13 +128,13 @@ impl Deref for WriteTx<'_> {
     type Target = SqliteConnection;
 
     fn deref(&self) -> &SqliteConnection {
-        &self.tx
+        &self.state.connection
     }
 }
 
 impl DerefMut for WriteTx<'_> {
     fn deref_mut(&mut self) -> &mut SqliteConnection {
-        &mut self.tx
+        &mut self.state.connection
     }
 }
 
@@ -118,7 +167,7 @@ impl ReadPool {
         }
     }
 
-    fn free(&self) -> MutexGuard<'_, Vec<SqliteConnection>> {
+    fn free(&self) -> std::sync::MutexGuard<'_, Vec<SqliteConnection>> {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -6,6 +6,7 @@
 
 mod groups;
 mod import;
+mod incoming;
 mod likeness;
 
 use std::collections::{BTreeMap, HashMap};

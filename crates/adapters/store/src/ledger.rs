@@ -1,5 +1,6 @@
 //! The ledger. Reservations and charges are joined in `writer.rs`; the arithmetic is in [`book`].
 
+mod amounts;
 mod book;
 
 use async_trait::async_trait;

@@ -138,7 +138,7 @@ async fn refuse_other_scorer(
         .int(evaluation)
         .text(to_text(&wanted)?)
         .query(
-            "SELECT s.case_id FROM json_each(?2) AS new JOIN scores AS s \
+            "SELECT s.case_id FROM json_each(?2) AS new CROSS JOIN scores AS s \
              ON s.evaluation = ?1 AND s.ordinal = new.value ->> 0 \
              WHERE s.status <> 'missing' AND s.scorer <> unhex(new.value ->> 1) LIMIT 1",
         )

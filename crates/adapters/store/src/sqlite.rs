@@ -173,7 +173,7 @@ impl SqliteStore {
         self.inner.writer.lock().await
     }
 
-    pub(crate) fn write_connection(&self) -> &WriteConnection {
+    pub(crate) fn write_connection(&self) -> &Arc<WriteConnection> {
         &self.inner.writer
     }
 
@@ -238,3 +238,6 @@ async fn use_write_ahead_log(connection: &mut SqliteConnection) -> Result<(), Fa
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -175,9 +175,9 @@ impl Tasks for SqliteStore {
                 .int(self.now().0)
                 .number(u64::from(limit))
                 .query(
-                    "SELECT tasks.id, tasks.job, topic, CASE state WHEN 'leased' THEN lease_until ELSE not_before END \
+                    "SELECT tasks.id, tasks.job, topic, CASE tasks.state WHEN 'leased' THEN lease_until ELSE not_before END \
                      FROM tasks JOIN jobs ON jobs.id = tasks.job AND status = 'running' \
-                     WHERE state IN ('queued', 'leased') AND (state = 'queued' OR lease_until <= ?1) \
+                     WHERE tasks.state IN ('queued', 'leased') AND (tasks.state = 'queued' OR lease_until <= ?1) \
                      ORDER BY tasks.seq LIMIT ?2",
                 )
                 .fetch_all(&mut *self.reader().await)
@@ -276,7 +276,7 @@ async fn why_not(tx: &mut SqliteConnection, id: TaskId) -> Result<Claim, Failure
     let row = args()
         .hash(&id.0)
         .query(
-            "SELECT state, lease_until, not_before, status = 'running' FROM tasks JOIN jobs ON jobs.id = tasks.job \
+            "SELECT tasks.state, lease_until, not_before, status = 'running' FROM tasks JOIN jobs ON jobs.id = tasks.job \
              WHERE tasks.id = ?",
         )
         .fetch_optional(tx)

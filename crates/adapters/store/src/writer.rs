@@ -155,7 +155,7 @@ impl Group {
             cache::insert_entries(&mut tx, entries, &fresh, self.clock.now()).await?;
         } else if !book.is_changed() {
             // nothing but refusals: no commit is needed
-            drop(tx);
+            tx.roll_back().await;
             return Ok(join(batch, outcomes));
         }
         book.store(&mut tx).await?;

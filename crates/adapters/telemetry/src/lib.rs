@@ -125,7 +125,10 @@ mod tests {
         let text = written(QUIET, Format::Text);
         assert!(!text.contains("a block is done"), "{text}");
         assert!(text.contains("a call was retried"), "{text}");
-        assert!(!text.contains('\u{1b}'), "no escapes without colour: {text}");
+        assert!(
+            !text.contains('\u{1b}'),
+            "no escapes without colour: {text}"
+        );
     }
 
     #[test]

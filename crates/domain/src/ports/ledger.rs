@@ -153,7 +153,8 @@ pub trait Ledger: Send + Sync {
         amount: Amount,
     ) -> Result<(), LedgerError>;
 
-    /// Settles a charge. Atomic. For a call whose reply is stored, use [`super::cache::StepCache::put_step`], which
+    /// Settles a charge. Atomic. What it releases is taken from what is still reserved, and the rest from what a
+    /// [`Self::close`] has counted as lost: a reply that comes late replaces the guess by the bill. For a call whose reply is stored, use [`super::cache::StepCache::put_step`], which
     /// stores and settles in one commit; this is for calls that were answered with an error. Implementations may join
     /// concurrent calls into one commit.
     async fn settle(&self, charge: Charge) -> Result<(), StoreError>;

@@ -75,7 +75,8 @@ pub trait Tasks: Send + Sync {
     async fn finished_tasks(&self, job: JobId, limit: u32)
     -> Result<Vec<FinishedTask>, StoreError>;
 
-    /// Puts a job's dead tasks back to `queued` with a fresh count of attempts, and its status back to running.
-    /// Returns how many there were.
+    /// Puts a job's dead tasks back to `queued` with a fresh count of attempts, and with them those that were cancelled
+    /// because the job ended; its status is running again and its version grows. Returns how many dead ones there
+    /// were; when there were none, nothing is changed.
     async fn retry_dead_tasks(&self, job: JobId) -> Result<u64, StoreError>;
 }

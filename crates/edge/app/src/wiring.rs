@@ -25,7 +25,7 @@ use fapo_domain::ports::queue::TaskQueue;
 use fapo_domain::ports::tasks::Tasks;
 use fapo_domain::ports::work::TaskHandler;
 use fapo_domain::{JobId, hash::Hasher};
-use fapo_executor::{ExecutorConfig, ExecutorPorts, ExecutorService};
+use fapo_executor::{ExecutorConfig, ExecutorService, Ports as ExecutorPorts};
 use fapo_llm::{EnvLookup, Metered, MeteredConfig, PriceTable, ProviderModels};
 use fapo_orchestrator::{OrchestratorConfig, OrchestratorService};
 use fapo_queue::{MemoryQueue, Worker, WorkerConfig};
@@ -101,7 +101,9 @@ impl Embedded {
         let env = options.env.clone();
         let lookup: EnvLookup = Arc::new(move |name: &str| {
             let simulated = addresses.iter().find(|(variable, _)| variable == name);
-            simulated.map(|(_, url)| url.clone()).or_else(|| env.get(name).map(str::to_owned))
+            simulated
+                .map(|(_, url)| url.clone())
+                .or_else(|| env.get(name).map(str::to_owned))
         });
         let providers = Arc::new(
             ProviderModels::new(lookup, prices(dir)?)
@@ -192,7 +194,9 @@ impl Embedded {
             return Ok(None);
         }
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        open_sqlite(dir, &clock, abort_after_commits).await.map(Some)
+        open_sqlite(dir, &clock, abort_after_commits)
+            .await
+            .map(Some)
     }
 
     /// The store.
@@ -280,7 +284,9 @@ impl Embedded {
     ) -> anyhow::Result<RunRecord> {
         let now = self.clock.now();
         let mut about = Hasher::new("ad-hoc-run/v1");
-        about.part(case.case_id.as_str().as_bytes()).number(u64::from(std::process::id()));
+        about
+            .part(case.case_id.as_str().as_bytes())
+            .number(u64::from(std::process::id()));
         let mut random = [0u8; 10];
         random.copy_from_slice(&about.finish().as_bytes()[..10]);
         let job = JobId::at(u64::try_from(now.0).unwrap_or(0), random);
@@ -342,7 +348,10 @@ async fn open_sqlite(
             }
         }));
     }
-    let store = SqliteStore::open(&store_file(dir), Arc::clone(clock), options).await?;
+    let file = store_file(dir);
+    let store = SqliteStore::open(&file, Arc::clone(clock), options)
+        .await
+        .with_context(|| format!("cannot use {}", file.display()))?;
     Ok(Arc::new(store))
 }
 
@@ -365,7 +374,7 @@ async fn start_simulated(
 }
 
 /// The price table: `prices.toml` in the project folder goes before what ships with fapo.
-fn prices(dir: &Path) -> anyhow::Result<PriceTable> {
+pub fn prices(dir: &Path) -> anyhow::Result<PriceTable> {
     let path = dir.join("prices.toml");
     let own = match std::fs::read_to_string(&path) {
         Ok(text) => Some(text),

@@ -16,6 +16,7 @@
 mod behave;
 mod faults;
 mod file;
+mod line;
 mod protocol;
 mod server;
 mod stats;

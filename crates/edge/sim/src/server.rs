@@ -2,28 +2,23 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
 use axum::http::{HeaderMap, Response, StatusCode, header};
 use axum::routing::{get, post};
-use axum::serve::{IncomingStream, Listener};
 use futures::StreamExt;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::behave::{Answer, Ask, Brain};
 use crate::faults::Moment;
 use crate::file::FaultKind;
+use crate::line::{Line, SimListener};
 use crate::protocol::{self, Protocol};
 use crate::stats::{Counters, Stats};
 use crate::world::World;
@@ -268,7 +263,7 @@ impl App {
                 return cut_off(whole);
             }
             Some(FaultKind::Disconnect) => {
-                line.cut.store(true, Ordering::Relaxed);
+                line.cut();
                 return json(StatusCode::OK, "");
             }
         };
@@ -313,99 +308,4 @@ fn cut_off(whole: Vec<u8>) -> Response<Body> {
         .headers_mut()
         .insert(header::CONTENT_LENGTH, length.into());
     response
-}
-
-/// A listener whose connections can be cut by the handler that serves them.
-struct SimListener(TcpListener);
-
-/// A connection that can be cut.
-struct SimStream {
-    inner: TcpStream,
-    line: Line,
-}
-
-/// What a handler knows of its connection.
-#[derive(Clone, Default)]
-struct Line {
-    cut: Arc<AtomicBool>,
-}
-
-impl Listener for SimListener {
-    type Io = SimStream;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (SimStream, SocketAddr) {
-        let (inner, addr) = Listener::accept(&mut self.0).await;
-        if let Err(error) = inner.set_nodelay(true) {
-            tracing::debug!(%error, "cannot set TCP_NODELAY");
-        }
-        let line = Line::default();
-        (SimStream { inner, line }, addr)
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
-    }
-}
-
-impl Connected<IncomingStream<'_, SimListener>> for Line {
-    fn connect_info(stream: IncomingStream<'_, SimListener>) -> Self {
-        stream.io().line.clone()
-    }
-}
-
-impl SimStream {
-    fn check(&self) -> io::Result<()> {
-        if self.line.cut.load(Ordering::Relaxed) {
-            Err(io::Error::new(
-                io::ErrorKind::ConnectionReset,
-                "simulated disconnect",
-            ))
-        } else {
-            Ok(())
-        }
-    }
-}
-
-impl AsyncRead for SimStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.check()?;
-        Pin::new(&mut self.inner).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for SimStream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.check()?;
-        Pin::new(&mut self.inner).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.check()?;
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
-    }
 }

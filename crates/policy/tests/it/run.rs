@@ -56,7 +56,9 @@ pub struct Run {
     pub created: BTreeSet<TaskId>,
     pub queued: Vec<NewTask>,
     pub finished: Vec<FinishedTask>,
-    /// Dies with this reason when its turn comes.
+    /// Tasks that died.
+    pub buried: Vec<NewTask>,
+    /// Which tasks die when their turn comes.
     pub deadly: Option<fn(&TaskPayload) -> bool>,
     pub elapsed_ms: u64,
     pub ms_per_tick: u64,
@@ -116,6 +118,7 @@ impl Run {
             created: BTreeSet::new(),
             queued: Vec::new(),
             finished: Vec::new(),
+            buried: Vec::new(),
             deadly: None,
             elapsed_ms: 0,
             ms_per_tick: 0,
@@ -133,6 +136,11 @@ impl Run {
 
     /// Runs until the job is final.
     pub fn drive(&mut self, order: Order) {
+        self.drive_until(order, |_| false);
+    }
+
+    /// Runs until the job is final or a condition holds after a tick.
+    pub fn drive_until(&mut self, order: Order, until: impl Fn(&Self) -> bool) {
         let mut random = match order {
             Order::Calm => Random(0),
             Order::Wild(seed) => Random(seed),
@@ -141,7 +149,7 @@ impl Run {
         for _ in 0..200_000 {
             let before = self.created.len();
             self.tick(order, &mut random, &mut old);
-            if self.status.is_final() {
+            if self.status.is_final() || until(self) {
                 return;
             }
             assert!(
@@ -170,6 +178,9 @@ impl Run {
 
     fn do_task(&mut self, task: NewTask) {
         let dies = self.deadly.is_some_and(|deadly| deadly(&task.payload));
+        if dies {
+            self.buried.push(task.clone());
+        }
         let role = match &task.payload {
             TaskPayload::Execute {
                 evaluation,
@@ -215,10 +226,12 @@ impl Run {
             for index in (1..inputs.len()).rev() {
                 inputs.swap(index, random.below(index + 1));
             }
-            if random.one_in(3) {
+            if random.one_in(10) {
                 let stored = serde_json::to_vec(&self.state).unwrap();
                 self.largest_state = self.largest_state.max(stored.len());
-                self.state = serde_json::from_slice(&stored).unwrap();
+                let loaded: JobState = serde_json::from_slice(&stored).unwrap();
+                assert_eq!(loaded, self.state, "storing changed the state");
+                self.state = loaded;
             }
         }
         self.elapsed_ms += self.ms_per_tick;
@@ -276,10 +289,10 @@ impl Run {
     }
 
     /// Revives dead tasks, as `fapo tasks retry` does.
-    pub fn revive(&mut self, dead: Vec<NewTask>) {
+    pub fn revive(&mut self) {
         self.deadly = None;
         self.status = JobStatus::Running;
-        self.queued.extend(dead);
+        self.queued.append(&mut self.buried);
     }
 
     pub fn cancel(&mut self) {

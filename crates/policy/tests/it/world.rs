@@ -45,7 +45,7 @@ pub struct World {
     pub case_cost: u64,
     /// Proposals after which the proposer has no more ideas at a level.
     pub ideas: u32,
-    known: BTreeMap<VariantId, Quality>,
+    pub known: BTreeMap<VariantId, Quality>,
 }
 
 pub fn baseline() -> VariantId {

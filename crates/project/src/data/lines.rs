@@ -11,6 +11,9 @@ use crate::problems::{ProblemExt, error};
 /// A line's number and its text; or its problem.
 type Line<'a> = Result<(u64, &'a str), Problem>;
 
+/// A line's number and its object; or its problem.
+type Object = Result<(u64, Map<String, Value>), Problem>;
+
 /// Reads line by line. Blank lines, a byte order mark, and `\r` before `\n` are passed over.
 pub(super) struct Lines<R> {
     reader: R,
@@ -43,6 +46,11 @@ impl<R: BufRead> Lines<R> {
             done: false,
             begun: false,
         }
+    }
+
+    #[cfg(test)]
+    pub fn capacity(&self) -> usize {
+        self.buffer.capacity()
     }
 
     /// The next line that is not blank.
@@ -105,7 +113,7 @@ impl<R: BufRead> Lines<R> {
     }
 
     /// The next line that is not blank, as a JSON object.
-    pub fn next_object(&mut self) -> Option<Result<(u64, Map<String, Value>), Problem>> {
+    pub fn next_object(&mut self) -> Option<Object> {
         let first = !self.begun;
         let (number, text) = match self.next_line()? {
             Ok(line) => line,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{BufRead, Read};
 
-use csv::{ByteRecord, ReaderBuilder, StringRecord};
+use csv::{ByteRecord, ReaderBuilder, StringRecord, Terminator};
 use fapo_domain::problem::Problem;
 
 use super::{Fault, MAX_LINE};
@@ -31,10 +31,12 @@ impl<R: BufRead> Rows<R> {
             reader: ReaderBuilder::new()
                 .has_headers(false)
                 .flexible(true)
+                .terminator(Terminator::Any(b'\n'))
                 .from_reader(Bounded {
                     reader,
                     since: 0,
                     first: true,
+                    ended: false,
                 }),
             file: file.to_owned(),
             columns: None,
@@ -54,7 +56,7 @@ impl<R: BufRead> Rows<R> {
         if self.columns.is_none() && !self.done {
             match self.read()? {
                 Ok((line, header)) => {
-                    if let Err(problem) = self.header(line, &header) {
+                    if let Some(problem) = self.header(line, &header) {
                         self.done = true;
                         return Some(Err(problem));
                     }
@@ -88,7 +90,8 @@ impl<R: BufRead> Rows<R> {
         Some(Ok((line, row)))
     }
 
-    fn header(&mut self, line: u64, header: &StringRecord) -> Result<(), Problem> {
+    /// Takes the header; what is wrong with it is returned.
+    fn header(&mut self, line: u64, header: &StringRecord) -> Option<Problem> {
         let names: Vec<String> = header.iter().map(|name| name.trim().to_owned()).collect();
         let mut seen = BTreeSet::new();
         for (position, name) in names.iter().enumerate() {
@@ -99,60 +102,87 @@ impl<R: BufRead> Rows<R> {
             } else {
                 continue;
             };
-            return Err(error("bad-header", &self.file, message)
-                .at(Some(line), None)
-                .help(
-                    "the first row names the columns: `case_id`, `input.<key>`, `expected.<key>`",
-                ));
+            let help =
+                "the first row names the columns: `case_id`, `input.<key>`, `expected.<key>`";
+            let problem = error("bad-header", &self.file, message).at(Some(line), None);
+            return Some(problem.help(help));
         }
-        (self.check)(&names).map_err(|fault| fault.problem(&self.file, line))?;
+        if let Err(fault) = (self.check)(&names) {
+            return Some(fault.problem(&self.file, line));
+        }
         self.columns = Some(names);
-        Ok(())
+        None
     }
 
     fn read(&mut self) -> Option<Row> {
-        if self.done {
-            return None;
-        }
-        self.reader.get_mut().since = 0;
-        let start = self.reader.position().line();
-        let more = self.reader.read_byte_record(&mut self.record);
-        let line = self.record.position().map_or(start, csv::Position::line);
-        match more {
-            Ok(true) => {}
-            Ok(false) => {
-                self.done = true;
-                return None;
+        while !self.done {
+            self.reader.get_mut().since = 0;
+            let start = self.reader.position().line();
+            match self.reader.read_byte_record(&mut self.record) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(found) => {
+                    self.done = true;
+                    let problem = self.unreadable(&found);
+                    return Some(Err(problem.at(Some(start), None)));
+                }
             }
-            Err(found) => {
-                self.done = true;
-                let problem = if is_too_long(&found) {
-                    error(
-                        "line-too-long",
-                        &self.file,
-                        format!("the row that starts here has more than {MAX_LINE} bytes"),
-                    )
-                    .help("look for a quote that is never closed")
+            let line = self.line();
+            // moved out, and with it whatever a large row had made the buffer
+            match StringRecord::from_byte_record(std::mem::take(&mut self.record)) {
+                Ok(row) if row.len() == 1 && row[0].trim().is_empty() => {}
+                Ok(row) => return Some(Ok((line, without_return(row)))),
+                Err(found) => {
+                    let column = found.utf8_error().field() + 1;
+                    let message = format!("value {column} of the row is not UTF-8");
+                    let problem = error("not-utf8", &self.file, message)
+                        .at(Some(line), None)
+                        .help("save the file as UTF-8");
+                    return Some(Err(problem));
+                }
+            }
+        }
+        self.done = true;
+        None
+    }
+
+    /// The line in which the row that was just read starts. (The reader's own note of it is the end of the row before,
+    /// blank lines not counted.)
+    fn line(&self) -> u64 {
+        let bytes = self.record.iter().flatten();
+        let inside = bytes.filter(|byte| **byte == b'\n').count() as u64;
+        // a row that needed the end of the file to be over has no line break at its end
+        let end = u64::from(!self.reader.get_ref().ended);
+        self.reader.position().line().saturating_sub(inside + end)
+    }
+
+    fn unreadable(&self, found: &csv::Error) -> Problem {
+        if is_too_long(found) {
+            let message = format!("the row that starts here has more than {MAX_LINE} bytes");
+            error("line-too-long", &self.file, message)
+                .help("look for a quote that is never closed")
+        } else {
+            error("unreadable", &self.file, format!("cannot be read: {found}"))
+        }
+    }
+}
+
+/// Rows end at `\n`; what a file from Windows has before it is not part of the last value.
+fn without_return(row: StringRecord) -> StringRecord {
+    let last = row.len().saturating_sub(1);
+    match row.get(last) {
+        Some(value) if value.ends_with('\r') => row
+            .iter()
+            .enumerate()
+            .map(|(position, value)| {
+                if position == last {
+                    value.strip_suffix('\r').unwrap_or(value)
                 } else {
-                    error("unreadable", &self.file, format!("cannot be read: {found}"))
-                };
-                return Some(Err(problem.at(Some(start), None)));
-            }
-        }
-        // moved out, and with it whatever a large row had made the buffer
-        match StringRecord::from_byte_record(std::mem::take(&mut self.record)) {
-            Ok(row) => Some(Ok((line, row))),
-            Err(found) => {
-                let column = found.utf8_error().field() + 1;
-                Some(Err(error(
-                    "not-utf8",
-                    &self.file,
-                    format!("value {column} of the row is not UTF-8"),
-                )
-                .at(Some(line), None)
-                .help("save the file as UTF-8")))
-            }
-        }
+                    value
+                }
+            })
+            .collect(),
+        _ => row,
     }
 }
 
@@ -166,6 +196,7 @@ struct Bounded<R> {
     reader: R,
     since: usize,
     first: bool,
+    ended: bool,
 }
 
 impl<R: BufRead> Read for Bounded<R> {
@@ -181,6 +212,7 @@ impl<R: BufRead> Read for Bounded<R> {
         }
         let count = self.reader.read(buffer)?;
         self.since += count;
+        self.ended = count == 0 && !buffer.is_empty();
         Ok(count)
     }
 }

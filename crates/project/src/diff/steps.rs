@@ -148,7 +148,7 @@ impl Comparison<'_> {
     fn retrieve(&mut self, old: &RetrieveStep, new: &RetrieveStep) {
         self.differ(Level::Parameter, "k", &old.k, &new.k);
         let fields = |step: &RetrieveStep| {
-            let mut names: Vec<String> = step.fields.iter().map(|field| shown(field)).collect();
+            let mut names: Vec<String> = step.fields.iter().map(shown).collect();
             names.sort();
             names
         };

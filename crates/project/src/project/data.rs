@@ -8,6 +8,9 @@ use super::{Check, is_name};
 use crate::data::DataFormat;
 use crate::yaml::join;
 
+/// `data.val_fraction` where it is not written.
+const DEFAULT_FRACTION: f64 = 0.5;
+
 pub(super) fn check(spec: &DataSpec, check: &mut Check<'_>) {
     let splits = [
         ("data.train", Some(&spec.train)),
@@ -52,7 +55,13 @@ pub(super) fn check(spec: &DataSpec, check: &mut Check<'_>) {
             );
         }
     }
-    if spec.val.is_some() && check.is_given("/data/val_fraction") {
+    let written = &check.document.value["data"]["val_fraction"];
+    // the default says nothing, and is what a written-out project has
+    if spec.val.is_some()
+        && written
+            .as_f64()
+            .is_some_and(|fraction| fraction != DEFAULT_FRACTION)
+    {
         check.warning(
             "ignored-key",
             "data.val_fraction",

@@ -23,6 +23,13 @@ pub(super) fn check_template(
     });
     static FOREIGN: LazyLock<Regex> =
         LazyLock::new(|| pattern(r"^\{%[-+]?\s*(include|import|from|extends|block)\b"));
+    // what is set hides what is given, and with it which steps are needed
+    static HIDING: LazyLock<Regex> = LazyLock::new(|| {
+        let given = r"(steps|input|case_id)\b";
+        pattern(&format!(
+            r"^\{{%[-+]?\s*(?:(?:set|for)\s+(?:\w+\s*,\s*)*{given}|with\s(?:.*,)?\s*{given}\s*=|macro\s+{given}|macro\s+\w+\s*\((?:.*,)?\s*{given})"
+        ))
+    });
     static TAG: LazyLock<Regex> = LazyLock::new(|| {
         pattern(r#"(?s)\{[{%](?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^"'])*?[}%]\}"#)
     });
@@ -40,6 +47,22 @@ pub(super) fn check_template(
                 format!(
                     "`{{% {} %}}` is not available: a template stands alone",
                     &foreign[1]
+                ),
+            ));
+        }
+        if let Some(hiding) = HIDING.captures(tag.as_str()) {
+            return Err(TemplateError::new(
+                TemplateErrorKind::NotAllowed,
+                name,
+                line(),
+                format!(
+                    "`{}` is given and cannot be set: choose another name",
+                    hiding
+                        .iter()
+                        .skip(1)
+                        .flatten()
+                        .next()
+                        .map_or("", |name| name.as_str())
                 ),
             ));
         }

@@ -1,21 +1,5 @@
-//! What the names in a template mean.
-//!
-//! | name | value |
-//! |---|---|
-//! | `input.<key>`, `<key>` | the case's input; the bare form gives way to every other name |
-//! | `case_id` | the case's name |
-//! | `steps.<id>` | a step that was needed: prints as its text, true unless it was skipped |
-//! | `steps.<id>.text` | its text |
-//! | `steps.<id>.json` | its JSON, null where it has none |
-//! | `steps.<id>.docs` | its documents, a list of `doc_id`, `title`, `text`, `score`; prints as `passages` does |
-//! | `candidate`, `samples` | inside `best_by` and `merge` |
-//!
-//! A skipped step is there but empty, so that a template need not ask: `text` is null, `json` is null at any depth
-//! (`steps.x.json.a.b`), `docs` is an empty list, all of them print as nothing and `default` stands in for them.
-//!
-//! Any other list or object prints as JSON.
-//!
-//! Values are handed out as they are asked for. What a template does not mention is not copied, however large it is.
+//! What the names in a template mean (the table is in the head of [`super`]): objects that hand out values as they are asked
+//! for, so that what a template does not mention is not copied, however large it is.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -55,7 +39,7 @@ impl CaseInput {
         }))
     }
 
-    /// The context of one rendering; see the module's head for the names. `steps` are those that can be seen, `None`
+    /// The context of one rendering; see [`super`] for the names. `steps` are those that can be seen, `None`
     /// where one was skipped; `extra` names hide all others.
     pub fn context(
         &self,

@@ -127,10 +127,10 @@ impl<'a> Shaper<'a> {
                 }
             })
             .collect();
-        if let Some(map) = copy.as_object_mut() {
-            if !shaped.is_empty() {
-                map.insert("prefixItems".to_owned(), Value::Array(shaped));
-            }
+        if let Some(map) = copy.as_object_mut()
+            && !shaped.is_empty()
+        {
+            map.insert("prefixItems".to_owned(), Value::Array(shaped));
         }
         copy
     }

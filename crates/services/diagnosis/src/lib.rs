@@ -13,6 +13,8 @@ pub mod proposers;
 pub mod text;
 
 #[cfg(test)]
+mod handlers_tests;
+#[cfg(test)]
 mod testing;
 
 pub use attribution::DiagnosisService;

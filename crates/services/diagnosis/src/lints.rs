@@ -22,7 +22,6 @@ use std::collections::BTreeSet;
 
 use fapo_domain::ContentHash;
 use fapo_domain::model::level::Level;
-use fapo_domain::model::pipeline::PipelineSpec;
 use fapo_domain::model::project::ProjectSpec;
 use fapo_domain::model::proposal::{Lint, LintFinding, LintReport};
 use fapo_domain::model::variant::VariantTree;
@@ -53,7 +52,12 @@ pub struct Candidate<'a> {
 
 /// All checks that need no cases.
 pub fn check(candidate: &Candidate<'_>) -> LintReport {
-    let Candidate { project, parent, child, .. } = *candidate;
+    let Candidate {
+        project,
+        parent,
+        child,
+        ..
+    } = *candidate;
     let mut report = LintReport::default();
     let refusals = &mut report.refusals;
 
@@ -67,42 +71,50 @@ pub fn check(candidate: &Candidate<'_>) -> LintReport {
     refusals.extend(unfinished::unfinished(parent, child));
     refusals.extend(secrets::secrets(&added));
 
-    let context = PipelineContext { project, input_keys: candidate.input_keys };
+    let context = PipelineContext {
+        project,
+        input_keys: candidate.input_keys,
+    };
     let (pipeline, problems) = read_pipeline(child, &context);
     refusals.extend(pipeline::problems(&problems));
     match semantic_diff(parent, child) {
         Ok(diff) => {
             report.level = diff.level;
-            refusals.extend(check_scope(&project.scope, candidate.open, parent, child, &diff));
+            refusals.extend(check_scope(
+                &project.scope,
+                candidate.open,
+                parent,
+                child,
+                &diff,
+            ));
         }
         Err(problems) => refusals.extend(pipeline::problems(&problems)),
     }
     if let Some(child_pipeline) = &pipeline {
         let read = |tree: &VariantTree| {
-            let context = PipelineContext { project, input_keys: None };
+            let context = PipelineContext {
+                project,
+                input_keys: None,
+            };
             read_pipeline(tree, &context).0
         };
-        let parent_pipeline = read(parent);
-        if let Some(parent_pipeline) = &parent_pipeline {
+        let cost_of =
+            |tree: &VariantTree, pipeline: &Pipeline| cost::cost(project, tree, pipeline.spec());
+        let child_cost = cost_of(child, child_pipeline);
+        if let Some(parent_pipeline) = read(parent) {
             refusals.extend(variables::dropped(
                 (parent, parent_pipeline.spec()),
                 (child, child_pipeline.spec()),
             ));
-            report.predicted_cost_ratio = cost::ratio(
-                project,
-                (parent, parent_pipeline.spec()),
-                (child, child_pipeline.spec()),
-            );
+            report.predicted_cost_ratio =
+                cost::ratio(cost_of(parent, &parent_pipeline), child_cost);
         }
-        let baseline: Option<(&VariantTree, Option<Pipeline>)> =
-            candidate.baseline.map(|tree| (tree, read(tree)));
-        let reference: Option<(&VariantTree, &PipelineSpec)> = match &baseline {
-            Some((tree, pipeline)) => pipeline.as_ref().map(|pipeline| (*tree, pipeline.spec())),
-            None => parent_pipeline.as_ref().map(|pipeline| (parent, pipeline.spec())),
+        let against_baseline = match candidate.baseline {
+            Some(baseline) if baseline != parent => read(baseline)
+                .and_then(|pipeline| cost::ratio(cost_of(baseline, &pipeline), child_cost)),
+            _ => report.predicted_cost_ratio,
         };
-        if let Some(reference) = reference {
-            refusals.extend(cost::predicted(project, reference, (child, child_pipeline.spec())));
-        }
+        refusals.extend(cost::predicted(project, against_baseline));
     }
     dedup(refusals);
     report
@@ -120,7 +132,11 @@ fn dedup(refusals: &mut Vec<LintFinding>) {
 }
 
 /// A finding.
-pub(crate) fn finding(lint: Lint, place: impl Into<String>, message: impl Into<String>) -> LintFinding {
+pub(crate) fn finding(
+    lint: Lint,
+    place: impl Into<String>,
+    message: impl Into<String>,
+) -> LintFinding {
     LintFinding {
         lint,
         place: place.into(),

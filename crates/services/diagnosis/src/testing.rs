@@ -6,14 +6,19 @@ pub mod store;
 
 use std::collections::BTreeMap;
 
+use fapo_domain::clock::Timestamp;
 use fapo_domain::hash::ContentHash;
 use fapo_domain::model::case::Case;
+use fapo_domain::model::finding::{Attribution, Cluster, Points, Rule};
+use fapo_domain::model::level::Level;
 use fapo_domain::model::project::ProjectSpec;
+use fapo_domain::model::proposal::{Attempt, AttemptOutcome, Evidence, ProposalRequest};
 use fapo_domain::model::score::{CaseScore, ScoreStatus};
-use fapo_domain::model::trace::{FinishReason, RunRecord, RunStatus, StepOutput, StepRecord, StepStatus};
+use fapo_domain::model::trace::{
+    FinishReason, RunRecord, RunStatus, StepOutput, StepRecord, StepStatus,
+};
 use fapo_domain::model::variant::VariantTree;
-use fapo_domain::clock::Timestamp;
-use fapo_domain::{CaseId, EvaluationId, Spend, StepId};
+use fapo_domain::{CaseId, EvaluationId, JobId, Spend, StepId};
 use serde_json::{Value, json};
 
 /// A project with one model, one corpus, and every level open.
@@ -86,7 +91,10 @@ pub fn record(step: &str, kind: &str, output: StepOutput) -> StepRecord {
 
 /// A text as a step's output.
 pub fn said(text: &str) -> StepOutput {
-    StepOutput { text: text.to_owned(), ..StepOutput::default() }
+    StepOutput {
+        text: text.to_owned(),
+        ..StepOutput::default()
+    }
 }
 
 /// A completed run with this output.
@@ -111,5 +119,73 @@ pub fn run(ordinal: u64, output: &str, steps: Vec<StepRecord>) -> RunRecord {
                 step
             })
             .collect(),
+    }
+}
+
+/// A request for a change of `tree`, aimed at `rule` at `step`.
+pub fn request(tree: &VariantTree, level: Level, target: Option<(Rule, &str)>) -> ProposalRequest {
+    let cluster = target.map(|(rule, step)| Cluster {
+        id: format!("{}@{step}", rule.name()),
+        label: "some failures".to_owned(),
+        step: StepId::new(step),
+        rule,
+        level,
+        count: 6,
+        cases: Vec::new(),
+        confidence: 0.8,
+        recoverable: Points {
+            estimate: 0.3,
+            low: 0.2,
+            high: 0.4,
+        },
+        direction: "try something".to_owned(),
+    });
+    ProposalRequest {
+        job: JobId::at(0, [7; 10]),
+        iteration: 1,
+        slot: 0,
+        parent: tree.id(),
+        tree: tree.clone(),
+        level,
+        attribution: Attribution {
+            cases: 20,
+            failures: 6,
+            missing: 0,
+            mean: 0.7,
+            clusters: cluster.iter().cloned().collect(),
+            ceilings: BTreeMap::new(),
+        },
+        cluster,
+        evidence: Vec::new(),
+        history: Vec::new(),
+        labels: Vec::new(),
+        playbook: None,
+        seed: 1,
+    }
+}
+
+/// That `idea` was tried on the request's parent, and lost.
+pub fn tried(request: &ProposalRequest, idea: &str) -> Attempt {
+    Attempt {
+        iteration: request.iteration,
+        parent: request.parent,
+        variant: None,
+        level: request.level,
+        technique: None,
+        hypothesis: String::new(),
+        idea: idea.to_owned(),
+        outcome: AttemptOutcome::RejectedOnTrain,
+        reason: String::new(),
+    }
+}
+
+/// A failing case as evidence.
+pub fn evidence(ordinal: u64, cluster: Option<&str>, case: Case, run: RunRecord) -> Evidence {
+    Evidence {
+        cluster: cluster.map(str::to_owned),
+        detail: format!("seen at {ordinal}"),
+        score: if cluster.is_some() { 0.0 } else { 1.0 },
+        case,
+        run,
     }
 }

@@ -45,10 +45,25 @@ pub fn contains_words(haystack: &[String], needle: &[String]) -> bool {
             .any(|window| window == needle)
 }
 
-/// The text in one line, white space squeezed, cut to `max` characters with `…`.
+/// The text in one line, white space squeezed, cut to `max` characters with `…`. Reads no more of the text than it needs.
 pub fn one_line(text: &str, max: usize) -> String {
-    let squeezed = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    cut(&squeezed, max)
+    let mut line = String::new();
+    // bytes are at least characters, so this much is enough to know whether the line must be cut
+    for word in text.split_whitespace() {
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        // one word can be as long as the text: four bytes for each character that can still be shown
+        let mut end = word.len().min((max + 1) * 4);
+        while !word.is_char_boundary(end) {
+            end -= 1;
+        }
+        line.push_str(&word[..end]);
+        if line.len() > (max + 1) * 4 {
+            break;
+        }
+    }
+    cut(&line, max)
 }
 
 /// The first `max` characters, with `…` in place of what was left out.
@@ -142,7 +157,10 @@ mod tests {
             assert_eq!(glob(pattern, text), expected, "{pattern} on {text}");
         }
         let ranges = [("retrieve.*.k".to_owned(), (1.0, 20.0))].into();
-        assert_eq!(allowed_range(&ranges, "retrieve", "hop", "k"), Some((1.0, 20.0)));
+        assert_eq!(
+            allowed_range(&ranges, "retrieve", "hop", "k"),
+            Some((1.0, 20.0))
+        );
         assert_eq!(allowed_range(&ranges, "llm", "hop", "k"), None);
     }
 }

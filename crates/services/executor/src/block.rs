@@ -20,6 +20,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::config::ExecutorConfig;
 use crate::job::{JobContext, SessionOf};
@@ -186,7 +187,8 @@ impl BlockRun<'_> {
         match gate.state() {
             Closed::Open => {
                 // Waiting cases stay small: the run's own state is made only now.
-                let ended = Box::pin(run_case(session, ordinal, case)).await;
+                let span = tracing::debug_span!("case", case.id = %case.case_id, ordinal);
+                let ended = Box::pin(run_case(session, ordinal, case).instrument(span)).await;
                 drop(permit);
                 One::Ran(Box::new(ended))
             }

@@ -108,6 +108,7 @@ impl JobContext {
             evaluation: of.evaluation,
             sample: of.sample,
             calls,
+            asked: of.read_cache.then(Mutex::default),
             stopping: AtomicBool::new(false),
         })
     }

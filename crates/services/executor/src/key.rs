@@ -166,6 +166,3 @@ fn number(hasher: &mut Hasher, value: Option<u64>) {
         None => hasher.number(0),
     };
 }
-
-#[cfg(test)]
-mod tests;

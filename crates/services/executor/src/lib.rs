@@ -25,6 +25,8 @@ mod run;
 mod sample;
 mod service;
 mod steps;
+#[cfg(test)]
+mod tests;
 mod trace;
 
 pub use config::ExecutorConfig;

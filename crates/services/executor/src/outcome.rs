@@ -23,6 +23,9 @@ use fapo_domain::ports::work::WorkError;
 use fapo_domain::{Classified, Retry};
 use fapo_project::template::TemplateError;
 
+/// The class of a model that declined.
+pub(crate) const REFUSED: &str = "refused";
+
 /// A step failed by the pipeline's own fault. Steps that need it are not run; others are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fault {
@@ -75,6 +78,8 @@ pub(crate) enum Cause {
 pub(crate) enum StepError {
     /// By the pipeline's own fault.
     Fault(Fault),
+    /// The model declined: the run is refused.
+    Refused,
     /// The run ends.
     Halt(Box<Halt>),
 }
@@ -101,6 +106,7 @@ impl StepError {
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Fault(fault) => fault.kind,
+            Self::Refused => REFUSED,
             Self::Halt(halt) => halt.kind,
         }
     }
@@ -108,6 +114,7 @@ impl StepError {
     pub(crate) fn message(&self) -> &str {
         match self {
             Self::Fault(fault) => &fault.message,
+            Self::Refused => "the model declined to answer",
             Self::Halt(halt) => &halt.message,
         }
     }
@@ -119,16 +126,6 @@ pub(crate) fn cap(kind: &'static str, message: String) -> Halt {
         status: RunStatus::Failed,
         kind,
         message,
-        cause: Cause::Own,
-    }
-}
-
-/// A model that declined.
-pub(crate) fn refused() -> Halt {
-    Halt {
-        status: RunStatus::Refused,
-        kind: "refused",
-        message: "the model declined to answer".to_owned(),
         cause: Cause::Own,
     }
 }

@@ -3,10 +3,14 @@
 //! Every step starts as soon as what it needs is there; all steps of a run share one task, so nothing is spawned and
 //! nothing is shared between threads but what the run's own lock holds (its trace and its counters).
 //!
-//! When a step fails by the pipeline's fault, the steps that need it are not run and the others go on, unless the output
-//! can no longer be reached. When the run as a whole is over (a cap, a refusal, a provider that is down), nothing new
-//! starts. Calls under way are awaited in both cases: they are paid for, and their replies go into the step cache.
+//! When a step fails by the pipeline's fault, or because the model declined, the steps that need it are not run, and all
+//! others are, even where the output can no longer be reached: what a run ends with then depends on the replies alone and
+//! not on which of two branches was faster, so a run with a warm cache ends as one without. When the run as a whole is
+//! over (a cap, a provider that is down, a stop), nothing new starts; calls under way are awaited, because they are paid for
+//! and their replies go into the step cache. Of several endings the gravest counts: one that ends the whole run, then a
+//! refusal, then the output's own fault.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,7 +21,7 @@ use fapo_domain::model::project::LimitsSpec;
 use fapo_domain::model::task::Fence;
 use fapo_domain::model::trace::{RunRecord, RunStatus, StepOutput, StepStatus};
 use fapo_domain::ports::models::MeteredModels;
-use fapo_domain::{EvaluationId, JobId, MicroUsd, Spend, StepFingerprint, StepId};
+use fapo_domain::{EvaluationId, JobId, MicroUsd, Spend, StepFingerprint, StepId, StepKey};
 use fapo_project::template::CaseInput;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -25,7 +29,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::key::SamplePath;
-use crate::outcome::{Cause, Fault, Halt, StepError, stopped};
+use crate::outcome::{Cause, Fault, Halt, REFUSED, StepError, stopped};
 use crate::plan::{Plan, Step};
 use crate::retrieval::Index;
 use crate::steps::Work;
@@ -46,6 +50,9 @@ pub(crate) struct Session<'a> {
     pub(crate) sample: u32,
     /// By [`crate::plan::Llm::slot`].
     pub(crate) calls: Vec<CallSite>,
+    /// The keys asked for in this block under fingerprints that nothing was stored under before: the second call of a kind
+    /// is worth a look-up. `None` where the cache is not read.
+    pub(crate) asked: Option<Mutex<HashSet<StepKey>>>,
     /// Whether nothing new may start, because the work is to stop.
     pub(crate) stopping: AtomicBool,
 }
@@ -138,6 +145,7 @@ pub(crate) async fn run_case(session: &Session<'_>, ordinal: u64, case: Case) ->
     } else {
         "cancelled"
     };
+    let refused = trace.refused;
     let (halt, steps) = trace.finish(elapsed, unfinished);
     record.steps = steps;
     for step in &record.steps {
@@ -150,6 +158,10 @@ pub(crate) async fn run_case(session: &Session<'_>, ordinal: u64, case: Case) ->
             record.status = halt.status;
             record.reason = Some(halt.kind.to_owned());
             cause = halt.cause;
+        }
+        (None, _) if refused => {
+            record.status = RunStatus::Refused;
+            record.reason = Some(REFUSED.to_owned());
         }
         (None, None) => {
             record.status = RunStatus::TimedOut;
@@ -192,6 +204,20 @@ pub(crate) enum Started<'r> {
     Now(Option<Arc<StepOutput>>),
     /// It has to wait for something.
     Later(Work<'r>),
+}
+
+impl Session<'_> {
+    /// Whether a key can be in the step cache.
+    pub(crate) fn may_hit(&self, site: CallSite, key: StepKey) -> bool {
+        let Some(asked) = &self.asked else {
+            return false;
+        };
+        site.look_up
+            || !asked
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(key)
+    }
 }
 
 impl<'s> Run<'s> {
@@ -265,7 +291,7 @@ impl<'r> List<'r, '_> {
             if self.run.session.stopping.load(Ordering::Relaxed) {
                 self.run.halt(stopped());
             }
-            if self.fault.is_some() || self.run.is_closing() {
+            if self.run.is_closing() {
                 return;
             }
             match self
@@ -308,6 +334,10 @@ impl<'r> List<'r, '_> {
         let fault = match error {
             StepError::Halt(halt) => return self.run.halt(*halt),
             StepError::Fault(fault) => fault,
+            StepError::Refused => {
+                self.run.trace().refused = true;
+                Fault::new(REFUSED, error.message())
+            }
         };
         for later in index + 1..self.steps.len() {
             let starved = self.steps[later]
@@ -320,9 +350,6 @@ impl<'r> List<'r, '_> {
         }
         if self.fault.is_none() && matches!(self.slots[self.target], Slot::Failed) {
             self.fault = Some(fault);
-            if self.place.prefix.is_empty() {
-                self.run.trace().closing = true;
-            }
         }
     }
 }

@@ -204,6 +204,3 @@ impl PipelineRunner for ExecutorService {
         Ok(ended.record)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use fapo_domain::StepId;
-use fapo_domain::model::trace::{FinishReason, RetrievedDocument, StepOutput};
+use fapo_domain::model::trace::{FinishReason, StepOutput};
 use fapo_domain::money::SpendRole;
-use fapo_domain::ports::models::{Meter, MeteredReply, ModelRequest};
-use serde_json::{Value, json};
+use fapo_domain::ports::models::{Message, Meter, MeteredReply, ModelRequest};
+use serde_json::Value;
+
+mod retrieve;
 
 use crate::json::{check_schema, read_json};
-use crate::key::{llm_key, retrieve_key};
-use crate::outcome::{Fault, StepError, cap, from_metered, refused};
-use crate::plan::{Action, Llm, Retrieve, Step, Template};
-use crate::retrieval::{FUSION_DEPTH, Ranking, fuse};
+use crate::key::llm_key;
+use crate::outcome::{Fault, StepError, cap, from_metered};
+use crate::plan::{Action, Llm, Step, Template};
 use crate::run::{Place, Run, Started, Visible};
 use crate::sample::SampleWork;
 
@@ -137,7 +138,7 @@ impl Run<'_> {
         &self,
         llm: &'r Llm,
         place: &Place,
-        messages: Vec<fapo_domain::ports::models::Message>,
+        messages: Vec<Message>,
         position: usize,
     ) -> Result<Work<'r>, StepError> {
         let session = self.session;
@@ -177,7 +178,7 @@ impl Run<'_> {
                 role: SpendRole::Task,
                 key,
                 fingerprint: site.fingerprint,
-                look_up: site.look_up,
+                look_up: session.may_hit(site, key),
             },
         })))
     }
@@ -199,7 +200,7 @@ impl Run<'_> {
         };
         if reply.finish == FinishReason::Refusal {
             self.trace().value(position, Arc::new(output));
-            return Err(refused().into());
+            return Err(StepError::Refused);
         }
         match llm.read(&output.text) {
             Ok(json) => output.json = json,
@@ -245,114 +246,6 @@ impl Run<'_> {
         trace.value(position, Arc::new(output));
         Err(halt.into())
     }
-
-    fn retrieve(
-        &self,
-        retrieve: &Retrieve,
-        queries: Vec<String>,
-        visible: &[Visible],
-        position: usize,
-    ) -> Result<StepOutput, StepError> {
-        let session = self.session;
-        let index = &session.indices[retrieve.slot];
-        let mut docs: Vec<RetrievedDocument> = Vec::new();
-        for id in &retrieve.include {
-            let earlier = visible
-                .iter()
-                .find(|(seen, _)| seen == id)
-                .and_then(|(_, output)| output.as_ref()?.docs.as_ref());
-            for found in earlier.into_iter().flatten() {
-                if !has(&docs, &found.document.doc_id) {
-                    docs.push(found.clone());
-                }
-            }
-        }
-        let included = docs.len();
-        let key = retrieve_key(
-            retrieve.fingerprint,
-            &queries,
-            docs.iter().map(|found| found.document.doc_id.as_str()),
-        );
-        let wanted = retrieve.k + included + session.probe_depth;
-        let depth = if queries.len() > 1 {
-            wanted.max(FUSION_DEPTH)
-        } else {
-            wanted
-        };
-        let rankings: Vec<Ranking> = queries
-            .iter()
-            .map(|query| index.search(query, depth))
-            .collect();
-        let mut beyond = Vec::new();
-        let mut fresh = 0;
-        for hit in fuse(rankings) {
-            let document = &index.documents()[hit.document as usize];
-            if has(&docs[..included], &document.doc_id) {
-                continue;
-            }
-            if fresh < retrieve.k {
-                fresh += 1;
-                docs.push(RetrievedDocument {
-                    document: document.clone(),
-                    score: hit.score,
-                });
-            } else if beyond.len() < session.probe_depth {
-                beyond.push((document.doc_id.clone(), document.title.clone()));
-            } else {
-                break;
-            }
-        }
-        let mut trace = self.trace();
-        let record = trace.record(position);
-        record.key = Some(key);
-        let names: Vec<&str> = docs[..included]
-            .iter()
-            .map(|found| found.document.doc_id.as_str())
-            .collect();
-        record.input = Some(if names.is_empty() {
-            json!({ "queries": queries })
-        } else {
-            json!({ "queries": queries, "included": names })
-        });
-        trace.used.documents += fresh as u64;
-        if let Some(allowed) = session.limits.documents
-            && trace.used.documents > u64::from(allowed)
-        {
-            let message = format!("the case may retrieve {allowed} documents");
-            return Err(cap("cap_documents", message).into());
-        }
-        drop(trace);
-        Ok(StepOutput {
-            text: passages(&docs),
-            json: None,
-            docs: Some(docs),
-            beyond,
-        })
-    }
-}
-
-fn has(docs: &[RetrievedDocument], doc_id: &str) -> bool {
-    docs.iter().any(|found| found.document.doc_id == doc_id)
-}
-
-/// Documents as a numbered list: what `steps.<id>` prints as.
-fn passages(docs: &[RetrievedDocument]) -> String {
-    use std::fmt::Write;
-    let mut text = String::new();
-    for (position, found) in docs.iter().enumerate() {
-        if position > 0 {
-            text.push_str("\n\n");
-        }
-        // writing to a String cannot fail
-        let _ = write!(text, "[{}]", position + 1);
-        if !found.document.title.is_empty() {
-            text.push(' ');
-            text.push_str(&found.document.title);
-        }
-        text.push('\n');
-        text.push_str(&found.document.text);
-    }
-    text
 }
 
 impl Llm {

@@ -31,6 +31,8 @@ pub(crate) struct Trace {
     pub(crate) used: Used,
     /// Why the run is over before its end.
     pub(crate) halt: Option<Halt>,
+    /// Whether a model declined.
+    pub(crate) refused: bool,
     /// Whether nothing new may start.
     pub(crate) closing: bool,
 }

@@ -244,7 +244,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(30))]
+        #![proptest_config(ProptestConfig::with_cases(20))]
 
         #[test]
         fn counts_agree_with_the_pairs_and_swapping_sides_swaps_them(
@@ -268,7 +268,7 @@ mod tests {
             prop_assert_eq!((here.mean_a, here.mean_b), (there.mean_b, there.mean_a));
             prop_assert!((here.gain + there.gain).abs() < 1e-12);
             prop_assert!((here.gain - (here.mean_b - here.mean_a)).abs() < 1e-9);
-            prop_assert_eq!(here.wins == 0, here.p_value == 1.0);
+            prop_assert!(here.wins > 0 || here.p_value == 1.0, "{:?}", here);
         }
     }
 }

@@ -471,3 +471,36 @@ async fn a_model_without_a_price_is_refused_only_under_a_cap_in_dollars() {
         .unwrap();
     assert_eq!(free.spent().1, 1);
 }
+
+#[tokio::test]
+async fn a_storm_of_tries_is_one_call_in_the_ledger_and_the_cache() {
+    let world = serde_json::json!({"default_answer": "done", "faults": [
+        {"first": 3, "fault": {"kind": "status", "status": 429, "retry_after_s": 0}}
+    ]});
+    let world = fapo_sim::World::load(&world.to_string()).unwrap();
+    let sim = fapo_sim::SimServer::start(world, ([127, 0, 0, 1], 0).into())
+        .await
+        .unwrap();
+    let models = crate::ProviderModels::new(Arc::new(|_| None), crate::PriceTable::builtin());
+    let memory = Memory::capped(1_000_000);
+    let metered = Metered::new(
+        Arc::new(models),
+        Arc::clone(&memory) as _,
+        Arc::clone(&memory) as _,
+        MeteredConfig::default(),
+    );
+    let mut ask = request(
+        "openai",
+        "gpt-4.1",
+        &[(fapo_domain::ports::models::ChatRole::User, "x")],
+    );
+    Arc::make_mut(&mut ask.spec).base_url = Some(sim.base_url());
+    let reply = metered.complete(&ask, &meter("a", 1)).await.unwrap();
+    assert_eq!((reply.text.as_str(), reply.attempts), ("done", 4));
+    let again = metered.complete(&ask, &meter("a", 1)).await.unwrap();
+    assert!(again.cache_hit);
+    assert_eq!(memory.spent(), (reply.spend.cost.0, 1));
+    assert_eq!(memory.reserved(), 0);
+    let stats = sim.stats();
+    assert_eq!((stats.requests, stats.answered, stats.repeated), (4, 1, 0));
+}

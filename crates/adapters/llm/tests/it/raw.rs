@@ -12,6 +12,9 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::{models, request};
 
+/// What is sent for a request's head.
+type Answer = Box<dyn Fn(&str) -> Vec<u8> + Send + Sync>;
+
 /// Answers every request on every connection with what `answer` makes of the request's head.
 struct Raw {
     addr: SocketAddr,
@@ -94,7 +97,7 @@ const ENV: &[(&str, &str)] = &[("OPENAI_API_KEY", KEY), ("ANTHROPIC_API_KEY", KE
 #[tokio::test]
 async fn a_key_that_is_echoed_reaches_no_error_and_no_debug_output() {
     let echo = |head: &str| head.replace(['\r', '\n'], " ");
-    let bodies: Vec<Box<dyn Fn(&str) -> Vec<u8> + Send + Sync>> = vec![
+    let bodies: Vec<Answer> = vec![
         Box::new(move |head| {
             http(
                 "401 Unauthorized",

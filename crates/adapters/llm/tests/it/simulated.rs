@@ -248,7 +248,7 @@ async fn retry_after_holds_back_every_caller_of_the_model() {
     let asks: Vec<_> = (0..6)
         .map(|n| {
             with(to(&sim, "openai", &n.to_string()), |spec| {
-                spec.concurrency = 4
+                spec.concurrency = 4;
             })
         })
         .collect();
@@ -273,7 +273,7 @@ async fn overload_lowers_the_limit_and_success_raises_it() {
     models.complete(&ask).await.unwrap();
     assert_eq!(limit(), 2);
     let other = with(to(&sim, "openai", "x"), |spec| {
-        spec.model = "another".into()
+        spec.model = "another".into();
     });
     models.complete(&other).await.unwrap();
     assert_eq!(

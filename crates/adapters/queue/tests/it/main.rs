@@ -6,5 +6,7 @@ fapo_testkit::queue_suite!(memory, start_paused, || async {
     anyhow::Ok(MemoryQueue::new())
 });
 
+#[cfg(test)]
 mod rows;
+#[cfg(test)]
 mod worker;

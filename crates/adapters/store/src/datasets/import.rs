@@ -8,21 +8,20 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use fapo_domain::hash::{ContentHash, Hasher, canonical_json};
+use fapo_domain::DatasetId;
+use fapo_domain::hash::Hasher;
 use fapo_domain::model::case::Split;
 use fapo_domain::ports::datasets::{Dataset, DuplicateCase, ImportId, IncomingCase};
-use fapo_domain::{CaseId, DatasetId};
-use serde_json::Value;
 use sqlx::sqlite::SqliteConnection;
 
-use super::likeness::Likeness;
+use super::incoming::{insert, part_duplicates, prepare};
 use super::{counts, groups, split_number};
-use crate::codec::{pack_json, to_text};
+use crate::codec::to_text;
 use crate::connections::WriteConnection;
 use crate::error::Failure;
-use crate::sql::{Args, Columns, Insert, args};
+use crate::sql::{Columns, args};
 use crate::sqlite::SqliteStore;
 
 /// Most duplicates told of, over a whole import.
@@ -48,7 +47,10 @@ impl Imports {
     }
 
     /// Removes what dead processes left, unless some process imports right now.
-    pub(crate) async fn drop_abandoned(&self, writer: &WriteConnection) -> Result<(), Failure> {
+    pub(crate) async fn drop_abandoned(
+        &self,
+        writer: &Arc<WriteConnection>,
+    ) -> Result<(), Failure> {
         let file = open_lock(&self.lock_path)?;
         let alone = file.try_lock().is_ok();
         let abandoned: Vec<i64> = {
@@ -118,42 +120,6 @@ pub(super) async fn begin(store: &SqliteStore, project: &str) -> Result<ImportId
     Ok(import)
 }
 
-/// A case ready to be inserted.
-struct Prepared {
-    split: Split,
-    case_id: CaseId,
-    file: String,
-    line: u64,
-    body: Vec<u8>,
-    digest: ContentHash,
-    likeness: Likeness,
-}
-
-fn prepare(incoming: IncomingCase) -> Result<Prepared, Failure> {
-    let IncomingCase {
-        split,
-        case,
-        file,
-        line,
-    } = incoming;
-    let body = pack_json(&(&case.input, &case.expected, &case.metadata))?;
-    let likeness = Likeness::of(&case.input);
-    let mut hasher = Hasher::new("case/v1");
-    hasher.part(case.case_id.as_str().as_bytes());
-    for map in [case.input, case.expected, case.metadata] {
-        hasher.part(canonical_json(&Value::Object(map)).as_bytes());
-    }
-    Ok(Prepared {
-        split,
-        case_id: case.case_id,
-        file,
-        line,
-        body,
-        digest: hasher.finish(),
-        likeness,
-    })
-}
-
 pub(super) async fn add(
     store: &SqliteStore,
     import: ImportId,
@@ -185,120 +151,6 @@ pub(super) async fn add(
     let told = MOST_DUPLICATES.saturating_sub(before);
     duplicates.truncate(usize::try_from(told).unwrap_or(usize::MAX));
     Ok(duplicates)
-}
-
-/// Parts cases whose ids are new from those whose ids are used.
-async fn part_duplicates(
-    tx: &mut SqliteConnection,
-    import: i64,
-    cases: Vec<Prepared>,
-) -> Result<(Vec<Prepared>, Vec<DuplicateCase>), Failure> {
-    let ids: Vec<&str> = cases.iter().map(|case| case.case_id.as_str()).collect();
-    let rows = args()
-        .int(import)
-        .text(to_text(&ids)?)
-        .query(
-            "SELECT case_id, file, line FROM cases JOIN import_rows USING (seq) \
-             WHERE cases.dataset = ?1 AND case_id IN (SELECT value FROM json_each(?2))",
-        )
-        .fetch_all(tx)
-        .await?;
-    let mut used: HashMap<CaseId, (String, u64)> = HashMap::new();
-    for row in &rows {
-        let id = CaseId::new(row.column::<&str>(0)?);
-        used.insert(id, (row.column(1)?, row.number(2)?));
-    }
-    let mut fresh = Vec::with_capacity(cases.len());
-    let mut duplicates = Vec::new();
-    for case in cases {
-        match used.get(&case.case_id) {
-            Some(first) => duplicates.push(DuplicateCase {
-                first: first.clone(),
-                second: (case.file, case.line),
-                case_id: case.case_id,
-            }),
-            None => {
-                used.insert(case.case_id.clone(), (case.file.clone(), case.line));
-                fresh.push(case);
-            }
-        }
-    }
-    Ok((fresh, duplicates))
-}
-
-static CASES: Insert = Insert::new(
-    "INSERT INTO cases (seq, dataset, split, ordinal, case_id, digest) VALUES",
-    6,
-    "",
-);
-static BODIES: Insert = Insert::new("INSERT INTO case_bodies (seq, body) VALUES", 2, "");
-static IMPORT_ROWS: Insert = Insert::new(
-    "INSERT INTO import_rows (seq, dataset, split, file, line, exact, band0, band1, band2, band3) VALUES",
-    10,
-    "",
-);
-
-type CaseRow = (u64, i64, i64, u64, CaseId, ContentHash);
-type ImportRow = (u64, i64, i64, String, u64, Likeness);
-
-async fn insert(
-    tx: &mut SqliteConnection,
-    import: i64,
-    cases: Vec<Prepared>,
-) -> Result<(), Failure> {
-    let row = args()
-        .int(import)
-        .query(
-            "SELECT (SELECT coalesce(max(seq), 0) FROM cases), \
-             (SELECT coalesce(max(ordinal) + 1, 0) FROM cases WHERE dataset = ?1 AND split = 0), \
-             (SELECT coalesce(max(ordinal) + 1, 0) FROM cases WHERE dataset = ?1 AND split = 1), \
-             (SELECT coalesce(max(ordinal) + 1, 0) FROM cases WHERE dataset = ?1 AND split = 2)",
-        )
-        .fetch_one(&mut *tx)
-        .await?;
-    let last = row.number(0)?;
-    let mut next = [row.number(1)?, row.number(2)?, row.number(3)?];
-    let mut case_rows: Vec<CaseRow> = Vec::with_capacity(cases.len());
-    let mut bodies = Vec::with_capacity(cases.len());
-    let mut import_rows: Vec<ImportRow> = Vec::with_capacity(cases.len());
-    for (seq, case) in (last + 1..).zip(cases) {
-        let split = split_number(case.split);
-        let place = &mut next[split as usize];
-        case_rows.push((seq, import, split, *place, case.case_id, case.digest));
-        bodies.push((seq, case.body));
-        import_rows.push((seq, import, split, case.file, case.line, case.likeness));
-        *place += 1;
-    }
-    CASES.run(tx, case_rows, bind_case).await?;
-    BODIES.run(tx, bodies, bind_body).await?;
-    IMPORT_ROWS.run(tx, import_rows, bind_import).await
-}
-
-fn bind_case((seq, import, split, ordinal, case_id, digest): CaseRow, arguments: &mut Args) {
-    arguments
-        .number(seq)
-        .int(import)
-        .int(split)
-        .number(ordinal)
-        .text(case_id.as_str())
-        .hash(&digest);
-}
-
-fn bind_body((seq, body): (u64, Vec<u8>), arguments: &mut Args) {
-    arguments.number(seq).bytes(body);
-}
-
-fn bind_import((seq, import, split, file, line, likeness): ImportRow, arguments: &mut Args) {
-    arguments
-        .number(seq)
-        .int(import)
-        .int(split)
-        .text(file)
-        .number(line)
-        .opt_int(likeness.exact);
-    for band in likeness.bands {
-        arguments.opt_int(band);
-    }
 }
 
 pub(super) async fn split(
@@ -438,7 +290,7 @@ pub(super) async fn abort(store: &SqliteStore, import: ImportId) -> Result<(), F
 }
 
 /// Removes an import in bounded steps. A crash between two leaves an import that is still unfinished.
-async fn remove(writer: &WriteConnection, import: i64) -> Result<(), Failure> {
+async fn remove(writer: &Arc<WriteConnection>, import: i64) -> Result<(), Failure> {
     loop {
         let mut guard = writer.lock().await;
         let mut tx = guard.begin().await?;

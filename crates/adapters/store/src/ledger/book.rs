@@ -12,6 +12,7 @@ use fapo_domain::ports::ledger::{Amount, Balance, Caps, Charge, LedgerError, Res
 use fapo_domain::{JobId, MicroUsd, Spend, TaskId};
 use sqlx::sqlite::SqliteConnection;
 
+use super::amounts::{least, minus, plus};
 use crate::error::Failure;
 use crate::sql::{self, Args, Columns, Insert, args};
 
@@ -384,25 +385,4 @@ fn no_account(job: JobId) -> StoreError {
 
 fn count(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
-}
-
-fn plus(a: Amount, b: Amount) -> Amount {
-    Amount {
-        cost: a.cost + b.cost,
-        model_calls: a.model_calls.saturating_add(b.model_calls),
-    }
-}
-
-fn minus(a: Amount, b: Amount) -> Amount {
-    Amount {
-        cost: a.cost.saturating_sub(b.cost),
-        model_calls: a.model_calls.saturating_sub(b.model_calls),
-    }
-}
-
-fn least(a: Amount, b: Amount) -> Amount {
-    Amount {
-        cost: a.cost.min(b.cost),
-        model_calls: a.model_calls.min(b.model_calls),
-    }
 }

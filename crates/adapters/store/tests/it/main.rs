@@ -1,3 +1,14 @@
 //! The store against the conformance suites, and what is particular to SQLite.
+//!
+//! The modules say `cfg(test)` so that the lints treat their helper functions as tests, too.
 
+#[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod durability;
+#[cfg(test)]
+mod imports;
+#[cfg(test)]
+mod ledger;
+#[cfg(test)]
+mod opening;

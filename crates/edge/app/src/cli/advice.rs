@@ -1,5 +1,7 @@
 //! Errors as a person meets them: once, with the whole chain of causes, and with a hint where there is one.
 
+use std::io::ErrorKind;
+
 use fapo_domain::error::chain;
 use fapo_domain::ports::StoreError;
 use fapo_domain::ports::models::{MeteredError, ModelError};
@@ -67,8 +69,23 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
         if let Some(error) = cause.downcast_ref::<ModelError>() {
             return model_hint(error);
         }
+        if let Some(error) = cause.downcast_ref::<std::io::Error>() {
+            return system_hint(error.kind()).map(str::to_owned);
+        }
         None
     })
+}
+
+const FULL: &str = "the disk is full: make room, then run the same command again; nothing is lost";
+const FORBIDDEN: &str =
+    "fapo writes into the project's folder `.fapo`: check its owner and permissions";
+
+const fn system_hint(kind: ErrorKind) -> Option<&'static str> {
+    match kind {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some(FULL),
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Some(FORBIDDEN),
+        _ => None,
+    }
 }
 
 fn store_hint(error: &StoreError) -> Option<String> {
@@ -76,9 +93,9 @@ fn store_hint(error: &StoreError) -> Option<String> {
         StoreError::Unwritable { source, .. } => {
             let cause = chain(source.as_ref()).to_lowercase();
             if cause.contains("full") || cause.contains("no space") {
-                "the disk is full: make room, then run the same command again; nothing is lost"
+                FULL
             } else {
-                "fapo writes into the project's folder `.fapo`: check its owner and permissions"
+                FORBIDDEN
             }
         }
         StoreError::Unavailable { .. } => {
@@ -133,6 +150,15 @@ mod tests {
             "the job could not be started: cannot write to .fapo/store.db: no space left on device"
         );
         assert!(hint(&error).unwrap().contains("disk is full"));
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_written_is_explained() {
+        let denied = std::io::Error::from(ErrorKind::PermissionDenied);
+        let error = anyhow::Error::from(denied).context("cannot make the folder p/.fapo");
+        assert!(hint(&error).unwrap().contains("permissions"));
+        let gone = anyhow::Error::from(std::io::Error::from(ErrorKind::NotFound));
+        assert_eq!(hint(&gone), None);
     }
 
     #[test]

@@ -8,21 +8,30 @@ use fapo_domain::model::case::Split;
 
 use crate::exit::Exit;
 
+/// Shown below the list of commands.
+const FIRST_STEPS: &str = "First steps:
+  fapo init my-project          make a small project that works offline
+  fapo check my-project         find problems, see what it would cost
+  fapo eval my-project          score the pipeline as it is
+  fapo optimize my-project      make it better; the same command resumes";
+
 /// Optimizes multi-step LLM pipelines by itself.
 ///
 /// fapo runs a pipeline over cases, keeps every step's output, finds which step loses the points, proposes one scoped
 /// change after the other, and keeps a change only when validation shows, at a stated error rate, that it is better.
 #[derive(Debug, Parser)]
-#[command(name = "fapo", version, propagate_version = true, arg_required_else_help = true)]
-#[command(after_help = "First steps:
-  fapo init my-project          make a small project that works offline
-  fapo check my-project         find problems, see what it would cost
-  fapo eval my-project          score the pipeline as it is
-  fapo optimize my-project      make it better; the same command resumes")]
-#[command(after_long_help = Exit::HELP)]
+#[command(
+    name = "fapo",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
+#[command(after_help = FIRST_STEPS, after_long_help = format!("{FIRST_STEPS}\n\n{}", Exit::HELP))]
 pub struct Cli {
+    /// Options of every command.
     #[command(flatten)]
     pub global: Global,
+    /// What to do.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -37,7 +46,13 @@ pub struct Global {
     #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
     pub verbose: u8,
     /// Show errors only: no notes, no progress
-    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Global options")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        conflicts_with = "verbose",
+        help_heading = "Global options"
+    )]
     pub quiet: bool,
     /// End the process, as by a kill, after N commits of the store
     #[arg(long, global = true, hide = true, value_name = "N")]
@@ -253,12 +268,14 @@ pub struct JobArgs {
 
 /// `fapo diff`.
 #[derive(Debug, Args)]
-#[command(after_help = "Variants are named baseline, best, current (the folder as it is), or by the first digits of a hash.
+#[command(
+    after_help = "Variants are named baseline, best, current (the folder as it is), or by the first digits of a hash.
 
 Examples:
   fapo diff .                       baseline and best
   fapo diff . best current
-  fapo diff . 3fa2 81bc > change.patch")]
+  fapo diff . 3fa2 81bc > change.patch"
+)]
 pub struct DiffArgs {
     /// The project folder
     #[arg(default_value = ".")]
@@ -387,7 +404,12 @@ mod tests {
     fn hidden_options_stay_hidden_and_work() {
         let cli = parse("fapo optimize . --abort-after-commits 7").unwrap();
         assert_eq!(cli.global.abort_after_commits, Some(7));
-        assert!(!Cli::command().render_long_help().to_string().contains("abort-after"));
+        assert!(
+            !Cli::command()
+                .render_long_help()
+                .to_string()
+                .contains("abort-after")
+        );
     }
 
     #[test]

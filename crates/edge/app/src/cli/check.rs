@@ -6,7 +6,6 @@ use std::io::{BufRead as _, BufReader};
 use fapo_domain::model::case::{Case, Split};
 use fapo_domain::model::level::Level;
 use fapo_domain::problem::Problems;
-use fapo_llm::PriceTable;
 use fapo_scoring::Scorer;
 
 use super::Context;
@@ -43,7 +42,7 @@ pub fn show(context: &Context, project: &LoadedProject, plan: bool) -> anyhow::R
         return Ok(Exit::Problems);
     }
     let sizes = sizes(project, &scan);
-    let prices = PriceTable::builtin();
+    let prices = crate::wiring::prices(&project.dir)?;
     let figures = estimate(&project.pipeline, spec, sizes, &|model| prices.price(model));
     if context.output.json {
         context.output.json(&serde_json::json!({
@@ -57,7 +56,9 @@ pub fn show(context: &Context, project: &LoadedProject, plan: bool) -> anyhow::R
     } else {
         context.output.data(&text(project, sizes, &figures))?;
         if plan {
-            context.output.data(&format!("\n{}", plan_text(project, sizes)))?;
+            context
+                .output
+                .data(&format!("\n{}", plan_text(project, sizes)))?;
         }
     }
     if !figures.unpriced.is_empty() {
@@ -116,7 +117,11 @@ fn document_bytes(project: &LoadedProject) -> u64 {
         let Ok(opened) = File::open(project.dir.join(file)) else {
             continue;
         };
-        for line in BufReader::new(opened).split(b'\n').take(LOOKED_AT).flatten() {
+        for line in BufReader::new(opened)
+            .split(b'\n')
+            .take(LOOKED_AT)
+            .flatten()
+        {
             bytes += line.len() as u64;
             lines += 1;
         }
@@ -199,7 +204,8 @@ fn plan_text(project: &LoadedProject, sizes: Sizes) -> String {
         .and_then(|value| value.as_str().map(str::to_owned))
         .unwrap_or_default();
     let test = if sizes.test == 0 {
-        "there is no test split: the result will rest on validation, which flatters the winner".to_owned()
+        "there is no test split: the result will rest on validation, which flatters the winner"
+            .to_owned()
     } else {
         format!(
             "at the end the sealed test is opened once: baseline and best over {}, {} each",
@@ -215,7 +221,10 @@ fn plan_text(project: &LoadedProject, sizes: Sizes) -> String {
             format::counted(sizes.val, "case")
         ),
         "  2. find which step loses the points, from the train cases alone".to_owned(),
-        format!("  3. ask `{backend}` for one change after the other, at the levels {}", levels.join(", then ")),
+        format!(
+            "  3. ask `{backend}` for one change after the other, at the levels {}",
+            levels.join(", then ")
+        ),
         format!("  4. keep a change by {}", rule(&spec.acceptance)),
         format!("  5. {test}"),
     ]

@@ -38,7 +38,9 @@ pub async fn run(context: &Context, args: &DiffArgs) -> anyhow::Result<Exit> {
     } else if patch.is_empty() {
         context.output.note("the two are the same");
     } else {
-        context.output.data(&coloured(&patch, context.output.style))?;
+        context
+            .output
+            .data(&coloured(&patch, context.output.style))?;
     }
     Ok(Exit::Ok)
 }

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use fapo_domain::model::project::{ModelSpec, Provider};
-use fapo_llm::PriceTable;
 use serde::Serialize;
 
 use super::Context;
@@ -31,7 +30,7 @@ pub async fn run(context: &Context, args: &DoctorArgs) -> anyhow::Result<Exit> {
             std::env::consts::ARCH
         ),
     )];
-    let dir = args.dir.as_deref().unwrap_or(Path::new("."));
+    let dir = args.dir.as_deref().unwrap_or_else(|| Path::new("."));
     findings.push(writable(dir));
     findings.extend(space(dir));
     if args.dir.is_some() || dir.join("fapo.yaml").is_file() {
@@ -50,7 +49,9 @@ pub async fn run(context: &Context, args: &DoctorArgs) -> anyhow::Result<Exit> {
             .output
             .data(&text(&findings, context.output.style))?;
     }
-    let missing = findings.iter().any(|finding| finding.level == Level::Missing);
+    let missing = findings
+        .iter()
+        .any(|finding| finding.level == Level::Missing);
     Ok(if missing { Exit::Problems } else { Exit::Ok })
 }
 
@@ -121,7 +122,11 @@ fn text(findings: &[Finding], style: Style) -> String {
 /// Tries what every job does: make files in the project's `.fapo`. Nothing is left behind.
 fn writable(dir: &Path) -> Finding {
     let store = dir.join(".fapo");
-    let place = if store.is_dir() { store } else { dir.to_owned() };
+    let place = if store.is_dir() {
+        store
+    } else {
+        dir.to_owned()
+    };
     let tried = tempfile::NamedTempFile::new_in(&place).and_then(|mut file| {
         file.write_all(&[0; 4096])?;
         file.as_file().sync_all()
@@ -131,7 +136,10 @@ fn writable(dir: &Path) -> Finding {
         Err(error) => Finding::missing(
             "folder",
             format!("{} cannot be written: {error}", place.display()),
-            format!("chown or chmod it, or free some space: ls -ld {0}; df -h {0}", place.display()),
+            format!(
+                "chown or chmod it, or free some space: ls -ld {0}; df -h {0}",
+                place.display()
+            ),
         ),
     }
 }
@@ -174,20 +182,40 @@ async fn project(context: &Context, dir: &Path, findings: &mut Vec<Finding>) {
             return;
         }
     };
-    findings.push(Finding::fine("project", format!("{} reads well", project.spec.name)));
-    let prices = PriceTable::builtin();
+    findings.push(Finding::fine(
+        "project",
+        format!("{} reads well", project.spec.name),
+    ));
+    let prices = match crate::wiring::prices(dir) {
+        Ok(prices) => prices,
+        Err(error) => {
+            findings.push(Finding::missing(
+                "prices",
+                super::advice::explain(&error),
+                "mend prices.toml, or take it away",
+            ));
+            return;
+        }
+    };
     for (entry, model) in &project.spec.models {
         let what = format!("model {entry}");
         if model.provider == Provider::Sim {
-            findings.push(Finding::fine(what, "simulated: needs no key and no network".to_owned()));
+            findings.push(Finding::fine(
+                what,
+                "simulated: needs no key and no network".to_owned(),
+            ));
             continue;
         }
         findings.push(key(&what, model, &|name| env.get(name).is_some()));
-        findings.push(reach(&what, model, env.get("HTTPS_PROXY").or(env.get("https_proxy"))).await);
+        let proxy = env.get("HTTPS_PROXY").or_else(|| env.get("https_proxy"));
+        findings.push(reach(&what, model, proxy).await);
         if prices.price(model).is_none() && project.spec.budget.usd.is_some() {
             findings.push(Finding::missing(
                 what,
-                format!("nobody knows what {} costs, so `budget.usd` cannot be kept", model.model),
+                format!(
+                    "nobody knows what {} costs, so `budget.usd` cannot be kept",
+                    model.model
+                ),
                 format!("in fapo.yaml: models.{entry}.price: {{ input: ..., output: ... }}"),
             ));
         }
@@ -208,7 +236,11 @@ fn key(what: &str, model: &ModelSpec, is_set: &dyn Fn(&str) -> bool) -> Finding 
     let mend = format!("export {variable}=...");
     if usual && model.base_url.is_some() {
         // a server of one's own often needs none
-        Finding::note(what, detail, format!("{mend}   (if the server wants a key)"))
+        Finding::note(
+            what,
+            detail,
+            format!("{mend}   (if the server wants a key)"),
+        )
     } else {
         Finding::missing(what, detail, mend)
     }
@@ -234,7 +266,11 @@ async fn reach(what: &str, model: &ModelSpec, proxy: Option<&str>) -> Finding {
     };
     let detail = format!("{host}:{port} cannot be reached: {failed}");
     if proxy.is_some() {
-        return Finding::note(what, detail, "a proxy is set; calls may still get through it");
+        return Finding::note(
+            what,
+            detail,
+            "a proxy is set; calls may still get through it",
+        );
     }
     Finding::missing(
         what,
@@ -252,7 +288,9 @@ fn address(url: &str) -> Option<(&str, u16)> {
         _ => return None,
     };
     let authority = rest.split(['/', '?', '#']).next()?;
-    let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
+    let place = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, place)| place);
     let (host, port) = if let Some(inner) = place.strip_prefix('[') {
         let (host, after) = inner.split_once(']')?;
         (host, after.strip_prefix(':'))
@@ -277,8 +315,14 @@ mod tests {
 
     #[test]
     fn an_address_is_read_from_a_url() {
-        assert_eq!(address("https://api.openai.com/v1"), Some(("api.openai.com", 443)));
-        assert_eq!(address("http://127.0.0.1:8089/v1"), Some(("127.0.0.1", 8089)));
+        assert_eq!(
+            address("https://api.openai.com/v1"),
+            Some(("api.openai.com", 443))
+        );
+        assert_eq!(
+            address("http://127.0.0.1:8089/v1"),
+            Some(("127.0.0.1", 8089))
+        );
         assert_eq!(address("http://[::1]:80/v1"), Some(("::1", 80)));
         assert_eq!(address("http://user:pass@host/v1"), Some(("host", 80)));
         for bad in ["localhost:80", "ftp://x", "http:///v1", "http://x:port"] {
@@ -291,7 +335,10 @@ mod tests {
         let cloud = model(serde_json::json!({"provider": "anthropic", "model": "m"}));
         let finding = key("model task", &cloud, &|_| false);
         assert_eq!(finding.level, Level::Missing);
-        assert_eq!(finding.mend.as_deref(), Some("export ANTHROPIC_API_KEY=..."));
+        assert_eq!(
+            finding.mend.as_deref(),
+            Some("export ANTHROPIC_API_KEY=...")
+        );
         assert_eq!(key("model task", &cloud, &|_| true).level, Level::Ok);
         let own = model(serde_json::json!({
             "provider": "openai", "model": "m", "base_url": "http://127.0.0.1:1/v1"
@@ -312,7 +359,10 @@ mod tests {
         drop(listener);
         let down = reach("m", &at(port), None).await;
         assert_eq!(down.level, Level::Missing, "{down:?}");
-        assert_eq!(reach("m", &at(port), Some("http://proxy")).await.level, Level::Note);
+        assert_eq!(
+            reach("m", &at(port), Some("http://proxy")).await.level,
+            Level::Note
+        );
     }
 
     #[test]
@@ -320,6 +370,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(writable(dir.path()).level, Level::Ok);
         assert_eq!(writable(&dir.path().join("absent")).level, Level::Missing);
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left behind");
+        assert_eq!(
+            std::fs::read_dir(dir.path()).unwrap().count(),
+            0,
+            "nothing is left behind"
+        );
     }
 }

@@ -146,7 +146,8 @@ impl Counter<'_> {
                 });
                 let limit = f64::from(llm.max_tokens.unwrap_or(model.max_tokens));
                 let bytes = self.prompt_bytes(step, around);
-                let usd = |input: f64, output: f64| (input * price.input + output * price.output) / 1e6;
+                let usd =
+                    |input: f64, output: f64| (input * price.input + output * price.output) / 1e6;
                 Cost {
                     calls: 1.0,
                     calls_at_most: 1,
@@ -206,7 +207,10 @@ mod tests {
 
     fn planned(text: &str) -> (Pipeline, ProjectSpec) {
         let mut project = job().spec.project;
-        project.data.corpora.insert("pages".to_owned(), "c.jsonl".to_owned());
+        project
+            .data
+            .corpora
+            .insert("pages".to_owned(), "c.jsonl".to_owned());
         project.budget.proposals = 6;
         let mut tree = VariantTree::new();
         tree.insert("pipeline.yaml", text.as_bytes());
@@ -255,7 +259,9 @@ output: a
         // train + val, 6 proposals on both, test twice
         assert_eq!(estimate.optimize.calls_at_most, 10 + 20 + 6 * 30 + 60);
         // half of train and a third of val for each
-        assert!((estimate.optimize.calls - (30.0 + 6.0 * 5.0 + 6.0 * 20.0 / 3.0 + 60.0)).abs() < 1e-9);
+        assert!(
+            (estimate.optimize.calls - (30.0 + 6.0 * 5.0 + 6.0 * 20.0 / 3.0 + 60.0)).abs() < 1e-9
+        );
     }
 
     #[test]

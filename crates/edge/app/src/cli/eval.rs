@@ -42,7 +42,11 @@ pub async fn run(context: &Context, args: &EvalArgs) -> anyhow::Result<Exit> {
         context
             .output
             .note("stopped; the same command goes on where it was");
-        return Ok(if interrupted { Exit::Interrupted } else { Exit::Incomplete });
+        return Ok(if interrupted {
+            Exit::Interrupted
+        } else {
+            Exit::Incomplete
+        });
     }
     let state = read_state(&ended)?;
     let Some(measured) = &state.evaluated else {
@@ -55,7 +59,11 @@ pub async fn run(context: &Context, args: &EvalArgs) -> anyhow::Result<Exit> {
             .unwrap_or_else(|| "no task left a reason".to_owned());
         return Err(Advice::new(
             format!("the evaluation has no result: {reason}"),
-            format!("mend the cause, then run it again; `fapo status {} --job {}` shows more", args.dir.display(), ended.id.short()),
+            format!(
+                "mend the cause, then run it again; `fapo status {} --job {}` shows more",
+                args.dir.display(),
+                ended.id.short()
+            ),
         )
         .into());
     };
@@ -74,7 +82,11 @@ pub async fn run(context: &Context, args: &EvalArgs) -> anyhow::Result<Exit> {
             context.output.notes.warn("warning")
         ));
     }
-    Ok(if covered < coverage { Exit::Incomplete } else { super::optimize::exit_of(ended.status) })
+    Ok(if covered < coverage {
+        Exit::Incomplete
+    } else {
+        super::optimize::exit_of(ended.status)
+    })
 }
 
 /// The same evaluation where one was interrupted, else a new one.

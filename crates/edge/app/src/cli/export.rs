@@ -125,7 +125,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let target = dir.path().join("out");
         write_tree(&target, &tree(), false).unwrap();
-        assert_eq!(std::fs::read(target.join("prompts/answer.md")).unwrap(), b"Answer.\n");
+        assert_eq!(
+            std::fs::read(target.join("prompts/answer.md")).unwrap(),
+            b"Answer.\n"
+        );
         let error = write_tree(&target, &tree(), false).unwrap_err();
         assert!(error.to_string().contains("not empty"), "{error}");
         write_tree(&target, &tree(), true).unwrap();
@@ -138,7 +141,10 @@ mod tests {
             let mut tree = VariantTree::new();
             tree.insert(path, b"x".as_slice());
             let error = write_tree(&dir.path().join("out"), &tree, true).unwrap_err();
-            assert!(error.to_string().contains("leaves its folder"), "{path}: {error}");
+            assert!(
+                error.to_string().contains("leaves its folder"),
+                "{path}: {error}"
+            );
         }
         assert!(!dir.path().join("escape").exists());
     }

@@ -71,7 +71,10 @@ pub async fn variant(
     let id = match name {
         "current" => {
             let tree = current()?;
-            return Ok(Named { id: tree.id(), tree });
+            return Ok(Named {
+                id: tree.id(),
+                tree,
+            });
         }
         "baseline" => job(ports, job_name).await?.spec.baseline,
         "best" => read_state(&job(ports, job_name).await?)?.incumbent.variant,

@@ -8,11 +8,11 @@ use super::advice::Advice;
 use super::args::{InitArgs, InitProvider, Template};
 use crate::exit::Exit;
 
-const SIM_MODELS: &str =
-    "  # the simulated model that ships with fapo: offline and free
+const SIM_MODELS: &str = "  # the simulated model that ships with fapo: offline and free
   task: { provider: sim, model: sim-small, world: sim.json, temperature: 0.0 }";
 
-const OPENAI_MODELS: &str = "  # the key comes from OPENAI_API_KEY; another server: add base_url: http://host:port/v1
+const OPENAI_MODELS: &str =
+    "  # the key comes from OPENAI_API_KEY; another server: add base_url: http://host:port/v1
   task: { provider: openai, model: gpt-4.1-mini, temperature: 0.0, max_tokens: 256 }";
 
 /// What a project keeps to itself.
@@ -173,7 +173,11 @@ fn project_name(dir: &Path) -> String {
         })
         .collect();
     let name = name.trim_matches('-').to_owned();
-    if name.is_empty() { "my-project".to_owned() } else { name }
+    if name.is_empty() {
+        "my-project".to_owned()
+    } else {
+        name
+    }
 }
 
 #[cfg(test)]
@@ -207,7 +211,10 @@ mod tests {
 
     #[test]
     fn a_name_is_made_from_any_folder() {
-        assert_eq!(project_name(Path::new("/a/My Project (2)")), "My-Project--2");
+        assert_eq!(
+            project_name(Path::new("/a/My Project (2)")),
+            "My-Project--2"
+        );
         assert_eq!(project_name(Path::new("/")), "my-project");
     }
 }

@@ -72,12 +72,12 @@ fn text(data: &ReportData, style: Style) -> String {
         let pad = width - branch.rails.chars().count() - label.chars().count();
         let score = candidate.val.as_ref().map_or_else(
             || {
-                candidate
-                    .train
-                    .as_ref()
-                    .map_or_else(|| "–".to_owned(), |train| format!("train {}", format::percent(train.mean)))
+                candidate.train.as_ref().map_or_else(
+                    || "–".to_owned(),
+                    |train| format!("train {}", train.shown()),
+                )
             },
-            |val| format!("val {}", format::percent(val.mean)),
+            |val| format!("val {}", val.shown()),
         );
         let outcome = candidate.outcome.label();
         let outcome = match candidate.outcome {
@@ -89,10 +89,14 @@ fn text(data: &ReportData, style: Style) -> String {
         };
         let best = candidate.variant == data.best;
         let label = if best { style.bold(&label) } else { label };
-        let mark = if best { format!("  {}", style.good("← best")) } else { String::new() };
+        let mark = if best {
+            format!("  {}", style.good("← best"))
+        } else {
+            String::new()
+        };
         let level = candidate.level.map_or("", |level| level.as_str());
         lines.push(format!(
-            "{}{label}{}  {}  {level:<9}  {score:>14}  {outcome}{mark}",
+            "{}{label}{}  {}  {level:<9}  {score:>18}  {outcome}{mark}",
             style.dim(&branch.rails),
             " ".repeat(pad),
             style.dim(&candidate.variant.short()),

@@ -1,28 +1,4 @@
 //! The commands: each in its own file, over what they share.
-//
-// Expected of `wiring.rs` (used in `session.rs` only; adapt there if it differs):
-//
-//   pub struct EmbeddedOptions { pub env: Env, pub worlds: Vec<World>, pub abort_after_commits: Option<u64> }
-//   impl Embedded {
-//       /// Opens DIR/.fapo (making it), starts simulated models, builds services. No worker runs yet.
-//       pub async fn open(dir: &Path, options: EmbeddedOptions) -> anyhow::Result<Self>;
-//       /// The store alone, for reading commands; `None` where DIR has none yet.
-//       pub async fn open_store(dir: &Path, abort_after_commits: Option<u64>) -> anyhow::Result<Option<Arc<SqliteStore>>>;
-//       pub fn store(&self) -> &Arc<SqliteStore>;
-//       /// New id, `policy::start`, `create_job`, `open_account`.
-//       pub async fn submit(&self, spec: JobSpec) -> anyhow::Result<JobId>;
-//       /// Workers for all topics until the job is final or `stop` is cancelled; then everything is handed back.
-//       pub async fn run_job(&self, job: JobId, stop: CancellationToken) -> anyhow::Result<Job>;
-//       /// Cancels a running job and brings it to its end.
-//       pub async fn cancel_job(&self, job: JobId) -> anyhow::Result<()>;
-//       /// One case now, through the executor (an account of its own; no job row needed).
-//       pub async fn run_case(&self, spec: &JobSpec, tree: &VariantTree, case: &Case, fresh: bool) -> anyhow::Result<RunRecord>;
-//       pub async fn score_run(&self, spec: &JobSpec, case: &Case, run: &RunRecord) -> anyhow::Result<CaseScore>;
-//       /// What a model costs: fapo.yaml's price, else the table's.
-//       pub fn price(&self, model: &ModelSpec) -> Option<Price>;
-//   }
-//
-// and of `project.rs`: as it is, plus `ImportError` exported.
 
 pub mod advice;
 pub mod args;

@@ -14,6 +14,7 @@ use super::{Context, check, find, report};
 use crate::exit::Exit;
 use crate::output::format;
 use crate::output::style::{Style, printable};
+use crate::report::bare_reason;
 use crate::report::data::ReportData;
 use crate::report::verdict::{evidence, verdict};
 
@@ -35,7 +36,11 @@ pub async fn run(context: &Context, args: &OptimizeArgs) -> anyhow::Result<Exit>
             "stopped; `fapo optimize {}` goes on where it was",
             args.dir.display()
         ));
-        return Ok(if interrupted { Exit::Interrupted } else { Exit::Incomplete });
+        return Ok(if interrupted {
+            Exit::Interrupted
+        } else {
+            Exit::Incomplete
+        });
     }
     let (data, written) = report::write(&session.ports, &ended, &args.dir, None).await?;
     let summary = Summary::new(&data, &ended, &written.html);
@@ -72,7 +77,9 @@ async fn start(
             return resume(context, session, args, job).await;
         }
         session.engine.cancel_job(job.id).await?;
-        context.output.note(&format!("job {} is cancelled", job.id.short()));
+        context
+            .output
+            .note(&format!("job {} is cancelled", job.id.short()));
     }
     let mut spec = match session.import(context, JobGoal::Optimize).await? {
         Ok(spec) => spec,
@@ -158,6 +165,8 @@ pub struct Summary {
     test: Option<Side>,
     levels: Vec<String>,
     proposals: usize,
+    /// The same for every job that decided alike: over variants, parents, levels, techniques and outcomes.
+    lineage_hash: String,
     spending: Spending,
     report: String,
 }
@@ -178,6 +187,12 @@ impl Summary {
             test: data.test.as_ref().map(Side::new),
             levels: levels(data),
             proposals: data.candidates.len().saturating_sub(1),
+            lineage_hash: data
+                .facts
+                .iter()
+                .find(|(name, _)| name == "lineage")
+                .map(|(_, hash)| hash.clone())
+                .unwrap_or_default(),
             spending: spending(&data.balance),
             report: report.display().to_string(),
         }
@@ -198,7 +213,11 @@ fn levels(data: &ReportData) -> Vec<String> {
                 | DecisionKind::Refusal { .. }
                 | DecisionKind::Stopped { .. } => return None,
             };
-            Some(format!("{what}: {}", decision.reason))
+            // the reason says which level and what became of it, already
+            Some(match decision.reason.starts_with(&what) {
+                true => decision.reason.clone(),
+                false => format!("{what}: {}", decision.reason),
+            })
         })
         .collect()
 }
@@ -216,7 +235,9 @@ fn text(data: &ReportData, summary: &Summary, dir: &Path, style: Style) -> Strin
             .comparison
             .as_ref()
             .filter(|_| data.improved())
-            .map_or_else(String::new, |comparison| format!("  {}", evidence(comparison)));
+            .map_or_else(String::new, |comparison| {
+                format!("  {}", evidence(comparison))
+            });
         let best = if data.improved() {
             format!(" → {}", style.good(&format::percent(versus.best.mean)))
         } else {
@@ -266,7 +287,7 @@ mod tests {
         let data = report();
         let summary = Summary::new(&data, &job(), Path::new("p/.fapo/reports/07/report.html"));
         insta::assert_snapshot!(text(&data, &summary, Path::new("p"), Style::new(false)));
-        insta::assert_json_snapshot!(summary);
+        insta::assert_snapshot!(serde_json::to_string_pretty(&summary).unwrap());
     }
 
     #[test]

@@ -76,7 +76,7 @@ pub async fn write(
 /// Writes a file as a whole or not at all: a full disk leaves the old one as it was.
 fn replace(path: &Path, text: &str) -> std::io::Result<()> {
     use std::io::Write as _;
-    let folder = path.parent().unwrap_or(Path::new("."));
+    let folder = path.parent().unwrap_or_else(|| Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     file.write_all(text.as_bytes())?;
     #[cfg(unix)]

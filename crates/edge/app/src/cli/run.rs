@@ -34,7 +34,9 @@ pub async fn run(context: &Context, args: &RunArgs) -> anyhow::Result<Exit> {
     let tree = match &args.variant {
         Some(name) => {
             let current = || Ok(read_tree(&args.dir, &mut Problems::new())?);
-            find::variant(&session.ports, name, None, current).await?.tree
+            find::variant(&session.ports, name, None, current)
+                .await?
+                .tree
         }
         None => session.project.tree.clone(),
     };
@@ -135,7 +137,11 @@ fn text(run: &RunRecord, score: Option<&CaseScore>, style: Style, whole: bool) -
         block(&mut out, "output", text, style, whole);
     }
     if let Some(score) = score {
-        let _ = writeln!(out, "  score   {}", style.bold(&format!("{:.3}", score.score)));
+        let _ = writeln!(
+            out,
+            "  score   {}",
+            style.bold(&format!("{:.3}", score.score))
+        );
         for (name, value) in score.breakdown.iter().filter(|_| score.breakdown.len() > 1) {
             let _ = writeln!(out, "          {name} {value:.3}");
         }
@@ -220,7 +226,12 @@ fn input_text(input: &Value) -> String {
         let content = value.get("content")?.as_str()?;
         Some(format!("[{role}]\n{content}"))
     };
-    if let Value::Array(items) = input {
+    // the one list of an object is what matters: queries, messages
+    let list = match input {
+        Value::Object(map) if map.len() == 1 => map.values().next().unwrap_or(input),
+        other => other,
+    };
+    if let Value::Array(items) = list {
         let parts: Option<Vec<String>> = items
             .iter()
             .map(|item| message(item).or_else(|| item.as_str().map(str::to_owned)))
@@ -229,9 +240,10 @@ fn input_text(input: &Value) -> String {
             return parts.join("\n");
         }
     }
-    input
-        .as_str()
-        .map_or_else(|| serde_json::to_string_pretty(input).unwrap_or_default(), str::to_owned)
+    input.as_str().map_or_else(
+        || serde_json::to_string_pretty(input).unwrap_or_default(),
+        str::to_owned,
+    )
 }
 
 fn block(out: &mut String, name: &str, text: &str, style: Style, whole: bool) {
@@ -244,7 +256,11 @@ fn block(out: &mut String, name: &str, text: &str, style: Style, whole: bool) {
     }
     if lines.len() > limit {
         let more = format::counted((lines.len() - limit) as u64, "line");
-        let _ = writeln!(out, "          {}", style.dim(&format!("... {more} more (-v shows all)")));
+        let _ = writeln!(
+            out,
+            "          {}",
+            style.dim(&format!("... {more} more (-v shows all)"))
+        );
     }
 }
 
@@ -280,6 +296,7 @@ mod tests {
             error_kind: None,
             error: None,
             spend: Spend::default(),
+            full_spend: Spend::default(),
             attempts: 0,
             started_ms: 0,
             duration_ms: 3,
@@ -313,8 +330,12 @@ mod tests {
                 ..Usage::default()
             },
         };
-        let long = (0..20).map(|n| format!("line {n}")).collect::<Vec<_>>().join("\n");
-        let messages = json!([{"role": "system", "content": long}, {"role": "user", "content": "Who?"}]);
+        let long = (0..20)
+            .map(|n| format!("line {n}"))
+            .collect::<Vec<_>>()
+            .join("\n");
+        let messages =
+            json!([{"role": "system", "content": long}, {"role": "user", "content": "Who?"}]);
         let mut answer = step("answer", "llm", messages, reply);
         answer.spend = spend;
         answer.attempts = 2;
@@ -330,9 +351,13 @@ mod tests {
             output_text: Some("Ada Brandt".to_owned()),
             output_json: None,
             spend,
+            full_spend: spend,
             started_at: Timestamp(0),
             duration_ms: 1833,
-            steps: vec![step("retrieve", "retrieve", json!(["Who built it?"]), docs), answer],
+            steps: vec![
+                step("retrieve", "retrieve", json!(["Who built it?"]), docs),
+                answer,
+            ],
         };
         let score = CaseScore {
             evaluation,

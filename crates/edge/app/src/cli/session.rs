@@ -119,7 +119,9 @@ impl Session {
         match import_project(&self.project, &**self.engine.store(), goal).await {
             Ok(imported) => {
                 if !imported.dataset.near_duplicates.is_empty() {
-                    context.output.note(&near_duplicates(&imported.dataset.near_duplicates));
+                    context
+                        .output
+                        .note(&near_duplicates(&imported.dataset.near_duplicates));
                 }
                 Ok(Ok(imported.spec))
             }

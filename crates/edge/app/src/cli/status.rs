@@ -46,7 +46,9 @@ pub async fn run(context: &Context, args: &StatusArgs) -> anyhow::Result<Exit> {
             .filter_map(|event| event_line(&event, Style::new(context.output.style.is_on())))
             .collect();
         let from = lines.len().saturating_sub(EVENTS);
-        context.output.data(&format!("\n{}", lines[from..].join("\n")))?;
+        context
+            .output
+            .data(&format!("\n{}", lines[from..].join("\n")))?;
     } else if jobs.len() > SHOWN {
         context
             .output
@@ -114,12 +116,20 @@ impl Row {
 
 fn text(rows: &[Row]) -> String {
     let mut table = Columns::new(&[
-        "job", "what", "status", "started", ">took", ">score", ">best", ">proposals", ">spent", ">calls",
+        "job",
+        "what",
+        "status",
+        "started",
+        ">took",
+        ">score",
+        ">best",
+        ">proposals",
+        ">spent",
+        ">calls",
     ]);
     let mut notes = Vec::new();
     for row in rows {
-        let percent =
-            |value: Option<f64>| value.map_or_else(|| "–".to_owned(), format::percent);
+        let percent = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), format::percent);
         table.row([
             row.short.clone(),
             row.goal.clone(),
@@ -128,12 +138,17 @@ fn text(rows: &[Row]) -> String {
             row.took.clone(),
             percent(row.baseline),
             percent(row.best),
-            row.proposals.map_or_else(|| "–".to_owned(), |count| count.to_string()),
+            row.proposals
+                .map_or_else(|| "–".to_owned(), |count| count.to_string()),
             fapo_domain::MicroUsd::from_usd(row.spending.usd()).to_string(),
             format::count(row.spending.model_calls()),
         ]);
         for reason in &row.dead {
-            notes.push(format!("{}: a task died: {}", row.short, format::one_line(reason, 200)));
+            notes.push(format!(
+                "{}: a task died: {}",
+                row.short,
+                format::one_line(reason, 200)
+            ));
         }
     }
     let mut text = table.finish();

@@ -55,6 +55,9 @@ mod tests {
         assert_eq!(env.get("OPENAI_API_KEY"), Some("sk-secret"));
         assert_eq!(env.get("EMPTY"), None);
         let shown = format!("{env:?}");
-        assert!(shown.contains("OPENAI_API_KEY") && !shown.contains("sk-secret"), "{shown}");
+        assert!(
+            shown.contains("OPENAI_API_KEY") && !shown.contains("sk-secret"),
+            "{shown}"
+        );
     }
 }

@@ -49,7 +49,8 @@ mod tests {
     #[test]
     fn flags_win_over_the_environment() {
         let env = Env::from_pairs([("FAPO_LOG", "trace")]);
-        let filter = |verbose, quiet| Config::new(env.clone(), false, verbose, quiet, None).log_filter;
+        let filter =
+            |verbose, quiet| Config::new(env.clone(), false, verbose, quiet, None).log_filter;
         assert_eq!(filter(0, false), "trace");
         assert_eq!(filter(1, false), "warn,fapo=info");
         assert_eq!(filter(0, true), "error");

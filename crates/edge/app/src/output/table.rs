@@ -15,7 +15,11 @@ impl Columns {
         table
             .load_style(comfy_table::presets::NOTHING)
             .set_content_arrangement(ContentArrangement::Disabled)
-            .set_header(headings.iter().map(|heading| heading.trim_start_matches('>')));
+            .set_header(
+                headings
+                    .iter()
+                    .map(|heading| heading.trim_start_matches('>')),
+            );
         for (position, heading) in headings.iter().enumerate() {
             if let Some(column) = table.column_mut(position) {
                 column.set_padding((0, 2));
@@ -33,8 +37,11 @@ impl Columns {
         I: IntoIterator<Item = T>,
         T: Into<String>,
     {
-        self.table
-            .add_row(cells.into_iter().map(|cell| super::style::printable(&cell.into())));
+        self.table.add_row(
+            cells
+                .into_iter()
+                .map(|cell| super::style::printable(&cell.into())),
+        );
         self
     }
 
@@ -56,6 +63,9 @@ mod tests {
     fn columns_line_up() {
         let mut table = Columns::new(&["name", ">value"]);
         table.row(["a", "1"]).row(["longer", "100"]);
-        assert_eq!(table.finish(), "name    value\na           1\nlonger    100");
+        assert_eq!(
+            table.finish(),
+            "name    value\na           1\nlonger    100"
+        );
     }
 }

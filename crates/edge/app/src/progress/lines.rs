@@ -7,6 +7,7 @@ use fapo_policy::{Event, ProposalAnswer};
 
 use crate::output::format;
 use crate::output::style::{Style, printable};
+use crate::report::bare_reason;
 
 /// The line of an event; `None` where it is not worth one. Texts from models are made harmless for a terminal.
 pub fn event_line(event: &Event, style: Style) -> Option<String> {
@@ -104,7 +105,7 @@ pub fn event_line(event: &Event, style: Style) -> Option<String> {
 }
 
 fn decided(decision: &Decision, style: Style) -> Option<String> {
-    let reason = clean(&decision.reason, 200);
+    let reason = clean(bare_reason(decision), 200);
     let iteration = decision.iteration;
     Some(match &decision.what {
         DecisionKind::Gate { split, outcome, .. } => {
@@ -121,7 +122,10 @@ fn decided(decision: &Decision, style: Style) -> Option<String> {
         DecisionKind::Refusal { .. } => format!("{iteration}: {} – {reason}", style.dim("refused")),
         DecisionKind::LevelLeft { level, .. } => format!("level {level} is left – {reason}"),
         DecisionKind::LevelOpened { level } => {
-            format!("{} – {reason}", style.accent(&format!("level {level} opens")))
+            format!(
+                "{} – {reason}",
+                style.accent(&format!("level {level} opens"))
+            )
         }
         DecisionKind::LevelSkipped { level } => format!("level {level} is passed over – {reason}"),
         DecisionKind::Stopped { .. } => format!("the search ends – {reason}"),

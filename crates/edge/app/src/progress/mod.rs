@@ -27,7 +27,13 @@ const EVERY: Duration = Duration::from_millis(200);
 const PAGE: u32 = 500;
 
 /// Shows a job's progress until `done` is cancelled, then says what is new and clears the line.
-pub async fn watch(ports: Ports, job: JobId, after_seq: u64, output: Output, done: CancellationToken) {
+pub async fn watch(
+    ports: Ports,
+    job: JobId,
+    after_seq: u64,
+    output: Output,
+    done: CancellationToken,
+) {
     if output.quiet {
         return;
     }

@@ -32,10 +32,7 @@ impl Snapshot {
             };
         };
         let cases = state.stages.iter().fold((0, 0), |(done, all), stage| {
-            (
-                done + stage.summary.total(),
-                all + stage.evaluation.cases,
-            )
+            (done + stage.summary.total(), all + stage.evaluation.cases)
         });
         let mean = match state.stages.as_slice() {
             [one] => one.summary.mean(),
@@ -79,10 +76,7 @@ impl Snapshot {
             parts.push(format!("{} left", format::duration(eta)));
         }
         parts.extend(self.facts.iter().cloned());
-        parts
-            .into_iter()
-            .map(|part| format!(" · {part}"))
-            .collect()
+        parts.into_iter().map(|part| format!(" · {part}")).collect()
     }
 }
 
@@ -91,7 +85,11 @@ fn spent(balance: &Balance) -> String {
     match balance.caps.cost {
         Some(cap) => format!("{} of {cap}", total.cost),
         None if total.cost.0 == 0 => format::counted(total.model_calls, "call"),
-        None => format!("{}, {}", total.cost, format::counted(total.model_calls, "call")),
+        None => format!(
+            "{}, {}",
+            total.cost,
+            format::counted(total.model_calls, "call")
+        ),
     }
 }
 

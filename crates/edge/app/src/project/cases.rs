@@ -24,7 +24,12 @@ pub(super) fn open_cases(dir: &Path, split: Split, file: &str) -> Result<Cases, 
     let format = DataFormat::of(file).map_err(|message| data_problem(file, None, message))?;
     let opened = File::open(dir.join(file))
         .map_err(|error| data_problem(file, None, format!("cannot be read: {error}")))?;
-    Ok(CaseReader::new(BufReader::with_capacity(1 << 20, opened), format, split, file))
+    Ok(CaseReader::new(
+        BufReader::with_capacity(1 << 20, opened),
+        format,
+        split,
+        file,
+    ))
 }
 
 /// The splits that have a file.
@@ -91,24 +96,24 @@ pub fn scan_cases(
                         Entry::Occupied(first) => {
                             let (first_file, first_line) = *first.get();
                             let first_file = files[usize::from(first_file)].1;
-                            scan.problems.push(duplicate(
-                                &incoming,
-                                &format!("{first_file}:{first_line}"),
-                            ));
+                            scan.problems
+                                .push(duplicate(&incoming, &format!("{first_file}:{first_line}")));
                         }
                         Entry::Vacant(vacant) => {
                             vacant.insert(place);
                         }
                     }
                     if let Err(message) = check(&incoming.case) {
-                        scan.problems.push(data_problem(file, Some(incoming.line), message));
+                        scan.problems
+                            .push(data_problem(file, Some(incoming.line), message));
                     }
                 }
                 Err(problem) => scan.problems.push(problem),
             }
         }
         if count == 0 && scan.problems.is_empty() {
-            scan.problems.push(data_problem(file, None, "holds no cases".to_owned()));
+            scan.problems
+                .push(data_problem(file, None, "holds no cases".to_owned()));
         }
         scan.cases.insert(*split, count);
     }
@@ -125,7 +130,11 @@ fn short_hash(id: &str) -> [u8; 16] {
 fn input_bytes(case: &Case) -> u64 {
     case.input
         .values()
-        .map(|value| value.as_str().map_or_else(|| value.to_string().len(), str::len) as u64)
+        .map(|value| {
+            value
+                .as_str()
+                .map_or_else(|| value.to_string().len(), str::len) as u64
+        })
         .sum()
 }
 
@@ -133,7 +142,10 @@ pub(super) fn duplicate(incoming: &IncomingCase, first: &str) -> Problem {
     let mut problem = data_problem(
         &incoming.file,
         Some(incoming.line),
-        format!("case id `{}` was used before, at {first}", incoming.case.case_id),
+        format!(
+            "case id `{}` was used before, at {first}",
+            incoming.case.case_id
+        ),
     );
     problem.rule = "duplicate-case".into();
     problem.help = Some("ids are unique over all splits".to_owned());

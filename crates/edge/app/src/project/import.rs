@@ -103,7 +103,9 @@ where
         return outcome.map(|()| None);
     }
     if spec.data.val.is_none() {
-        store.split_import(import, spec.data.val_fraction, spec.seed).await?;
+        store
+            .split_import(import, spec.data.val_fraction, spec.seed)
+            .await?;
     }
     store.commit_import(import).await.map(Some)
 }
@@ -176,7 +178,10 @@ where
             file: repeat.second.0,
             line: repeat.second.1,
         };
-        problems.push(duplicate(&second, &format!("{}:{}", repeat.first.0, repeat.first.1)));
+        problems.push(duplicate(
+            &second,
+            &format!("{}:{}", repeat.first.0, repeat.first.1),
+        ));
     }
     Ok(())
 }
@@ -223,7 +228,11 @@ where
         hasher.part(&bytes);
         documents += 1;
         if !chunk.is_empty() && chunk.len() + bytes.len() >= CHUNK {
-            chunks.extend(store.put_blobs(vec![Arc::from(std::mem::take(&mut chunk))]).await?);
+            chunks.extend(
+                store
+                    .put_blobs(vec![Arc::from(std::mem::take(&mut chunk))])
+                    .await?,
+            );
         }
         chunk.extend_from_slice(&bytes);
         chunk.push(b'\n');
@@ -233,14 +242,22 @@ where
         return Ok(None);
     }
     chunks.extend(store.put_blobs(vec![Arc::from(chunk)]).await?);
-    Ok(Some(CorpusRef { hash: hasher.finish(), chunks, documents }))
+    Ok(Some(CorpusRef {
+        hash: hasher.finish(),
+        chunks,
+        documents,
+    }))
 }
 
 fn open_documents(dir: &Path, file: &str) -> Result<DocumentReader<BufReader<File>>, Problem> {
     let format = DataFormat::of(file).map_err(|message| data_problem(file, None, message))?;
     let opened = File::open(dir.join(file))
         .map_err(|error| data_problem(file, None, format!("cannot be read: {error}")))?;
-    Ok(DocumentReader::new(BufReader::with_capacity(1 << 20, opened), format, file))
+    Ok(DocumentReader::new(
+        BufReader::with_capacity(1 << 20, opened),
+        format,
+        file,
+    ))
 }
 
 /// The hash over everything a job must not see change.
@@ -250,7 +267,10 @@ fn seal(
     corpora: &BTreeMap<String, CorpusRef>,
 ) -> ContentHash {
     let mut hasher = Hasher::new("seal/v1");
-    hasher.hash(&project.spec_hash).hash(&dataset.0).part(spec_text(&project.spec).as_bytes());
+    hasher
+        .hash(&project.spec_hash)
+        .hash(&dataset.0)
+        .part(spec_text(&project.spec).as_bytes());
     for (name, corpus) in corpora {
         hasher.part(name.as_bytes()).hash(&corpus.hash);
     }

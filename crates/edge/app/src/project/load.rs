@@ -84,7 +84,9 @@ pub fn load_project(
 ) -> Result<LoadedProject, LoadError> {
     let path = dir.join("fapo.yaml");
     if !path.is_file() {
-        return Err(LoadError::NoProject { dir: dir.display().to_string() });
+        return Err(LoadError::NoProject {
+            dir: dir.display().to_string(),
+        });
     }
     let bytes = read(&path)?;
     let mut problems = Problems::new();
@@ -102,7 +104,10 @@ pub fn load_project(
 
     let worlds = resolve_models(dir, &mut spec, env, &mut problems);
     let keys = input_keys(dir, &spec);
-    let context = PipelineContext { project: &spec, input_keys: keys.as_ref() };
+    let context = PipelineContext {
+        project: &spec,
+        input_keys: keys.as_ref(),
+    };
     let (pipeline, found) = read_pipeline(&tree, &context);
     problems.extend(found);
     let recording = read_recording(dir, &spec, &mut problems);
@@ -160,7 +165,9 @@ pub fn read_tree(dir: &Path, problems: &mut Problems) -> Result<VariantTree, Loa
             if IGNORED.contains(&name.as_str()) || name.ends_with('~') {
                 continue;
             }
-            let kind = entry.file_type().map_err(|source| unreadable(&path, source))?;
+            let kind = entry
+                .file_type()
+                .map_err(|source| unreadable(&path, source))?;
             let relative = relative_name(&root, &path);
             if kind.is_symlink() {
                 problems.push(problem(
@@ -181,8 +188,10 @@ pub fn read_tree(dir: &Path, problems: &mut Problems) -> Result<VariantTree, Loa
 
 fn relative_name(root: &Path, path: &Path) -> String {
     let relative = path.strip_prefix(root).unwrap_or(path);
-    let parts: Vec<String> =
-        relative.components().map(|part| part.as_os_str().to_string_lossy().into_owned()).collect();
+    let parts: Vec<String> = relative
+        .components()
+        .map(|part| part.as_os_str().to_string_lossy().into_owned())
+        .collect();
     parts.join("/")
 }
 
@@ -235,7 +244,9 @@ fn expand(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<String, St
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(start) = rest.find("${") {
-        let Some(length) = rest[start + 2..].find('}') else { break };
+        let Some(length) = rest[start + 2..].find('}') else {
+            break;
+        };
         let name = &rest[start + 2..start + 2 + length];
         out.push_str(&rest[..start]);
         out.push_str(&env(name).ok_or_else(|| name.to_owned())?);
@@ -276,7 +287,10 @@ fn read_protected(dir: &Path, spec: &ProjectSpec, problems: &mut Problems) -> Ve
     for file in &spec.objective.protect {
         match std::fs::read_to_string(dir.join(file)) {
             Ok(text) => ids.extend(
-                text.lines().map(str::trim).filter(|line| !line.is_empty()).map(CaseId::new),
+                text.lines()
+                    .map(str::trim)
+                    .filter(|line| !line.is_empty())
+                    .map(CaseId::new),
             ),
             Err(error) => problems.push(problem(
                 "protect-unreadable",
@@ -291,8 +305,15 @@ fn read_protected(dir: &Path, spec: &ProjectSpec, problems: &mut Problems) -> Ve
 
 fn check_files_exist(dir: &Path, spec: &ProjectSpec, problems: &mut Problems) {
     let data = &spec.data;
-    let splits = [("data.train", Some(&data.train)), ("data.val", data.val.as_ref()), ("data.test", data.test.as_ref())];
-    let corpora = data.corpora.iter().map(|(name, file)| (format!("data.corpora.{name}"), file));
+    let splits = [
+        ("data.train", Some(&data.train)),
+        ("data.val", data.val.as_ref()),
+        ("data.test", data.test.as_ref()),
+    ];
+    let corpora = data
+        .corpora
+        .iter()
+        .map(|(name, file)| (format!("data.corpora.{name}"), file));
     let named = splits
         .into_iter()
         .filter_map(|(key, file)| Some((key.to_owned(), file?)))
@@ -316,11 +337,19 @@ fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
 }
 
 fn unreadable(path: &Path, source: std::io::Error) -> LoadError {
-    LoadError::Read { path: path.display().to_string(), source }
+    LoadError::Read {
+        path: path.display().to_string(),
+        source,
+    }
 }
 
 fn not_utf8(file: &str) -> Problem {
-    problem("not-utf8", file, "the file is not UTF-8 text".to_owned(), "save it as UTF-8")
+    problem(
+        "not-utf8",
+        file,
+        "the file is not UTF-8 text".to_owned(),
+        "save it as UTF-8",
+    )
 }
 
 fn problem(rule: &'static str, file: &str, message: String, help: &str) -> Problem {
@@ -343,7 +372,10 @@ mod tests {
     #[test]
     fn every_variable_of_an_address_is_replaced_or_named() {
         let env = |name: &str| (name == "HOST").then(|| "127.0.0.1:1".to_owned());
-        assert_eq!(expand("http://${HOST}/v1", &env).unwrap(), "http://127.0.0.1:1/v1");
+        assert_eq!(
+            expand("http://${HOST}/v1", &env).unwrap(),
+            "http://127.0.0.1:1/v1"
+        );
         assert_eq!(expand("http://x/${", &env).unwrap(), "http://x/${");
         assert_eq!(expand("${HOST}${NOPE}", &env).unwrap_err(), "NOPE");
     }

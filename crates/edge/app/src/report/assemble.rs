@@ -1,21 +1,24 @@
 //! Gathers a report's data from the ports. Everything comes from rows, so a report can be made at any time: while the job
 //! runs, after it ended, by another process.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use fapo_domain::model::case::Split;
 use fapo_domain::model::decision::{Decision, DecisionKind};
-use fapo_domain::model::job::{Job, JobEvent};
-use fapo_domain::model::project::{AcceptanceRule, AcceptanceSpec, ProjectSpec};
+use fapo_domain::model::job::{Job, JobEvent, JobSpec};
+use fapo_domain::model::project::{AcceptanceRule, AcceptanceSpec};
 use fapo_domain::model::proposal::AttemptOutcome;
 use fapo_domain::model::score::{Comparison, ScoreSummary};
 use fapo_domain::model::variant::Lineage;
+use fapo_domain::ports::scores::ScoredCase;
 use fapo_domain::seed::Seed;
-use fapo_domain::{EvaluationId, VariantId};
+use fapo_domain::{CaseId, EvaluationId, VariantId};
 use fapo_policy::stage::StagePurpose;
 use fapo_policy::{Event, JobState, Measurement};
-use fapo_scoring::statistics::{paired_bootstrap, wilson};
+use fapo_scoring::compare::Pairing;
+use fapo_scoring::statistics::wilson::wilson;
 
 use super::data::{Candidate, Outcome, ReportData, Score, SpendPoint, Versus};
 use crate::output::format;
@@ -105,8 +108,8 @@ pub async fn all_events(ports: &Ports, job: &Job) -> anyhow::Result<Vec<JobEvent
 
 /// What the events say about evaluations.
 struct History {
-    /// The last sums of each variant on train and val.
-    scores: HashMap<(VariantId, Split), ScoreSummary>,
+    /// The last score of each variant on train and val.
+    scores: HashMap<(VariantId, Split), Score>,
     spending: Vec<SpendPoint>,
 }
 
@@ -121,6 +124,7 @@ impl History {
                 purpose,
                 variant,
                 split,
+                complete,
                 summary,
                 ..
             }) = serde_json::from_value(event.body.clone())
@@ -134,20 +138,27 @@ impl History {
                 StagePurpose::Test => last,
             };
             last = last.max(iteration);
-            let (cost, calls) = spending.last().map_or_else(Default::default, |point| {
-                (point.cost, point.model_calls)
-            });
+            let (cost, calls) = spending
+                .last()
+                .map_or_else(Default::default, |point| (point.cost, point.model_calls));
             let point = SpendPoint {
                 iteration,
                 cost: cost + summary.spend.cost,
                 model_calls: calls + summary.spend.model_calls,
             };
-            match spending.last_mut().filter(|last| last.iteration == iteration) {
+            match spending
+                .last_mut()
+                .filter(|last| last.iteration == iteration)
+            {
                 Some(same) => *same = point,
                 None => spending.push(point),
             }
             if purpose != StagePurpose::Test {
-                scores.insert((variant, split), summary);
+                let measured = Score {
+                    partial: !complete,
+                    ..score(&summary)
+                };
+                scores.insert((variant, split), measured);
             }
         }
         Self { scores, spending }
@@ -169,6 +180,7 @@ pub fn score(summary: &ScoreSummary) -> Score {
         high,
         counted,
         cases: summary.total(),
+        partial: false,
         full_cost: summary.full_cost,
         metrics: summary
             .metrics_micro
@@ -198,8 +210,8 @@ async fn candidates(
             hypothesis: row.hypothesis.clone(),
             diff: row.diff,
             patch: patch(ports, parent, row.child).await?,
-            train: history.scores.get(&(row.child, Split::Train)).map(score),
-            val: history.scores.get(&(row.child, Split::Val)).map(score),
+            train: history.scores.get(&(row.child, Split::Train)).cloned(),
+            val: history.scores.get(&(row.child, Split::Val)).cloned(),
             outcome,
             reason,
         });
@@ -253,7 +265,11 @@ fn fate(
         state
             .slots
             .iter()
-            .find(|slot| slot.idea.as_ref().is_some_and(|idea| idea.variant == variant))
+            .find(|slot| {
+                slot.idea
+                    .as_ref()
+                    .is_some_and(|idea| idea.variant == variant)
+            })
             .and_then(|slot| Some((slot.outcome?, slot.reason.as_str())))
     };
     let Some((outcome, coarse)) = attempt.or_else(slot) else {
@@ -266,7 +282,7 @@ fn fate(
             matches!(decision.what, DecisionKind::Gate { candidate, .. } if candidate == variant)
                 || matches!(decision.what, DecisionKind::Refusal { candidate } if candidate == Some(variant))
         })
-        .map_or(coarse, |decision| decision.reason.as_str());
+        .map_or(coarse, super::bare_reason);
     let outcome = match outcome {
         AttemptOutcome::Refused => Outcome::Refused,
         AttemptOutcome::RejectedOnTrain => Outcome::RejectedOnTrain,
@@ -332,7 +348,7 @@ async fn val(
     let comparison = match decided {
         _ if from == to => None,
         Some(comparison) => Some(comparison),
-        None => Some(compare(ports, &job.spec.project, baseline, best).await?),
+        None => Some(compare(ports, &job.spec, baseline, best).await?),
     };
     Ok(Some(Versus {
         baseline: score(&baseline.summary),
@@ -341,70 +357,58 @@ async fn val(
     }))
 }
 
-/// The comparison of two evaluations that no gate compared directly: several promotions lie between them.
+/// The comparison of two evaluations that no gate compared directly: several promotions lie between them. Both are read
+/// page by page, by ordinal.
 async fn compare(
     ports: &Ports,
-    project: &ProjectSpec,
+    spec: &JobSpec,
     a: &Measurement,
     b: &Measurement,
 ) -> anyhow::Result<Comparison> {
-    let first = counting(ports, a.evaluation.id()).await?;
-    let second = counting(ports, b.evaluation.id()).await?;
-    let mut pairs: Vec<(u64, f64, f64)> = first
-        .iter()
-        .filter_map(|(ordinal, score)| Some((*ordinal, *score, *second.get(ordinal)?)))
-        .collect();
-    pairs.sort_unstable_by_key(|pair| pair.0);
-    let differences: Vec<i32> = pairs
-        .iter()
-        .map(|(_, a, b)| ((b - a) * 1e6).round() as i32)
-        .collect();
-    let confidence = 1.0 - 2.0 * project.acceptance.alpha;
-    let seed = Seed::derive(project.seed, "report", &[]).as_u64();
-    let bootstrap = paired_bootstrap(&differences, confidence, seed);
-    let count = pairs.len().max(1) as f64;
-    let mean_a = pairs.iter().map(|pair| pair.1).sum::<f64>() / count;
-    let mean_b = pairs.iter().map(|pair| pair.2).sum::<f64>() / count;
-    let per_case = |measured: &Measurement| {
-        measured.summary.full_cost.usd() / measured.summary.total().max(1) as f64
-    };
-    Ok(Comparison {
-        pairs: pairs.len() as u64,
-        expected_pairs: a.evaluation.cases.min(b.evaluation.cases),
-        mean_a,
-        mean_b,
-        gain: mean_b - mean_a,
-        interval: bootstrap.interval,
-        confidence,
-        p_value: bootstrap.p_value,
-        wins: differences.iter().filter(|value| **value > 0).count() as u64,
-        losses: differences.iter().filter(|value| **value < 0).count() as u64,
-        resamples: bootstrap.resamples,
-        protected_regressions: Vec::new(),
-        cost_ratio: (per_case(a) > 0.0).then(|| per_case(b) / per_case(a)),
-        latency_p95_s: None,
-    })
-}
-
-/// The scores of an evaluation's counting cases, by ordinal.
-async fn counting(
-    ports: &Ports,
-    evaluation: EvaluationId,
-) -> anyhow::Result<HashMap<u64, f64>> {
-    let mut scores = HashMap::new();
+    let protect: HashSet<CaseId> = spec.protect.iter().cloned().collect();
+    let mut pairing = Pairing::new(Arc::new(protect));
     let mut from = 0;
     loop {
-        let page = ports.scores.scores(evaluation, from, PAGE).await?;
-        let Some(last) = page.last() else {
-            return Ok(scores);
+        let first = ports.scores.scores(a.evaluation.id(), from, PAGE).await?;
+        let Some(last) = first.last().map(|case| case.score.ordinal) else {
+            break;
         };
-        from = last.score.ordinal + 1;
-        for case in &page {
-            if case.score.status.counts() {
-                scores.insert(case.score.ordinal, case.score.score);
+        let second = until(ports, b.evaluation.id(), from, last).await?;
+        for case in &first {
+            if let Some(other) = second.get(&case.score.ordinal) {
+                pairing.add(case, other)?;
             }
         }
+        from = last + 1;
     }
+    let project = &spec.project;
+    let confidence = 1.0 - 2.0 * project.acceptance.alpha;
+    let seed = Seed::derive(project.seed, "report", &[]).as_u64();
+    let expected = a.evaluation.cases.min(b.evaluation.cases);
+    Ok(pairing.finish(expected, confidence, seed))
+}
+
+/// An evaluation's scores with ordinals in `from..=last`.
+async fn until(
+    ports: &Ports,
+    evaluation: EvaluationId,
+    mut from: u64,
+    last: u64,
+) -> anyhow::Result<HashMap<u64, ScoredCase>> {
+    let mut scores = HashMap::new();
+    while from <= last {
+        let page = ports.scores.scores(evaluation, from, PAGE).await?;
+        let Some(end) = page.last().map(|case| case.score.ordinal) else {
+            break;
+        };
+        from = end + 1;
+        scores.extend(
+            page.into_iter()
+                .filter(|case| case.score.ordinal <= last)
+                .map(|case| (case.score.ordinal, case)),
+        );
+    }
+    Ok(scores)
 }
 
 /// The rule of acceptance in words.
@@ -446,13 +450,20 @@ fn facts(
     for (name, corpus) in &spec.corpora {
         facts.push((
             format!("corpus {name}"),
-            format!("{} ({})", corpus.hash, format::counted(corpus.documents, "document")),
+            format!(
+                "{} ({})",
+                corpus.hash,
+                format::counted(corpus.documents, "document")
+            ),
         ));
     }
     for (entry, model) in &spec.project.models {
         facts.push((format!("model {entry}"), model.model.clone()));
     }
-    facts.push(("seal (fapo.yaml, data, corpora)".to_owned(), spec.seal.to_string()));
+    facts.push((
+        "seal (fapo.yaml, data, corpora)".to_owned(),
+        spec.seal.to_string(),
+    ));
     facts.push((
         "lineage".to_owned(),
         fapo_policy::lineage_hash(lineage, decisions).to_string(),

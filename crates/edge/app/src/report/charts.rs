@@ -29,9 +29,12 @@ pub fn scores(data: &ReportData) -> String {
         .map(|candidate| candidate.iteration)
         .max()
         .unwrap_or(0);
-    let x = Scale::new((0.0, f64::from(last.max(1))), (LEFT + 14.0, WIDTH - RIGHT));
+    let x = Scale::new((0.0, f64::from(last.max(1))), (LEFT + 24.0, WIDTH - RIGHT));
     let means = evaluated.iter().flat_map(|candidate| {
-        let train = candidate.train.as_ref().map(|score| (score.mean, score.mean));
+        let train = candidate
+            .train
+            .as_ref()
+            .map(|score| (score.mean, score.mean));
         let val = candidate.val.as_ref().map(|score| {
             if is_incumbent(candidate) {
                 (score.low, score.high)
@@ -72,9 +75,19 @@ pub fn scores(data: &ReportData) -> String {
         } else {
             iteration.to_string()
         };
-        svg.text("tick", (x.at(f64::from(iteration)), BOTTOM + 18.0), "middle", &label);
+        svg.text(
+            "tick",
+            (x.at(f64::from(iteration)), BOTTOM + 18.0),
+            "middle",
+            &label,
+        );
     }
-    svg.text("axis", (WIDTH - RIGHT + 14.0, BOTTOM + 33.0), "end", "iteration");
+    svg.text(
+        "axis",
+        (WIDTH - RIGHT + 14.0, BOTTOM + 33.0),
+        "end",
+        "iteration",
+    );
     incumbent_line(&evaluated, &mut svg, &x, &y, f64::from(last));
     for candidate in &evaluated {
         marks(candidate, &mut svg, &x, &y);
@@ -121,7 +134,12 @@ fn level_bands(data: &ReportData, svg: &mut Svg, x: &Scale, last: f64, span: (f6
         );
         // a name needs room
         if right - left > 58.0 {
-            svg.text("band-name", (left + 6.0, span.0 + 12.0), "start", level.as_str());
+            svg.text(
+                "band-name",
+                (left + 6.0, span.0 + 12.0),
+                "start",
+                level.as_str(),
+            );
         }
     }
 }
@@ -161,13 +179,20 @@ fn marks(candidate: &Candidate, svg: &mut Svg, x: &Scale, y: &Scale) {
     let at = x.at(f64::from(candidate.iteration));
     let name = candidate.technique.map_or_else(
         || candidate.outcome.label().to_owned(),
-        |technique| format!("{} {technique}, {}", candidate.iteration, candidate.outcome.label()),
+        |technique| {
+            format!(
+                "{} {technique}, {}",
+                candidate.iteration,
+                candidate.outcome.label()
+            )
+        },
     );
     if let Some(train) = &candidate.train {
         let place = y.at(train.mean);
         svg.rect(
             "mark-train",
-            (at - 3.0, place - 3.0),
+            // beside the validation mark, which would hide it
+            (at - 13.0, place - 3.0),
             (6.0, 6.0),
             Some(&format!("{name}: train {}", described(train))),
         );
@@ -228,9 +253,19 @@ pub fn spending(data: &ReportData) -> String {
         } else {
             iteration.to_string()
         };
-        svg.text("tick", (x.at(f64::from(iteration)), BOTTOM + 18.0), "middle", &label);
+        svg.text(
+            "tick",
+            (x.at(f64::from(iteration)), BOTTOM + 18.0),
+            "middle",
+            &label,
+        );
     }
-    svg.text("axis", (WIDTH - RIGHT + 14.0, BOTTOM + 32.0), "end", "iteration");
+    svg.text(
+        "axis",
+        (WIDTH - RIGHT + 14.0, BOTTOM + 32.0),
+        "end",
+        "iteration",
+    );
     let mut points = vec![(x.at(0.0), y.at(0.0))];
     points.extend(
         data.spending
@@ -243,7 +278,12 @@ pub fn spending(data: &ReportData) -> String {
         area.push((x.at(0.0), BOTTOM));
         svg.path("area", &area);
         svg.path("spent", &points);
-        svg.text("label", (end.0 + 8.0, end.1 + 4.0), "start", &amount(top, free));
+        svg.text(
+            "label",
+            (end.0 + 8.0, end.1 + 4.0),
+            "start",
+            &amount(top, free),
+        );
     }
     for point in &data.spending {
         svg.dot(
@@ -300,7 +340,12 @@ pub fn intervals(data: &ReportData) -> String {
     for tick in &axis {
         let at = x.at(*tick);
         svg.line("grid", (at, 6.0), (at, height - 24.0));
-        svg.text("tick", (at, height - 8.0), "middle", &format!("{:.0} %", tick * 100.0));
+        svg.text(
+            "tick",
+            (at, height - 8.0),
+            "middle",
+            &format!("{:.0} %", tick * 100.0),
+        );
     }
     let mut top = 22.0;
     let mut before = "";
@@ -324,7 +369,12 @@ pub fn intervals(data: &ReportData) -> String {
             6.0,
             &format!("{split}, {who}: {}", described(score)),
         );
-        svg.text("label", (WIDTH - 70.0, top + 4.0), "start", &format::percent(score.mean));
+        svg.text(
+            "label",
+            (WIDTH - 70.0, top + 4.0),
+            "start",
+            &format::percent(score.mean),
+        );
         before = split;
         top += 30.0;
     }
@@ -341,26 +391,40 @@ pub fn clusters(before: Option<&Attribution>, after: Option<&Attribution>) -> St
         .map(|cluster| cluster.recoverable.estimate)
         .fold(0.01, f64::max);
     let axis = ticks(0.0, high, 5);
-    let x = Scale::new((0.0, axis.last().copied().unwrap_or(1.0)), (290.0, WIDTH - 60.0));
+    let x = Scale::new(
+        (0.0, axis.last().copied().unwrap_or(1.0)),
+        (290.0, WIDTH - 60.0),
+    );
     let mut svg = Svg::new(WIDTH, height);
     for tick in &axis {
         let at = x.at(*tick);
         svg.line("grid", (at, 2.0), (at, height - 24.0));
-        svg.text("tick", (at, height - 8.0), "middle", &format!("{:.0}", tick * 100.0));
+        svg.text(
+            "tick",
+            (at, height - 8.0),
+            "middle",
+            &format!("{:.0}", tick * 100.0),
+        );
     }
     for (position, (a, b)) in rows.iter().enumerate() {
         let top = 6.0 + 40.0 * position as f64;
         let Some(name) = a.or(*b) else { continue };
-        svg.text("row-name", (278.0, top + 12.0), "end", &format::one_line(&name.label, 38));
+        svg.text(
+            "row-name",
+            (278.0, top + 12.0),
+            "end",
+            &format::one_line(&name.label, 38),
+        );
         svg.text(
             "row-sub",
             (278.0, top + 26.0),
             "end",
             &format!("{} · {}", name.step, name.level),
         );
-        for (offset, class, who, cluster) in
-            [(2.0, "bar-base", "baseline", a), (15.0, "bar-best", "best", b)]
-        {
+        for (offset, class, who, cluster) in [
+            (2.0, "bar-base", "baseline", a),
+            (15.0, "bar-best", "best", b),
+        ] {
             let value = cluster.map_or(0.0, |cluster| cluster.recoverable.estimate);
             let count = cluster.map_or(0, |cluster| cluster.count);
             let width = x.at(value) - x.at(0.0);

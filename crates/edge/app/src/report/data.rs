@@ -13,6 +13,8 @@ use fapo_domain::ports::ledger::Balance;
 use fapo_domain::{JobId, MicroUsd, VariantId};
 use serde::Serialize;
 
+use crate::output::format;
+
 /// Everything a report says about a job.
 #[derive(Debug, Clone, Serialize)]
 pub struct ReportData {
@@ -150,10 +152,24 @@ pub struct Score {
     pub counted: u64,
     /// Cases in all, missing ones included.
     pub cases: u64,
+    /// Whether it is over a part of the split only: the candidate was dropped before the end.
+    pub partial: bool,
     /// What the runs would have cost without a cache.
     pub full_cost: MicroUsd,
     /// Every metric by name.
     pub metrics: BTreeMap<String, f64>,
+}
+
+impl Score {
+    /// The mean for people; one over a part of the split says so.
+    pub fn shown(&self) -> String {
+        let mean = format::percent(self.mean);
+        if self.partial {
+            format!("{mean} of {}", format::count(self.counted))
+        } else {
+            mean
+        }
+    }
 }
 
 /// Two variants on one split.

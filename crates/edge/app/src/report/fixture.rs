@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use fapo_domain::clock::Timestamp;
 use fapo_domain::model::case::Split;
 use fapo_domain::model::decision::{Decision, DecisionKind, GateOutcome, LevelLeft, StopReason};
-use fapo_domain::model::finding::{Attribution, Cluster, Points, Rule};
 use fapo_domain::model::evaluation::{CacheUse, EvaluationSpec};
+use fapo_domain::model::finding::{Attribution, Cluster, Points, Rule};
 use fapo_domain::model::job::{Job, JobGoal, JobSpec, JobStatus};
 use fapo_domain::model::level::{Level, Technique};
 use fapo_domain::model::project::ProjectSpec;
@@ -34,6 +34,7 @@ fn score(mean: f64, cases: u64) -> Score {
         high: (mean + half).min(1.0),
         counted: cases,
         cases,
+        partial: false,
         full_cost: MicroUsd(420 * cases),
         metrics: BTreeMap::from([
             ("exact_match".to_owned(), mean),
@@ -117,7 +118,11 @@ fn cluster(rule: Rule, step: &str, level: Level, count: u64, label: &str) -> Clu
         rule,
         level,
         count,
-        cases: vec![CaseId::new("q-014"), CaseId::new("q-027"), CaseId::new("q-031")],
+        cases: vec![
+            CaseId::new("q-014"),
+            CaseId::new("q-027"),
+            CaseId::new("q-031"),
+        ],
         confidence: 0.8,
         recoverable: Points {
             estimate: share,
@@ -170,25 +175,107 @@ fn gate(
         outcome,
         comparison: Some(figures),
     };
-    (iteration, kind, reason.to_owned(), json!({"alpha": 0.05, "min_gain": 0.01}))
+    (
+        iteration,
+        kind,
+        reason.to_owned(),
+        json!({"alpha": 0.05, "min_gain": 0.01}),
+    )
 }
 
 fn decisions() -> Vec<Decision> {
-    let level = |iteration, kind, reason: &str, evidence| {
-        (iteration, kind, reason.to_owned(), evidence)
-    };
+    let level =
+        |iteration, kind, reason: &str, evidence| (iteration, kind, reason.to_owned(), evidence);
     let rows = vec![
-        gate(1, 0, Split::Train, GateOutcome::Pass, comparison(0.33, 0.40, 0.02, 120), "gain of 7 points on train"),
-        gate(1, 0, Split::Val, GateOutcome::Promote, comparison(0.342, 0.412, 0.011, 200), "p 0.011 is at most 0.05 and the gain at least 1 point"),
-        gate(2, 1, Split::Train, GateOutcome::Reject, comparison(0.40, 0.38, 0.81, 64), "no better after 64 cases (p 0.81 at the half-way look)"),
-        level(3, DecisionKind::Refusal { candidate: Some(variant(3)) }, "train_leak: prompts/answer.md repeats 14 words of case q-027", json!({"lint": "train_leak"})),
-        gate(4, 1, Split::Val, GateOutcome::Branch, comparison(0.412, 0.43, 0.19, 200), "gain of 2 points, but p 0.19 is above 0.05"),
-        level(5, DecisionKind::LevelLeft { level: Level::Prompt, why: LevelLeft::Plateau }, "3 candidates in a row without a promotion, 4 techniques tried on the incumbent", json!({"candidates": 3, "techniques": ["role", "step_by_step", "output_constraint", "ablation"]})),
-        level(5, DecisionKind::LevelSkipped { level: Level::Parameter }, "attribution gives the level 0.8 points (0.0 to 3.1); 2.0 are needed", json!({"estimate": 0.008})),
-        level(5, DecisionKind::LevelOpened { level: Level::Structure }, "retrieval_miss@retrieve loses 33.3 points (28.3 to 39.3): the second document is never asked for", json!({"clusters": [{"id": "retrieval_miss@retrieve", "points": 0.333}]})),
-        gate(6, 1, Split::Val, GateOutcome::Promote, comparison(0.412, 0.705, 0.0005, 200), "p 0.0005 is at most 0.05 and the gain at least 1 point"),
-        gate(7, 6, Split::Val, GateOutcome::Promote, comparison(0.705, 0.785, 0.004, 200), "p 0.004 is at most 0.05 and the gain at least 1 point"),
-        level(9, DecisionKind::Stopped { why: StopReason::LevelsExhausted }, "every allowed level is left", json!(null)),
+        gate(
+            1,
+            0,
+            Split::Train,
+            GateOutcome::Pass,
+            comparison(0.33, 0.40, 0.02, 120),
+            "gain of 7 points on train",
+        ),
+        gate(
+            1,
+            0,
+            Split::Val,
+            GateOutcome::Promote,
+            comparison(0.342, 0.412, 0.011, 200),
+            "p 0.011 is at most 0.05 and the gain at least 1 point",
+        ),
+        gate(
+            2,
+            1,
+            Split::Train,
+            GateOutcome::Reject,
+            comparison(0.40, 0.38, 0.81, 64),
+            "no better after 64 cases (p 0.81 at the half-way look)",
+        ),
+        level(
+            3,
+            DecisionKind::Refusal {
+                candidate: Some(variant(3)),
+            },
+            "train_leak: prompts/answer.md repeats 14 words of case q-027",
+            json!({"lint": "train_leak"}),
+        ),
+        gate(
+            4,
+            1,
+            Split::Val,
+            GateOutcome::Branch,
+            comparison(0.412, 0.43, 0.19, 200),
+            "gain of 2 points, but p 0.19 is above 0.05",
+        ),
+        level(
+            5,
+            DecisionKind::LevelLeft {
+                level: Level::Prompt,
+                why: LevelLeft::Plateau,
+            },
+            "3 candidates in a row without a promotion, 4 techniques tried on the incumbent",
+            json!({"candidates": 3, "techniques": ["role", "step_by_step", "output_constraint", "ablation"]}),
+        ),
+        level(
+            5,
+            DecisionKind::LevelSkipped {
+                level: Level::Parameter,
+            },
+            "attribution gives the level 0.8 points (0.0 to 3.1); 2.0 are needed",
+            json!({"estimate": 0.008}),
+        ),
+        level(
+            5,
+            DecisionKind::LevelOpened {
+                level: Level::Structure,
+            },
+            "retrieval_miss@retrieve loses 33.3 points (28.3 to 39.3): the second document is never asked for",
+            json!({"clusters": [{"id": "retrieval_miss@retrieve", "points": 0.333}]}),
+        ),
+        gate(
+            6,
+            1,
+            Split::Val,
+            GateOutcome::Promote,
+            comparison(0.412, 0.705, 0.0005, 200),
+            "p 0.0005 is at most 0.05 and the gain at least 1 point",
+        ),
+        gate(
+            7,
+            6,
+            Split::Val,
+            GateOutcome::Promote,
+            comparison(0.705, 0.785, 0.004, 200),
+            "p 0.004 is at most 0.05 and the gain at least 1 point",
+        ),
+        level(
+            9,
+            DecisionKind::Stopped {
+                why: StopReason::LevelsExhausted,
+            },
+            "every allowed level is left",
+            json!(null),
+        ),
     ];
     rows.into_iter()
         .enumerate()
@@ -217,18 +304,108 @@ fn candidates() -> Vec<Candidate> {
         outcome: Outcome::Baseline,
         reason: String::new(),
     };
-    vec![
+    let mut list = vec![
         baseline,
-        candidate(1, 0, Technique::OutputConstraint, Some(0.40), Some(0.412), Outcome::Promoted, "+7.0 points on val, p = 0.011", PATCH),
-        candidate(2, 1, Technique::StepByStep, Some(0.38), None, Outcome::RejectedOnTrain, "no better after 64 cases", PATCH),
-        candidate(3, 1, Technique::SyntheticFewShot, None, None, Outcome::Refused, "train_leak: repeats 14 words of q-027 | `quoted`", PATCH),
-        candidate(4, 1, Technique::Role, Some(0.43), Some(0.43), Outcome::Branched, "+1.8 points on val, p = 0.19", PATCH),
-        candidate(5, 1, Technique::Ablation, Some(0.405), Some(0.408), Outcome::RejectedOnVal, "−0.4 points on val", PATCH),
-        candidate(6, 1, Technique::ExtraHop, Some(0.69), Some(0.705), Outcome::Promoted, "+29.3 points on val, p < 0.001", PATCH),
-        candidate(7, 6, Technique::InstructionClarity, Some(0.79), Some(0.785), Outcome::Promoted, "+8.0 points on val, p = 0.004", PATCH),
-        candidate(8, 7, Technique::Vote, Some(0.80), Some(0.79), Outcome::RejectedOnVal, "+0.5 points on val, p = 0.41", PATCH),
-        candidate(9, 7, Technique::Decomposition, Some(0.74), None, Outcome::RejectedOnTrain, "lost on train", PATCH),
-    ]
+        candidate(
+            1,
+            0,
+            Technique::OutputConstraint,
+            Some(0.40),
+            Some(0.412),
+            Outcome::Promoted,
+            "+7.0 points on val, p = 0.011",
+            PATCH,
+        ),
+        candidate(
+            2,
+            1,
+            Technique::StepByStep,
+            Some(0.38),
+            None,
+            Outcome::RejectedOnTrain,
+            "no better after 64 cases",
+            PATCH,
+        ),
+        candidate(
+            3,
+            1,
+            Technique::SyntheticFewShot,
+            None,
+            None,
+            Outcome::Refused,
+            "train_leak: repeats 14 words of q-027 | `quoted`",
+            PATCH,
+        ),
+        candidate(
+            4,
+            1,
+            Technique::Role,
+            Some(0.43),
+            Some(0.43),
+            Outcome::Branched,
+            "+1.8 points on val, p = 0.19",
+            PATCH,
+        ),
+        candidate(
+            5,
+            1,
+            Technique::Ablation,
+            Some(0.405),
+            Some(0.408),
+            Outcome::RejectedOnVal,
+            "−0.4 points on val",
+            PATCH,
+        ),
+        candidate(
+            6,
+            1,
+            Technique::ExtraHop,
+            Some(0.69),
+            Some(0.705),
+            Outcome::Promoted,
+            "+29.3 points on val, p < 0.001",
+            PATCH,
+        ),
+        candidate(
+            7,
+            6,
+            Technique::InstructionClarity,
+            Some(0.79),
+            Some(0.785),
+            Outcome::Promoted,
+            "+8.0 points on val, p = 0.004",
+            PATCH,
+        ),
+        candidate(
+            8,
+            7,
+            Technique::Vote,
+            Some(0.80),
+            Some(0.79),
+            Outcome::RejectedOnVal,
+            "+0.5 points on val, p = 0.41",
+            PATCH,
+        ),
+        candidate(
+            9,
+            7,
+            Technique::Decomposition,
+            Some(0.74),
+            None,
+            Outcome::RejectedOnTrain,
+            "lost on train",
+            PATCH,
+        ),
+    ];
+    // dropped at a look
+    for number in [2, 9] {
+        if let Some(train) = &mut list[number].train {
+            train.partial = true;
+            train.counted = 64;
+            train.cases = 64;
+        }
+    }
+    list
 }
 
 /// The made-up job, finished.
@@ -236,18 +413,60 @@ pub fn report() -> ReportData {
     let before = attribution(
         0.33,
         vec![
-            cluster(Rule::RetrievalMiss, "retrieve", Level::Structure, 40, "no gold document was found"),
-            cluster(Rule::AnswerBuried, "answer", Level::Prompt, 24, "the answer is inside a longer <b>sentence</b>"),
-            cluster(Rule::WrongAnswer, "answer", Level::Prompt, 12, "everything was there, the answer is wrong"),
-            cluster(Rule::RetrievalTooShallow, "retrieve", Level::Parameter, 4, "gold ranked just below k"),
+            cluster(
+                Rule::RetrievalMiss,
+                "retrieve",
+                Level::Structure,
+                40,
+                "no gold document was found",
+            ),
+            cluster(
+                Rule::AnswerBuried,
+                "answer",
+                Level::Prompt,
+                24,
+                "the answer is inside a longer <b>sentence</b>",
+            ),
+            cluster(
+                Rule::WrongAnswer,
+                "answer",
+                Level::Prompt,
+                12,
+                "everything was there, the answer is wrong",
+            ),
+            cluster(
+                Rule::RetrievalTooShallow,
+                "retrieve",
+                Level::Parameter,
+                4,
+                "gold ranked just below k",
+            ),
         ],
     );
     let after = attribution(
         0.79,
         vec![
-            cluster(Rule::WrongAnswer, "answer", Level::Prompt, 14, "everything was there, the answer is wrong"),
-            cluster(Rule::RetrievalMiss, "retrieve2", Level::Structure, 8, "no gold document was found"),
-            cluster(Rule::AnswerBuried, "answer", Level::Prompt, 3, "the answer is inside a longer <b>sentence</b>"),
+            cluster(
+                Rule::WrongAnswer,
+                "answer",
+                Level::Prompt,
+                14,
+                "everything was there, the answer is wrong",
+            ),
+            cluster(
+                Rule::RetrievalMiss,
+                "retrieve2",
+                Level::Structure,
+                8,
+                "no gold document was found",
+            ),
+            cluster(
+                Rule::AnswerBuried,
+                "answer",
+                Level::Prompt,
+                3,
+                "the answer is inside a longer <b>sentence</b>",
+            ),
         ],
     );
     let spend = |calls: u64, micro: u64| Spend {

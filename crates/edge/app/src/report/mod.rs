@@ -18,7 +18,7 @@ use minijinja::{Environment, Value, context};
 
 use self::data::ReportData;
 use self::view::View;
-pub use self::view::status;
+pub use self::view::{bare_reason, status};
 
 #[cfg(test)]
 pub mod fixture;
@@ -85,7 +85,12 @@ fn block_syntax() -> SyntaxConfig {
 /// A text in the flow of a Markdown page: on one line, with what Markdown, tables and HTML would read as markup escaped.
 fn markdown_text(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for character in text.split_whitespace().collect::<Vec<_>>().join(" ").chars() {
+    for character in text
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .chars()
+    {
         match character {
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),

@@ -9,13 +9,29 @@ use super::*;
 #[test]
 fn the_page_is_complete_and_escapes_what_cases_and_models_wrote() {
     let page = html(&report()).unwrap();
-    assert!(!page.contains("<script"), "case text reached the page as markup");
-    assert!(page.contains("&lt;script&gt;alert("), "the patch is shown as text");
-    assert!(!page.contains("<b>sentence</b>"), "a label reached the page as markup");
+    assert!(
+        !page.contains("<script"),
+        "case text reached the page as markup"
+    );
+    assert!(
+        page.contains("&lt;script&gt;alert("),
+        "the patch is shown as text"
+    );
+    assert!(
+        !page.contains("<b>sentence</b>"),
+        "a label reached the page as markup"
+    );
     for outside in ["http://", "https://", "src=", "@import", "url("] {
-        assert!(!page.contains(outside), "the page refers to the outside: {outside}");
+        assert!(
+            !page.contains(outside),
+            "the page refers to the outside: {outside}"
+        );
     }
-    for drawing in ["Scores of all candidates", "Spending by iteration", "Points lost by failure"] {
+    for drawing in [
+        "Scores of all candidates",
+        "Spending by iteration",
+        "Points lost by failure",
+    ] {
         assert!(page.contains(drawing), "no drawing: {drawing}");
     }
     if let Some(folder) = option_env!("FAPO_SHOW_REPORT") {
@@ -35,7 +51,10 @@ fn a_report_is_the_same_every_time() {
 
 #[test]
 fn markdown_keeps_untrusted_text_out_of_its_markup() {
-    assert_eq!(markdown_text("a | b\n<i>*x*</i>"), r"a \| b &lt;i&gt;\*x\*&lt;/i&gt;");
+    assert_eq!(
+        markdown_text("a | b\n<i>*x*</i>"),
+        r"a \| b &lt;i&gt;\*x\*&lt;/i&gt;"
+    );
     let text = "before\n````\nafter\n";
     let fenced = fence(text, Some("diff"));
     assert!(fenced.starts_with("`````diff\n"), "{fenced}");
@@ -73,17 +92,37 @@ fn the_best_with_the_structure_kept_never_comes_from_below_a_structural_change()
 #[test]
 fn the_verdict_claims_no_more_than_the_test_shows() {
     let mut data = report();
-    assert!(verdict(&data).contains("a gain of +41.6 points"), "{}", verdict(&data));
+    assert!(
+        verdict(&data).contains("a gain of 41.6 points"),
+        "{}",
+        verdict(&data)
+    );
     let comparison = data.test.as_mut().unwrap().comparison.as_mut().unwrap();
     comparison.p_value = 0.2;
-    assert!(verdict(&data).contains("could still be chance"), "{}", verdict(&data));
+    assert!(
+        verdict(&data).contains("could still be chance"),
+        "{}",
+        verdict(&data)
+    );
     let comparison = data.test.as_mut().unwrap().comparison.as_mut().unwrap();
     comparison.gain = -0.01;
-    assert!(verdict(&data).contains("did not hold"), "{}", verdict(&data));
+    assert!(
+        verdict(&data).contains("did not hold"),
+        "{}",
+        verdict(&data)
+    );
     data.test = None;
-    assert!(verdict(&data).contains("no sealed test"), "{}", verdict(&data));
+    assert!(
+        verdict(&data).contains("no sealed test"),
+        "{}",
+        verdict(&data)
+    );
     data.best = variant(0);
-    assert!(verdict(&data).contains("Nothing beat the baseline"), "{}", verdict(&data));
+    assert!(
+        verdict(&data).contains("Nothing beat the baseline"),
+        "{}",
+        verdict(&data)
+    );
 }
 
 #[test]

@@ -58,7 +58,7 @@ fn on_test(test: &Versus, alpha: f64) -> String {
             "On the sealed test the best variant scores {best} against {base} for the baseline."
         );
     };
-    let gain = format::points(comparison.gain);
+    let gain = format!("{:.1}", comparison.gain * 100.0);
     if comparison.gain <= 0.0 {
         format!(
             "The gain seen on validation did not hold: on the sealed test the best variant scores {best} against \

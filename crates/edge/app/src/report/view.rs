@@ -363,16 +363,15 @@ fn name(candidate: &Candidate) -> String {
 }
 
 fn row(candidate: &Candidate, data: &ReportData) -> CandidateRow {
-    let score = |score: &Option<Score>| {
-        score
-            .as_ref()
-            .map_or_else(|| "–".to_owned(), |score| format::percent(score.mean))
-    };
+    let score = |score: &Option<Score>| score.as_ref().map_or_else(|| "–".to_owned(), Score::shown);
     CandidateRow {
         iteration: candidate.iteration,
         variant: candidate.variant.short(),
         parent: candidate.parent.map(|id| id.short()).unwrap_or_default(),
-        level: candidate.level.map(|level| level.to_string()).unwrap_or_default(),
+        level: candidate
+            .level
+            .map(|level| level.to_string())
+            .unwrap_or_default(),
         technique: name(candidate),
         train: score(&candidate.train),
         val: score(&candidate.val),
@@ -425,7 +424,11 @@ fn clusters(before: Option<&Attribution>, after: Option<&Attribution>) -> Vec<Cl
     };
     first
         .iter()
-        .chain(second.iter().filter(|b| !first.iter().any(|a| a.id == b.id)))
+        .chain(
+            second
+                .iter()
+                .filter(|b| !first.iter().any(|a| a.id == b.id)),
+        )
         .map(|cluster| ClusterRow {
             label: cluster.label.clone(),
             step: cluster.step.to_string(),
@@ -490,20 +493,40 @@ pub const fn left(why: LevelLeft) -> &'static str {
     }
 }
 
+/// A decision's reason without its first words where they only repeat what was decided.
+pub fn bare_reason(decision: &Decision) -> &str {
+    let (first, rest) = decision
+        .reason
+        .split_once(": ")
+        .unwrap_or(("", &decision.reason));
+    let repeats = match &decision.what {
+        DecisionKind::LevelLeft { level, .. }
+        | DecisionKind::LevelOpened { level }
+        | DecisionKind::LevelSkipped { level } => first
+            .strip_prefix(level.as_str())
+            .is_some_and(|word| matches!(word, " left" | " opened" | " skipped")),
+        DecisionKind::Gate { split, .. } => first
+            .strip_prefix(split.as_str())
+            .is_some_and(|word| matches!(word, " screen" | " gate")),
+        DecisionKind::Refusal { .. } | DecisionKind::Stopped { .. } => false,
+    };
+    if repeats { rest } else { &decision.reason }
+}
+
 fn level_row(decision: &Decision) -> Option<LevelRow> {
     let (level, verb) = match decision.what {
         DecisionKind::LevelLeft { level, why } => (level, left(why).to_owned()),
         DecisionKind::LevelOpened { level } => (level, "opened".to_owned()),
         DecisionKind::LevelSkipped { level } => (level, "passed over".to_owned()),
-        DecisionKind::Gate { .. }
-        | DecisionKind::Refusal { .. }
-        | DecisionKind::Stopped { .. } => return None,
+        DecisionKind::Gate { .. } | DecisionKind::Refusal { .. } | DecisionKind::Stopped { .. } => {
+            return None;
+        }
     };
     Some(LevelRow {
         iteration: decision.iteration,
         level: level.as_str(),
         verb,
-        reason: decision.reason.clone(),
+        reason: bare_reason(decision).to_owned(),
         evidence: pretty(&decision.evidence),
     })
 }
@@ -554,7 +577,7 @@ fn decision_row(decision: &Decision) -> DecisionRow {
         what,
         outcome,
         class,
-        reason: decision.reason.clone(),
+        reason: bare_reason(decision).to_owned(),
         figures,
         evidence: pretty(&decision.evidence),
     }
@@ -590,9 +613,7 @@ fn diffs(data: &ReportData) -> Vec<DiffView> {
         .filter(|candidate| candidate.parent.is_some() && !candidate.patch.is_empty())
         .collect();
     // the way to the best first, in its order; then the rest in order of creation
-    shown.sort_by_key(|candidate| {
-        (!path.contains(&candidate.variant), candidate.iteration)
-    });
+    shown.sort_by_key(|candidate| (!path.contains(&candidate.variant), candidate.iteration));
     shown
         .into_iter()
         .map(|candidate| DiffView {

@@ -11,7 +11,14 @@ use super::rules::{CaseView, Hit};
 use crate::text::{contains_words, normal_form, quote, words};
 
 /// Keys of `expected` taken for the answer when the scorer names none.
-const ANSWER_KEYS: [&str; 6] = ["answer", "expected_answer", "label", "output", "reference", "target"];
+const ANSWER_KEYS: [&str; 6] = [
+    "answer",
+    "expected_answer",
+    "label",
+    "output",
+    "reference",
+    "target",
+];
 
 /// Ways in which models say that they do not know, in normal form.
 const ABSTENTIONS: [&str; 22] = [
@@ -42,26 +49,27 @@ const ABSTENTIONS: [&str; 22] = [
 /// The key of `expected` that holds the answer: the scorer's, else the first known name the case has, else its only key
 /// that names no gold documents.
 pub fn answer_key<'a>(case: &'a Case, project: &'a ProjectSpec) -> Option<&'a str> {
-    let named = project
-        .scorer
-        .options
-        .expected
-        .as_deref()
-        .or_else(|| {
-            project
-                .scorer
-                .weighted
-                .iter()
-                .find_map(|part| part.metric.options.expected.as_deref())
-        });
+    let named = project.scorer.options.expected.as_deref().or_else(|| {
+        project
+            .scorer
+            .weighted
+            .iter()
+            .find_map(|part| part.metric.options.expected.as_deref())
+    });
     if named.is_some() {
         return named;
     }
-    if let Some(key) = ANSWER_KEYS.into_iter().find(|key| case.expected.contains_key(*key)) {
+    if let Some(key) = ANSWER_KEYS
+        .into_iter()
+        .find(|key| case.expected.contains_key(*key))
+    {
         return Some(key);
     }
     let gold = gold::gold_key(case, project);
-    let mut rest = case.expected.keys().filter(|key| Some(key.as_str()) != gold);
+    let mut rest = case
+        .expected
+        .keys()
+        .filter(|key| Some(key.as_str()) != gold);
     match (rest.next(), rest.next()) {
         (Some(only), None) => Some(only),
         _ => None,
@@ -82,11 +90,8 @@ pub fn expected_answers(case: &Case, project: &ProjectSpec) -> Vec<String> {
         return Vec::new();
     };
     let answers = match value {
-        Value::Array(items) if scores_sets(project) && items.len() > 1 => {
-            // each is a part of the answer, none is the answer
-            let _ = items;
-            Vec::new()
-        }
+        // each is a part of the answer, none is the answer
+        Value::Array(items) if scores_sets(project) && items.len() > 1 => Vec::new(),
         Value::Array(items) => items.iter().filter_map(texts).collect(),
         other => texts(other).into_iter().collect(),
     };
@@ -132,9 +137,11 @@ pub fn is_present(view: &CaseView<'_>) -> bool {
         return false;
     };
     let said = words(&output);
-    expected_answers(view.case, view.project).iter().any(|answer| {
-        contains_words(&said, &words(answer)) || same_in_another_form(&output, answer)
-    })
+    expected_answers(view.case, view.project)
+        .iter()
+        .any(|answer| {
+            contains_words(&said, &words(answer)) || same_in_another_form(&output, answer)
+        })
 }
 
 fn at_answer(view: &CaseView<'_>, confidence: f64, detail: String) -> Hit {
@@ -158,14 +165,19 @@ pub fn buried(view: &CaseView<'_>) -> Option<Hit> {
         .iter()
         .find(|answer| {
             contains_words(&said, &words(answer))
-                && output.trim().chars().count() as f64 > ratio * answer.trim().chars().count() as f64
+                && output.trim().chars().count() as f64
+                    > ratio * answer.trim().chars().count() as f64
                 && normal_form(&output) != normal_form(answer)
         })
         .map(|answer| {
             at_answer(
                 view,
                 // a short answer can stand in a long text by chance
-                if words(answer).len() > 1 || answer.chars().count() > 3 { 0.85 } else { 0.65 },
+                if words(answer).len() > 1 || answer.chars().count() > 3 {
+                    0.85
+                } else {
+                    0.65
+                },
                 format!("the answer {} is inside {}", quote(answer), quote(&output)),
             )
         })
@@ -180,7 +192,11 @@ pub fn form(view: &CaseView<'_>) -> Option<Hit> {
         Some(Metric::JsonField | Metric::JsonSchema)
     );
     if wants_json && read_json(&output).is_none() && !output.trim().is_empty() {
-        return Some(at_answer(view, 0.85, format!("not JSON: {}", quote(&output))));
+        return Some(at_answer(
+            view,
+            0.85,
+            format!("not JSON: {}", quote(&output)),
+        ));
     }
     expected_answers(view.case, view.project)
         .iter()
@@ -232,7 +248,11 @@ fn json_holds(value: &Value, wanted: &str) -> bool {
 fn read_json(output: &str) -> Option<Value> {
     let mut text = output.trim();
     if let Some(inner) = text.strip_prefix("```") {
-        text = inner.strip_prefix("json").unwrap_or(inner).trim_end_matches('`').trim();
+        text = inner
+            .strip_prefix("json")
+            .unwrap_or(inner)
+            .trim_end_matches('`')
+            .trim();
     }
     serde_json::from_str(text)
         .ok()
@@ -244,7 +264,8 @@ pub fn says_unknown(text: &str) -> bool {
     let plain = normal_form(text);
     matches!(plain.as_str(), "na" | "none" | "null")
         || ABSTENTIONS.iter().any(|phrase| {
-            plain == *phrase || (phrase.contains(' ') && contains_words(&words(&plain), &words(phrase)))
+            plain == *phrase
+                || (phrase.contains(' ') && contains_words(&words(&plain), &words(phrase)))
         })
         || plain.starts_with("unknown ")
 }
@@ -256,7 +277,11 @@ pub fn abstained(view: &CaseView<'_>) -> Option<Hit> {
         .iter()
         .any(|answer| says_unknown(answer));
     (!expects_it && says_unknown(&output)).then(|| {
-        at_answer(view, 0.75, format!("said that it does not know: {}", quote(&output)))
+        at_answer(
+            view,
+            0.75,
+            format!("said that it does not know: {}", quote(&output)),
+        )
     })
 }
 
@@ -273,7 +298,11 @@ pub fn wrong(view: &CaseView<'_>) -> Option<Hit> {
     };
     Some(Hit {
         step: step.spec.id().clone(),
-        level: if step.writes_text_by_model() { Level::Prompt } else { Level::Structure },
+        level: if step.writes_text_by_model() {
+            Level::Prompt
+        } else {
+            Level::Structure
+        },
         confidence: 0.3,
         detail,
     })

@@ -73,14 +73,14 @@ impl Attributor {
         sums.lost += finding.lost;
         sums.confidence += finding.confidence;
         *sums.levels.entry(finding.level).or_default() += 1;
-        let place = sums
-            .worst
-            .partition_point(|(lost, ordinal, _)| {
-                *lost > finding.lost || (*lost == finding.lost && *ordinal < finding.ordinal)
-            });
+        let place = sums.worst.partition_point(|(lost, ordinal, _)| {
+            *lost > finding.lost || (*lost == finding.lost && *ordinal < finding.ordinal)
+        });
         if place < SHOWN_CASES {
-            sums.worst
-                .insert(place, (finding.lost, finding.ordinal, finding.case_id.clone()));
+            sums.worst.insert(
+                place,
+                (finding.lost, finding.ordinal, finding.case_id.clone()),
+            );
             sums.worst.truncate(SHOWN_CASES);
         }
         for level in Level::ALL {
@@ -193,7 +193,9 @@ fn label(rule: Rule, step: &StepId) -> String {
 fn direction(rule: Rule, level: Level, step: &StepId) -> String {
     match (rule, level) {
         (Rule::CutOffOutput, Level::Prompt) => {
-            format!("ask {step} for a shorter reply; its token limit is at the end of the allowed range")
+            format!(
+                "ask {step} for a shorter reply; its token limit is at the end of the allowed range"
+            )
         }
         (Rule::CutOffOutput, _) => format!("raise max_tokens of {step}"),
         (Rule::StepFailed, Level::Prompt) => format!("say exactly what form {step} must reply in"),
@@ -275,18 +277,37 @@ mod tests {
         attributor.count(&score(20, ScoreStatus::Missing, 0.0), 1.0);
         for ordinal in 0..8 {
             let lost = if ordinal == 6 { 1.0 } else { 0.5 };
-            attributor.add(finding(ordinal, Rule::AnswerBuried, "answer", Level::Prompt, lost));
+            attributor.add(finding(
+                ordinal,
+                Rule::AnswerBuried,
+                "answer",
+                Level::Prompt,
+                lost,
+            ));
         }
         for ordinal in 8..12 {
-            attributor.add(finding(ordinal, Rule::RetrievalMiss, "hop", Level::Structure, 1.0));
+            attributor.add(finding(
+                ordinal,
+                Rule::RetrievalMiss,
+                "hop",
+                Level::Structure,
+                1.0,
+            ));
         }
         let (findings, attribution) = attributor.finish();
         assert_eq!(findings.len(), 12);
-        assert_eq!((attribution.cases, attribution.failures, attribution.missing), (20, 12, 1));
+        assert_eq!(
+            (attribution.cases, attribution.failures, attribution.missing),
+            (20, 12, 1)
+        );
         assert!((attribution.mean - 0.4).abs() < 1e-12);
         let ids: Vec<&str> = attribution.clusters.iter().map(|c| c.id.as_str()).collect();
         assert_eq!(ids, ["answer_buried@answer", "retrieval_miss@hop"]);
-        let cases: Vec<&str> = attribution.clusters[0].cases.iter().map(CaseId::as_str).collect();
+        let cases: Vec<&str> = attribution.clusters[0]
+            .cases
+            .iter()
+            .map(CaseId::as_str)
+            .collect();
         assert_eq!(cases, ["c6", "c0", "c1", "c2", "c3"]);
         assert!((attribution.clusters[0].recoverable.estimate - 0.225).abs() < 1e-12);
         assert!((attribution.ceilings[&Level::Structure].estimate - 0.2).abs() < 1e-12);
@@ -298,7 +319,13 @@ mod tests {
         let mut attributor = Attributor::new();
         for ordinal in 0..10 {
             attributor.count(&score(ordinal, ScoreStatus::Scored, 0.0), 1.0);
-            attributor.add(finding(ordinal, Rule::WrongAnswer, "answer", Level::Prompt, 1.0));
+            attributor.add(finding(
+                ordinal,
+                Rule::WrongAnswer,
+                "answer",
+                Level::Prompt,
+                1.0,
+            ));
         }
         let (_, attribution) = attributor.finish();
         assert!((attribution.ceilings[&Level::Prompt].estimate - 1.0).abs() < 1e-12);

@@ -37,10 +37,18 @@ pub fn cut_off_output(view: &CaseView<'_>) -> Option<Hit> {
         .into_iter()
         .find(|record| record.finish == Some(FinishReason::Length))?;
     let step = outer(record);
-    let limit = view.flow.step(step.as_str()).and_then(|step| max_tokens(view, &step.spec));
+    let limit = view
+        .flow
+        .step(step.as_str())
+        .and_then(|step| max_tokens(view, &step.spec));
     let at_range_end = limit.is_some_and(|limit| {
-        allowed_range(&view.project.scope.ranges, "llm", step.as_str(), "max_tokens")
-            .is_some_and(|(_, high)| f64::from(limit) >= high)
+        allowed_range(
+            &view.project.scope.ranges,
+            "llm",
+            step.as_str(),
+            "max_tokens",
+        )
+        .is_some_and(|(_, high)| f64::from(limit) >= high)
     });
     let tail: String = {
         let text = text_of(record);
@@ -48,11 +56,17 @@ pub fn cut_off_output(view: &CaseView<'_>) -> Option<Hit> {
         text[start..].to_owned()
     };
     Some(Hit {
-        level: if at_range_end { Level::Prompt } else { Level::Parameter },
+        level: if at_range_end {
+            Level::Prompt
+        } else {
+            Level::Parameter
+        },
         confidence: 0.9,
         detail: format!(
             "the output was cut off{}; it ends in {}",
-            limit.map(|limit| format!(" at {limit} tokens")).unwrap_or_default(),
+            limit
+                .map(|limit| format!(" at {limit} tokens"))
+                .unwrap_or_default(),
             quote(&tail)
         ),
         step,
@@ -80,10 +94,11 @@ fn is_cap(kind: &str) -> bool {
     kind == "cap" || kind.starts_with("cap_")
 }
 
-/// Whether an error class is the provider's and not the candidate's.
+/// Whether an error class is not the candidate's fault. A request that the provider rejects is its fault: it would be
+/// rejected again.
 fn is_infrastructure(kind: &str) -> bool {
-    ["provider_", "budget_", "store_"].iter().any(|prefix| kind.starts_with(prefix))
-        || matches!(kind, "cancelled" | "interrupted")
+    (kind.starts_with("provider_") && kind != "provider_rejected")
+        || matches!(kind, "budget" | "cancelled")
 }
 
 /// A step failed by its own fault: JSON that cannot be read, a template that cannot be rendered.
@@ -91,10 +106,9 @@ pub fn step_failed(view: &CaseView<'_>) -> Option<Hit> {
     let record = feeding_records(view).into_iter().find(|record| {
         record.status == StepStatus::Failed
             && record.finish != Some(FinishReason::Refusal)
-            && record
-                .error_kind
-                .as_deref()
-                .is_none_or(|kind| !is_cap(kind) && !is_infrastructure(kind) && kind != "refused" && kind != "refusal")
+            && record.error_kind.as_deref().is_none_or(|kind| {
+                !is_cap(kind) && !is_infrastructure(kind) && kind != "refused" && kind != "refusal"
+            })
     })?;
     let step = outer(record);
     let kind = record.error_kind.as_deref().unwrap_or("failed");
@@ -109,7 +123,11 @@ pub fn step_failed(view: &CaseView<'_>) -> Option<Hit> {
     };
     Some(Hit {
         // what a model wrote is mended by its prompt; a template or query that fails is a matter of the graph
-        level: if by_model { Level::Prompt } else { Level::Structure },
+        level: if by_model {
+            Level::Prompt
+        } else {
+            Level::Structure
+        },
         confidence: 0.9,
         detail: format!("failed with {kind}: {seen}"),
         step,
@@ -142,7 +160,11 @@ pub fn cap_hit(view: &CaseView<'_>) -> Option<Hit> {
         })
         .unwrap_or_else(|| view.flow.output().spec.id().clone());
     Some(Hit {
-        level: if kind.contains("calls") { Level::Structure } else { Level::Parameter },
+        level: if kind.contains("calls") {
+            Level::Structure
+        } else {
+            Level::Parameter
+        },
         confidence: 0.8,
         detail: format!("the case's limit stopped it: {kind}"),
         step,
@@ -179,7 +201,11 @@ pub fn empty_step(view: &CaseView<'_>) -> Option<Hit> {
             .collect();
         return Some(Hit {
             step: step.spec.id().clone(),
-            level: if step.writes_text_by_model() { Level::Prompt } else { Level::Structure },
+            level: if step.writes_text_by_model() {
+                Level::Prompt
+            } else {
+                Level::Structure
+            },
             confidence: 0.85,
             detail: if starved.is_empty() {
                 "the output is empty".to_owned()

@@ -154,9 +154,7 @@ impl Flow {
 
     /// Whether any step needs `position`.
     pub fn is_needed(&self, position: usize) -> bool {
-        self.steps
-            .iter()
-            .any(|step| step.needs.contains(&position))
+        self.steps.iter().any(|step| step.needs.contains(&position))
     }
 }
 

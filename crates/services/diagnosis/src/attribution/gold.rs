@@ -18,12 +18,17 @@ pub fn gold_key<'a>(case: &Case, project: &'a ProjectSpec) -> Option<&'a str> {
         return Some(key);
     }
     let options = &project.scorer.options;
-    if options.from.as_deref().is_some_and(|from| from.contains(".docs"))
+    if options
+        .from
+        .as_deref()
+        .is_some_and(|from| from.contains(".docs"))
         && let Some(key) = options.expected.as_deref()
     {
         return Some(key);
     }
-    GOLD_KEYS.into_iter().find(|key| case.expected.contains_key(*key))
+    GOLD_KEYS
+        .into_iter()
+        .find(|key| case.expected.contains_key(*key))
 }
 
 /// A case's gold documents, as ids or titles, without repeats; empty where it names none.
@@ -44,7 +49,10 @@ fn collect(value: &Value, names: &mut Vec<String>) {
         Value::Number(number) => names.push(number.to_string()),
         Value::Array(items) => items.iter().for_each(|item| collect(item, names)),
         Value::Object(map) => {
-            if let Some(name) = ["doc_id", "id", "title"].iter().find_map(|key| map.get(*key)) {
+            if let Some(name) = ["doc_id", "id", "title"]
+                .iter()
+                .find_map(|key| map.get(*key))
+            {
                 collect(name, names);
             }
         }

@@ -119,8 +119,20 @@ fn gap<'a>(view: &CaseView<'a>) -> Option<Gap<'a>> {
 
 /// The largest `k` a proposal may set: the scope's, else what the step has plus the probe's depth.
 fn deepest(view: &CaseView<'_>, retrieval: &Retrieval<'_>) -> f64 {
-    allowed_range(&view.project.scope.ranges, "retrieve", retrieval.id.as_str(), "k").map_or_else(
-        || f64::from(retrieval.k.saturating_add(view.project.diagnosis.probe_depth)),
+    allowed_range(
+        &view.project.scope.ranges,
+        "retrieve",
+        retrieval.id.as_str(),
+        "k",
+    )
+    .map_or_else(
+        || {
+            f64::from(
+                retrieval
+                    .k
+                    .saturating_add(view.project.diagnosis.probe_depth),
+            )
+        },
         |(_, high)| high,
     )
 }
@@ -172,7 +184,11 @@ fn gap_hit(view: &CaseView<'_>, gap: &Gap<'_>, confidence: f64) -> Hit {
     Hit {
         step: gap.blamed.id.clone(),
         level,
-        confidence: if level == Level::Prompt { 0.6 } else { confidence },
+        confidence: if level == Level::Prompt {
+            0.6
+        } else {
+            confidence
+        },
         detail,
     }
 }

@@ -80,7 +80,10 @@ impl DiagnosisService {
             .get_variant(evaluation.variant)
             .await
             .map_err(|error| WorkError::from_port("cannot read the variant", error))?;
-        let context = PipelineContext { project, input_keys: None };
+        let context = PipelineContext {
+            project,
+            input_keys: None,
+        };
         let (pipeline, problems) = read_pipeline(&tree, &context);
         let flow = pipeline
             .as_ref()
@@ -131,7 +134,13 @@ impl DiagnosisService {
                         );
                         continue;
                     };
-                    let view = CaseView { case, run, score, flow: &flow, project };
+                    let view = CaseView {
+                        case,
+                        run,
+                        score,
+                        flow: &flow,
+                        project,
+                    };
                     if let Some(finding) = attribute(&view) {
                         attributor.add(finding);
                     }
@@ -187,7 +196,10 @@ impl TaskHandler for DiagnosisService {
 
 /// The task's payload is another topic's.
 pub(crate) fn wrong_payload(wanted: &str) -> WorkError {
-    WorkError::permanent("WRONG_TASK", format!("this handler does `{wanted}` tasks only"))
+    WorkError::permanent(
+        "WRONG_TASK",
+        format!("this handler does `{wanted}` tasks only"),
+    )
 }
 
 /// A result as JSON.

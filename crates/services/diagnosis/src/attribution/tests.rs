@@ -15,7 +15,13 @@ use crate::testing::{case_with, flow, project, record, run, said, score};
 
 fn ask(flow: &Flow, project: &ProjectSpec, case: &Case, run: &RunRecord) -> Option<Finding> {
     let score = score(run.ordinal, ScoreStatus::Scored, 0.0);
-    attribute(&CaseView { case, run, score: &score, flow, project })
+    attribute(&CaseView {
+        case,
+        run,
+        score: &score,
+        flow,
+        project,
+    })
 }
 
 fn found(titles: &[&str], beyond: &[&str]) -> StepOutput {
@@ -33,7 +39,10 @@ fn found(titles: &[&str], beyond: &[&str]) -> StepOutput {
                 })
                 .collect(),
         ),
-        beyond: beyond.iter().map(|title| (format!("id-{title}"), (*title).to_owned())).collect(),
+        beyond: beyond
+            .iter()
+            .map(|title| (format!("id-{title}"), (*title).to_owned()))
+            .collect(),
         ..StepOutput::default()
     }
 }
@@ -98,10 +107,22 @@ fn missing_results_and_full_scores_are_no_failures() {
     assert_eq!(ask(&flow, &project, &case, &lost), None);
     let whole = score(0, ScoreStatus::Scored, 1.0);
     let run = single_hop_run(found(&[], &[]), "x");
-    let view = CaseView { case: &case, run: &run, score: &whole, flow: &flow, project: &project };
+    let view = CaseView {
+        case: &case,
+        run: &run,
+        score: &whole,
+        flow: &flow,
+        project: &project,
+    };
     assert_eq!(attribute(&view), None);
     let missing = score(0, ScoreStatus::Missing, 0.0);
-    assert_eq!(attribute(&CaseView { score: &missing, ..view }), None);
+    assert_eq!(
+        attribute(&CaseView {
+            score: &missing,
+            ..view
+        }),
+        None
+    );
 }
 
 #[test]
@@ -109,20 +130,46 @@ fn a_cut_off_reply_wants_a_higher_limit_until_the_range_ends() {
     let (flow, mut project, case) = (flow::two_hop(), project(), hop_case());
     let mut cut = two_hop_run(found(&[], &[]), found(&[], &[]), "Ada Qu");
     cut.steps[3].finish = Some(FinishReason::Length);
-    let finding = expect(ask(&flow, &project, &case, &cut), Rule::CutOffOutput, "answer", Level::Parameter);
-    assert!(finding.detail.contains("64 tokens") && finding.detail.contains("Ada Qu"), "{}", finding.detail);
-    project.scope.ranges.insert("llm.*.max_tokens".to_owned(), (16.0, 64.0));
-    expect(ask(&flow, &project, &case, &cut), Rule::CutOffOutput, "answer", Level::Prompt);
+    let finding = expect(
+        ask(&flow, &project, &case, &cut),
+        Rule::CutOffOutput,
+        "answer",
+        Level::Parameter,
+    );
+    assert!(
+        finding.detail.contains("64 tokens") && finding.detail.contains("Ada Qu"),
+        "{}",
+        finding.detail
+    );
+    project
+        .scope
+        .ranges
+        .insert("llm.*.max_tokens".to_owned(), (16.0, 64.0));
+    expect(
+        ask(&flow, &project, &case, &cut),
+        Rule::CutOffOutput,
+        "answer",
+        Level::Prompt,
+    );
 }
 
 #[test]
 fn what_feeds_nothing_is_never_blamed() {
     let (flow, project, case) = (flow::two_hop(), project(), hop_case());
-    let mut run = two_hop_run(found(&["Lake Tarn"], &[]), found(&["Old Mill"], &[]), "Bo Vane");
+    let mut run = two_hop_run(
+        found(&["Lake Tarn"], &[]),
+        found(&["Old Mill"], &[]),
+        "Bo Vane",
+    );
     let mut aside = record("aside", "llm", said("half a sen"));
     aside.finish = Some(FinishReason::Length);
     run.steps.push(aside);
-    expect(ask(&flow, &project, &case, &run), Rule::WrongAnswer, "answer", Level::Prompt);
+    expect(
+        ask(&flow, &project, &case, &run),
+        Rule::WrongAnswer,
+        "answer",
+        Level::Prompt,
+    );
 }
 
 #[test]
@@ -133,15 +180,30 @@ fn failed_capped_and_timed_out_runs_name_their_step() {
     failed.output_text = None;
     failed.steps[1].status = StepStatus::Failed;
     failed.steps[1].error_kind = Some("invalid_json".to_owned());
-    expect(ask(&flow, &project, &case, &failed), Rule::StepFailed, "query", Level::Prompt);
+    expect(
+        ask(&flow, &project, &case, &failed),
+        Rule::StepFailed,
+        "query",
+        Level::Prompt,
+    );
 
     failed.steps[1].error_kind = Some("cap_model_calls".to_owned());
-    expect(ask(&flow, &project, &case, &failed), Rule::CapHit, "query", Level::Structure);
+    expect(
+        ask(&flow, &project, &case, &failed),
+        Rule::CapHit,
+        "query",
+        Level::Structure,
+    );
 
     let mut slow = two_hop_run(found(&[], &[]), found(&[], &[]), "");
     slow.status = RunStatus::TimedOut;
     slow.steps[2].duration_ms = 900;
-    expect(ask(&flow, &project, &case, &slow), Rule::CapHit, "hop2", Level::Parameter);
+    expect(
+        ask(&flow, &project, &case, &slow),
+        Rule::CapHit,
+        "hop2",
+        Level::Parameter,
+    );
 }
 
 #[test]
@@ -149,10 +211,20 @@ fn an_empty_step_is_blamed_before_those_it_starved() {
     let (flow, project, case) = (flow::two_hop(), project(), hop_case());
     let mut run = two_hop_run(found(&[], &[]), found(&[], &[]), "");
     run.steps[1].output = Some(said("  "));
-    let finding = expect(ask(&flow, &project, &case, &run), Rule::EmptyStep, "query", Level::Prompt);
+    let finding = expect(
+        ask(&flow, &project, &case, &run),
+        Rule::EmptyStep,
+        "query",
+        Level::Prompt,
+    );
     assert!(finding.detail.contains("hop2"), "{}", finding.detail);
     run.steps[1].output = Some(said("tarn"));
-    expect(ask(&flow, &project, &case, &run), Rule::EmptyStep, "answer", Level::Prompt);
+    expect(
+        ask(&flow, &project, &case, &run),
+        Rule::EmptyStep,
+        "answer",
+        Level::Prompt,
+    );
 }
 
 #[test]
@@ -162,38 +234,98 @@ fn a_refusal_is_a_matter_of_the_prompt() {
     run.status = RunStatus::Refused;
     run.output_text = None;
     run.steps[1].finish = Some(FinishReason::Refusal);
-    expect(ask(&flow, &project, &case, &run), Rule::Refusal, "answer", Level::Prompt);
+    expect(
+        ask(&flow, &project, &case, &run),
+        Rule::Refusal,
+        "answer",
+        Level::Prompt,
+    );
 }
 
 #[test]
 fn gold_ranked_just_below_wants_more_documents() {
     let (flow, mut project, case) = (flow::single_hop(), project(), hop_case());
-    let run = single_hop_run(found(&["Lake Tarn"], &["Elm Road", "The Old Mill"]), "Bo Vane");
-    let finding = expect(ask(&flow, &project, &case, &run), Rule::RetrievalTooShallow, "hop1", Level::Parameter);
+    let run = single_hop_run(
+        found(&["Lake Tarn"], &["Elm Road", "The Old Mill"]),
+        "Bo Vane",
+    );
+    let finding = expect(
+        ask(&flow, &project, &case, &run),
+        Rule::RetrievalTooShallow,
+        "hop1",
+        Level::Parameter,
+    );
     assert!(finding.detail.contains("Old Mill"), "{}", finding.detail);
     // out of the allowed range it is the structure's matter
-    project.scope.ranges.insert("retrieve.*.k".to_owned(), (1.0, 3.0));
-    expect(ask(&flow, &project, &case, &run), Rule::RetrievalPartial, "hop1", Level::Structure);
+    project
+        .scope
+        .ranges
+        .insert("retrieve.*.k".to_owned(), (1.0, 3.0));
+    expect(
+        ask(&flow, &project, &case, &run),
+        Rule::RetrievalPartial,
+        "hop1",
+        Level::Structure,
+    );
 }
 
 #[test]
 fn a_gap_is_blamed_on_the_step_that_added_nothing() {
     let (flow, project, case) = (flow::two_hop(), project(), hop_case());
-    let second = two_hop_run(found(&["Lake Tarn"], &[]), found(&["Lake Tarn", "Elm Road"], &[]), "Bo Vane");
-    let finding = expect(ask(&flow, &project, &case, &second), Rule::RetrievalPartial, "hop2", Level::Prompt);
-    assert!(finding.detail.contains("1 of 2") && finding.detail.contains("mill designer"), "{}", finding.detail);
-    let neither = two_hop_run(found(&["Elm Road"], &[]), found(&["Elm Road"], &[]), "Bo Vane");
-    expect(ask(&flow, &project, &case, &neither), Rule::RetrievalMiss, "hop1", Level::Structure);
+    let second = two_hop_run(
+        found(&["Lake Tarn"], &[]),
+        found(&["Lake Tarn", "Elm Road"], &[]),
+        "Bo Vane",
+    );
+    let finding = expect(
+        ask(&flow, &project, &case, &second),
+        Rule::RetrievalPartial,
+        "hop2",
+        Level::Prompt,
+    );
+    assert!(
+        finding.detail.contains("1 of 2") && finding.detail.contains("mill designer"),
+        "{}",
+        finding.detail
+    );
+    let neither = two_hop_run(
+        found(&["Elm Road"], &[]),
+        found(&["Elm Road"], &[]),
+        "Bo Vane",
+    );
+    expect(
+        ask(&flow, &project, &case, &neither),
+        Rule::RetrievalMiss,
+        "hop1",
+        Level::Structure,
+    );
     // what one step did not find and another did is no gap
-    let both = two_hop_run(found(&["Old Mill"], &[]), found(&["Lake Tarn"], &[]), "Bo Vane");
-    expect(ask(&flow, &project, &case, &both), Rule::WrongAnswer, "answer", Level::Prompt);
+    let both = two_hop_run(
+        found(&["Old Mill"], &[]),
+        found(&["Lake Tarn"], &[]),
+        "Bo Vane",
+    );
+    expect(
+        ask(&flow, &project, &case, &both),
+        Rule::WrongAnswer,
+        "answer",
+        Level::Prompt,
+    );
 }
 
 #[test]
 fn a_right_answer_shows_that_retrieval_sufficed() {
     let (flow, project, case) = (flow::single_hop(), project(), hop_case());
-    let run = single_hop_run(found(&["Elm Road"], &[]), "It was designed by Ada Quill in her youth.");
-    expect(ask(&flow, &project, &case, &run), Rule::AnswerBuried, "answer", Level::Prompt);
+    let run = single_hop_run(
+        found(&["Elm Road"], &[]),
+        "It was designed by Ada Quill in her youth.",
+    );
+    expect(
+        ask(&flow, &project, &case, &run),
+        Rule::AnswerBuried,
+        "answer",
+        Level::Prompt,
+    );
 }
 
 #[test]
@@ -205,9 +337,19 @@ fn without_gold_shared_words_are_counted() {
         json!({"answer": "Ada Quill"}),
     );
     let far = single_hop_run(found(&["Elm Road"], &[]), "Bo Vane");
-    expect(ask(&flow, &project, &case, &far), Rule::RetrievalLowOverlap, "hop1", Level::Structure);
+    expect(
+        ask(&flow, &project, &case, &far),
+        Rule::RetrievalLowOverlap,
+        "hop1",
+        Level::Structure,
+    );
     let near = single_hop_run(found(&["Lake Tarn mill"], &[]), "Bo Vane");
-    expect(ask(&flow, &project, &case, &near), Rule::WrongAnswer, "answer", Level::Prompt);
+    expect(
+        ask(&flow, &project, &case, &near),
+        Rule::WrongAnswer,
+        "answer",
+        Level::Prompt,
+    );
 }
 
 #[test]
@@ -218,20 +360,43 @@ fn right_answers_in_another_form_are_told_apart_from_buried_ones() {
         let run = run(
             0,
             said_text,
-            vec![record("answer", "llm", said(said_text)), record("form", "template", said(said_text))],
+            vec![
+                record("answer", "llm", said(said_text)),
+                record("form", "template", said(said_text)),
+            ],
         );
         ask(&flow, &project, &case, &run)
     };
     for (answer, output, rule) in [
         (json!("Ada Quill"), "ada quill.", Rule::AnswerForm),
         (json!("Ada Quill"), "The Ada Quill", Rule::AnswerForm),
-        (json!("Ada Quill"), "{\"answer\": \"Ada Quill\"}", Rule::AnswerForm),
-        (json!("Ada Quill"), "```json\n[\"Ada Quill\"]\n```", Rule::AnswerForm),
+        (
+            json!("Ada Quill"),
+            "{\"answer\": \"Ada Quill\"}",
+            Rule::AnswerForm,
+        ),
+        (
+            json!("Ada Quill"),
+            "```json\n[\"Ada Quill\"]\n```",
+            Rule::AnswerForm,
+        ),
         (json!(1200), "1,200", Rule::AnswerForm),
-        (json!("yes"), "Yes, because the mill stands there.", Rule::AnswerBuried),
-        (json!(["Quill", "Ada Quill"]), "I think that it is Ada Quill", Rule::AnswerBuried),
+        (
+            json!("yes"),
+            "Yes, because the mill stands there.",
+            Rule::AnswerBuried,
+        ),
+        (
+            json!(["Quill", "Ada Quill"]),
+            "I think that it is Ada Quill",
+            Rule::AnswerBuried,
+        ),
         (json!("Ada Quill"), "I don't know.", Rule::Abstained),
-        (json!("Ada Quill"), "There is not enough information to tell.", Rule::Abstained),
+        (
+            json!("Ada Quill"),
+            "There is not enough information to tell.",
+            Rule::Abstained,
+        ),
         (json!("unknown"), "I don't know.", Rule::WrongAnswer),
         (json!("yes"), "yesterday", Rule::WrongAnswer),
         (json!("Ada Quill"), "Bo Vane", Rule::WrongAnswer),
@@ -245,8 +410,17 @@ fn json_metrics_want_json() {
     let (flow, mut project) = (flow::with_form(), project());
     project.scorer.metric = Some(Metric::JsonField);
     let case = case_with("c0", json!({"question": "q"}), json!({"answer": "x1"}));
-    let run = run(0, "label: y", vec![record("answer", "llm", said("label: y"))]);
-    let finding = expect(ask(&flow, &project, &case, &run), Rule::AnswerForm, "answer", Level::Prompt);
+    let run = run(
+        0,
+        "label: y",
+        vec![record("answer", "llm", said("label: y"))],
+    );
+    let finding = expect(
+        ask(&flow, &project, &case, &run),
+        Rule::AnswerForm,
+        "answer",
+        Level::Prompt,
+    );
     assert!(finding.detail.contains("not JSON"), "{}", finding.detail);
 }
 
@@ -256,14 +430,26 @@ fn scores_of_retrieved_documents_blame_retrieval() {
     project.scorer.metric = Some(Metric::AllGold);
     project.scorer.options.from = Some("hop1.docs.title".to_owned());
     project.scorer.options.expected = Some("titles".to_owned());
-    let case = case_with("c0", json!({"question": "q"}), json!({"titles": ["Lake Tarn", "Old Mill"]}));
+    let case = case_with(
+        "c0",
+        json!({"question": "q"}),
+        json!({"titles": ["Lake Tarn", "Old Mill"]}),
+    );
     let run = single_hop_run(found(&["Lake Tarn"], &[]), "anything with Lake Tarn");
-    expect(ask(&flow, &project, &case, &run), Rule::RetrievalPartial, "hop1", Level::Structure);
+    expect(
+        ask(&flow, &project, &case, &run),
+        Rule::RetrievalPartial,
+        "hop1",
+        Level::Structure,
+    );
 }
 
 #[test]
 fn the_same_case_gives_the_same_finding() {
     let (flow, project, case) = (flow::two_hop(), project(), hop_case());
     let run = two_hop_run(found(&["Lake Tarn"], &[]), found(&[], &[]), "Bo Vane");
-    assert_eq!(ask(&flow, &project, &case, &run), ask(&flow, &project, &case, &run));
+    assert_eq!(
+        ask(&flow, &project, &case, &run),
+        ask(&flow, &project, &case, &run)
+    );
 }

@@ -82,7 +82,10 @@ impl Added {
                 }
             }
             if !lines.is_empty() {
-                segments.push(Segment { path: path.to_owned(), lines });
+                segments.push(Segment {
+                    path: path.to_owned(),
+                    lines,
+                });
             }
         }
         Self { segments, known }

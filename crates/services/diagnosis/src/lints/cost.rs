@@ -25,34 +25,29 @@ pub const REPLY_TOKENS: f64 = 120.0;
 /// How far a prediction must pass the allowed ratio before it refuses.
 pub const SLACK: f64 = 1.25;
 
-/// Predicted cost of `b` over `a`; `None` where `a` costs nothing.
-pub fn ratio(
-    project: &ProjectSpec,
-    a: (&VariantTree, &PipelineSpec),
-    b: (&VariantTree, &PipelineSpec),
-) -> Option<f64> {
-    let (cost_a, cost_b) = (cost(project, a), cost(project, b));
-    (cost_a > 0.0).then(|| cost_b / cost_a)
-}
-
-/// Refuses a proposal whose predicted cost passes `objective.subject_to.cost_ratio` by more than the slack.
-pub fn predicted(
-    project: &ProjectSpec,
-    reference: (&VariantTree, &PipelineSpec),
-    child: (&VariantTree, &PipelineSpec),
-) -> Option<LintFinding> {
+/// Refuses a proposal whose predicted cost, as a multiple of the baseline's, passes
+/// `objective.subject_to.cost_ratio` by more than the slack.
+pub fn predicted(project: &ProjectSpec, ratio: Option<f64>) -> Option<LintFinding> {
     let allowed = project.objective.subject_to.cost_ratio?;
-    let ratio = ratio(project, reference, child)?;
+    let ratio = ratio?;
     (ratio > allowed * SLACK).then(|| {
         finding(
             Lint::PredictedCost,
             "objective.subject_to.cost_ratio",
-            format!("would cost about {ratio:.1} times the baseline per case; {allowed} is allowed"),
+            format!(
+                "would cost about {ratio:.1} times the baseline per case; {allowed} is allowed"
+            ),
         )
     })
 }
 
-fn cost(project: &ProjectSpec, (tree, pipeline): (&VariantTree, &PipelineSpec)) -> f64 {
+/// `b` over `a`; `None` where `a` costs nothing.
+pub fn ratio(a: f64, b: f64) -> Option<f64> {
+    (a > 0.0).then(|| b / a)
+}
+
+/// Predicted cost of one case, in a unit of its own: only ratios mean anything.
+pub fn cost(project: &ProjectSpec, tree: &VariantTree, pipeline: &PipelineSpec) -> f64 {
     let mut documents: BTreeMap<String, f64> = BTreeMap::new();
     // includes refer to earlier steps, in any order of the list: settle by repeating
     for _ in 0..pipeline.steps.len() {
@@ -114,7 +109,11 @@ fn call_cost(
     let model = project.models.get(entry);
     let shown: f64 = reads(tree, step)
         .iter()
-        .map(|name| documents.get(name).map_or(VALUE_TOKENS, |count| count * DOCUMENT_TOKENS))
+        .map(|name| {
+            documents
+                .get(name)
+                .map_or(VALUE_TOKENS, |count| count * DOCUMENT_TOKENS)
+        })
         .sum();
     let prompt = tree.get(&llm.prompt).map_or(0, |content| content.len()) as f64 / 4.0;
     let limit = llm

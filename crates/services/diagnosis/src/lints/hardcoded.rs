@@ -4,7 +4,7 @@
 //! *together with* text of its own case: within one line of at least two words that this case's input has and hardly any
 //! other case, or of one such word where the line is a condition of a template.
 //!
-//! An answer of many cases is a label of a closed set and may stand anywhere (see [`super::leaks::is_common`]).
+//! An answer of many cases is a label of a closed set and may stand anywhere (see [`is_label`]).
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -14,12 +14,20 @@ use fapo_domain::model::proposal::{Lint, LintFinding};
 
 use super::added::{Added, MAX_GRAM, gram};
 use super::finding;
-use super::leaks::{is_common, strings};
+use super::leaks::{COMMON_CASES, strings};
 use crate::attribution::answers::expected_answers;
 use crate::text::{is_stopword, quote, words};
 
-/// Cases remembered per answer; beyond [`super::leaks::COMMON_CASES`] cases it is a label anyway.
+/// Cases remembered per answer; beyond [`COMMON_CASES`] cases it is a label anyway.
 const REMEMBERED: usize = 5;
+
+/// An answer of such a share of the cases is a label (if it is the answer of two at least).
+const LABEL_SHARE: f64 = 0.03;
+
+/// Whether the answer of `count` of `cases` cases is a label of a closed set.
+pub fn is_label(count: u64, cases: u64) -> bool {
+    count >= COMMON_CASES || (count >= 2 && count as f64 >= LABEL_SHARE * cases as f64)
+}
 
 /// A line with its neighbours.
 #[derive(Debug)]
@@ -67,9 +75,11 @@ impl HardCoded {
             let lines: Vec<Vec<String>> = segment.lines.iter().map(|line| words(line)).collect();
             for (at, line) in lines.iter().enumerate() {
                 let near = at.saturating_sub(1)..(at + 2).min(lines.len());
-                let condition = segment.lines[near.clone()]
-                    .iter()
-                    .any(|line| line.contains("{%") || line.contains(" if ") && line.contains("{{") || line.trim_start().starts_with("when:"));
+                let condition = segment.lines[near.clone()].iter().any(|line| {
+                    line.contains("{%")
+                        || line.contains(" if ") && line.contains("{{")
+                        || line.trim_start().starts_with("when:")
+                });
                 let new_words: HashSet<String> = lines[near]
                     .iter()
                     .flatten()
@@ -114,7 +124,9 @@ impl HardCoded {
         }
         self.cases += 1;
         let mut texts = Vec::new();
-        case.input.values().for_each(|value| strings(value, &mut texts));
+        case.input
+            .values()
+            .for_each(|value| strings(value, &mut texts));
         let input: BTreeSet<String> = texts
             .iter()
             .flat_map(|text| words(text))
@@ -127,11 +139,14 @@ impl HardCoded {
         }
         for answer in expected_answers(case, &self.project) {
             let sequence = words(&answer);
-            if sequence.is_empty() || sequence.len() > MAX_GRAM || answer.trim().chars().count() < 2 {
+            if sequence.is_empty() || sequence.len() > MAX_GRAM || answer.trim().chars().count() < 2
+            {
                 continue;
             }
             let hash = gram(&sequence);
-            let Some(places) = self.places.get(&hash) else { continue };
+            let Some(places) = self.places.get(&hash) else {
+                continue;
+            };
             let known = self.answers.entry(hash).or_default();
             known.cases += 1;
             if known.suspects.len() >= REMEMBERED {
@@ -143,7 +158,9 @@ impl HardCoded {
                 .filter_map(|place| {
                     let shared: BTreeSet<String> = input
                         .iter()
-                        .filter(|word| self.windows[*place].words.contains(*word) && !of_answer.contains(word))
+                        .filter(|word| {
+                            self.windows[*place].words.contains(*word) && !of_answer.contains(word)
+                        })
                         .cloned()
                         .collect();
                     (!shared.is_empty()).then_some((*place, shared))
@@ -167,7 +184,11 @@ impl HardCoded {
             word.chars().count() >= 3 && count <= (self.cases / 100).max(1)
         };
         let mut found: BTreeSet<(String, bool, String)> = BTreeSet::new();
-        for answer in self.answers.values().filter(|answer| !is_common(answer.cases, self.cases)) {
+        for answer in self
+            .answers
+            .values()
+            .filter(|answer| !is_label(answer.cases, self.cases))
+        {
             for suspect in &answer.suspects {
                 for (place, shared) in &suspect.beside {
                     let window = &self.windows[*place];

@@ -2,7 +2,7 @@
 //!
 //! The added text's word sequences of 5 to 8 words are kept as hashes; every case's texts are then run past them. A hit
 //! is a whole text of 5 to 7 words, or any 8 words in a row. A sequence that many cases share is the task's own wording
-//! and no leak: it must occur in fewer than [`COMMON_CASES`] cases and [`COMMON_SHARE`] of all.
+//! and no leak: one that occurs in [`COMMON_CASES`] cases, or in three and a tenth of all.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -21,12 +21,11 @@ use crate::text::{quote, words};
 const MIN_GRAM: usize = 5;
 /// What stands in so many cases is no text of one case.
 pub const COMMON_CASES: u64 = 5;
-/// What stands in such a share of the cases is no text of one case (if it stands in two at least).
-pub const COMMON_SHARE: f64 = 0.03;
 
-/// Whether something found in `count` of `cases` cases belongs to the task and not to a case.
-pub fn is_common(count: u64, cases: u64) -> bool {
-    count >= COMMON_CASES || (count >= 2 && count as f64 >= COMMON_SHARE * cases as f64)
+/// Whether words found in `count` of `cases` cases are the task's own wording and not a case's. A pair of near-duplicates
+/// does not make a wording.
+fn is_wording(count: u64, cases: u64) -> bool {
+    count >= COMMON_CASES || (count >= 3 && count * 10 >= cases)
 }
 
 #[derive(Debug)]
@@ -60,10 +59,13 @@ impl Leaks {
         let mut ids = HashMap::new();
         let mut case_conditions = Vec::new();
         for segment in &added.segments {
-            let file = files.iter().position(|path| *path == segment.path).unwrap_or_else(|| {
-                files.push(segment.path.clone());
-                files.len() - 1
-            });
+            let file = files
+                .iter()
+                .position(|path| *path == segment.path)
+                .unwrap_or_else(|| {
+                    files.push(segment.path.clone());
+                    files.len() - 1
+                });
             for run in prose(&segment.lines.join("\n")) {
                 for length in MIN_GRAM..=MAX_GRAM {
                     for window in run.windows(length) {
@@ -108,11 +110,16 @@ impl Leaks {
         if let Some(file) = self.ids.get(id)
             && tells_a_case(id)
         {
-            self.id_hits.entry((*file, held_out)).or_insert_with(|| id.to_owned());
+            self.id_hits
+                .entry((*file, held_out))
+                .or_insert_with(|| id.to_owned());
         }
         let mut seen = HashSet::new();
         let mut texts = Vec::new();
-        case.input.values().chain(case.expected.values()).for_each(|value| strings(value, &mut texts));
+        case.input
+            .values()
+            .chain(case.expected.values())
+            .for_each(|value| strings(value, &mut texts));
         for text in texts {
             let run = words(text);
             if run.len() >= MAX_GRAM {
@@ -128,7 +135,9 @@ impl Leaks {
 
     fn look_up(&mut self, run: &[String], held_out: bool, id: &str, seen: &mut HashSet<u64>) {
         let hash = gram(run);
-        let Some(file) = self.grams.get(&hash) else { return };
+        let Some(file) = self.grams.get(&hash) else {
+            return;
+        };
         if !seen.insert(hash) {
             return;
         }
@@ -151,7 +160,7 @@ impl Leaks {
         let mut train: BTreeMap<usize, (String, String)> = BTreeMap::new();
         let mut held_out: Vec<usize> = Vec::new();
         for hit in self.hits.into_values() {
-            if is_common(hit.cases, self.cases) {
+            if is_wording(hit.cases, self.cases) {
                 continue;
             }
             if hit.held_out && !held_out.contains(&hit.file) {

@@ -73,7 +73,8 @@ impl ReviewService {
             report.refusals.extend(leaks.finish());
         }
         // a pipeline that cannot be read was refused above; its size is not known
-        let diff = semantic_diff(&parent, &child).map_or_else(|_| DiffStats::default(), |diff| diff.stats);
+        let diff =
+            semantic_diff(&parent, &child).map_or_else(|_| DiffStats::default(), |diff| diff.stats);
         Ok((report, diff))
     }
 
@@ -119,10 +120,9 @@ impl ReviewService {
     }
 
     async fn tree(&self, id: VariantId) -> Result<VariantTree, WorkError> {
-        self.variants
-            .get_variant(id)
-            .await
-            .map_err(|error| WorkError::from_port(format!("cannot read variant {}", id.short()), error))
+        self.variants.get_variant(id).await.map_err(|error| {
+            WorkError::from_port(format!("cannot read variant {}", id.short()), error)
+        })
     }
 }
 

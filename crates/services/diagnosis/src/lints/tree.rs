@@ -24,7 +24,10 @@ pub fn too_large(project: &ProjectSpec, child: &VariantTree) -> Vec<LintFinding>
             found.push(finding(
                 Lint::TooLarge,
                 path,
-                format!("{size} bytes; at most {} are allowed in a file", scope.max_file_bytes),
+                format!(
+                    "{size} bytes; at most {} are allowed in a file",
+                    scope.max_file_bytes
+                ),
             ));
         }
     }
@@ -32,7 +35,10 @@ pub fn too_large(project: &ProjectSpec, child: &VariantTree) -> Vec<LintFinding>
         found.push(finding(
             Lint::TooLarge,
             "pipeline/",
-            format!("{total} bytes in all; at most {} are allowed", scope.max_tree_bytes),
+            format!(
+                "{total} bytes in all; at most {} are allowed",
+                scope.max_tree_bytes
+            ),
         ));
     }
     found
@@ -101,8 +107,10 @@ pub fn duplicate(
 const FORBIDDEN_MODULES: &str = "os|sys|subprocess|socket|shutil|ctypes|multiprocessing|threading|importlib|pathlib|requests|urllib|http|ftplib|pickle|marshal|signal|pty|builtins";
 
 static IMPORT: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(&format!(r"(?m)^\s*(?:import|from)\s+(?:[\w.]+\s*,\s*)*({FORBIDDEN_MODULES})\b"))
-        .expect("a fixed pattern")
+    Regex::new(&format!(
+        r"(?m)^\s*(?:import|from)\s+(?:[\w.]+\s*,\s*)*({FORBIDDEN_MODULES})\b"
+    ))
+    .expect("a fixed pattern")
 });
 static CALL: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"\b(eval|exec|compile|__import__|open|globals|getattr|setattr)\s*\(")
@@ -115,14 +123,19 @@ pub fn forbidden_code(parent: &VariantTree, child: &VariantTree) -> Vec<LintFind
     let mut found = Vec::new();
     for (path, text) in texts(child) {
         let is_code = path.starts_with("steps/")
-            || [".py", ".sh", ".js", ".so", ".rb"].iter().any(|end| path.ends_with(end));
+            || [".py", ".sh", ".js", ".so", ".rb"]
+                .iter()
+                .any(|end| path.ends_with(end));
         if !is_code || parent.get(path) == child.get(path) {
             continue;
         }
         let mut named: Vec<String> = IMPORT
             .captures_iter(text)
             .map(|import| format!("imports `{}`", &import[1]))
-            .chain(CALL.captures_iter(text).map(|call| format!("calls `{}`", &call[1])))
+            .chain(
+                CALL.captures_iter(text)
+                    .map(|call| format!("calls `{}`", &call[1])),
+            )
             .collect();
         named.dedup();
         found.push(finding(

@@ -12,7 +12,8 @@ use super::finding;
 /// What a step reads, by its plain name: `question` for `input.question`, `steps.hop` for anything of step `hop`.
 pub fn reads(tree: &VariantTree, step: &StepSpec) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    let mut add = |paths: BTreeSet<Vec<String>>| names.extend(paths.iter().filter_map(|path| plain(path)));
+    let mut add =
+        |paths: BTreeSet<Vec<String>>| names.extend(paths.iter().filter_map(|path| plain(path)));
     if let Some(when) = step.when()
         && let Ok(condition) = Condition::compile(when)
     {
@@ -59,7 +60,14 @@ pub fn reads(tree: &VariantTree, step: &StepSpec) -> BTreeSet<String> {
 
 fn plain(path: &[String]) -> Option<String> {
     match path {
-        [first] if matches!(first.as_str(), "case_id" | "candidate" | "samples" | "input" | "steps") => None,
+        [first]
+            if matches!(
+                first.as_str(),
+                "case_id" | "candidate" | "samples" | "input" | "steps"
+            ) =>
+        {
+            None
+        }
         [first, second, ..] if first == "input" => Some(second.clone()),
         [first, second, ..] if first == "steps" => Some(format!("steps.{second}")),
         [first, ..] => Some(first.clone()),
@@ -85,7 +93,9 @@ pub fn dropped(
     let everywhere: BTreeSet<&str> = child_reads.values().flatten().map(String::as_str).collect();
     let mut found = Vec::new();
     for step in &parent.steps {
-        let Some(prompt) = prompt_of(step) else { continue };
+        let Some(prompt) = prompt_of(step) else {
+            continue;
+        };
         let id = step.id().as_str();
         for name in reads(parent_tree, step) {
             let kept = match child_reads.get(id) {

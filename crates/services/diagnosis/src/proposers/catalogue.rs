@@ -13,6 +13,9 @@ mod prompts;
 mod structure;
 mod texts;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
@@ -90,7 +93,10 @@ impl Catalogue {
         }
         let Some(idea) = chosen else {
             return Proposal::NoIdea {
-                reason: format!("the catalogue has no further idea at level {}", request.level),
+                reason: format!(
+                    "the catalogue has no further idea at level {}",
+                    request.level
+                ),
                 spend: Spend::default(),
             };
         };

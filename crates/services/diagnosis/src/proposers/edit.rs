@@ -49,7 +49,9 @@ fn insert(prompt: &str, text: &str, as_instruction: bool) -> String {
         .filter_map(|(at, line)| Some((at, role_of(line)?)))
         .collect();
     let end_of = |section: usize| roles.get(section + 1).map_or(lines.len(), |(at, _)| *at);
-    let system = roles.iter().position(|(_, role)| as_instruction && *role == "system");
+    let system = roles
+        .iter()
+        .position(|(_, role)| as_instruction && *role == "system");
     let last_spoken = roles.iter().rposition(|(_, role)| *role != "assistant");
     let (start, mut end) = match system.or(last_spoken) {
         Some(section) => (roles[section].0, end_of(section)),
@@ -181,7 +183,9 @@ pub fn fresh_id(spec: &PipelineSpec, wanted: &str) -> String {
 
 /// A prompt path that the tree does not have.
 pub fn fresh_path(tree: &VariantTree, name: &str) -> String {
-    let stem = numbered(name, |stem| tree.get(&format!("prompts/{stem}.md")).is_some());
+    let stem = numbered(name, |stem| {
+        tree.get(&format!("prompts/{stem}.md")).is_some()
+    });
     format!("prompts/{stem}.md")
 }
 
@@ -212,7 +216,11 @@ pub fn context_block(tree: &VariantTree, spec: &PipelineSpec, step: &StepSpec) -
             .steps
             .iter()
             .any(|step| step.id().as_str() == name && matches!(step, StepSpec::Retrieve(_)));
-        let (what, field) = if retrieves { ("Passages".to_owned(), "docs") } else { (title(name), "text") };
+        let (what, field) = if retrieves {
+            ("Passages".to_owned(), "docs")
+        } else {
+            (title(name), "text")
+        };
         out.push_str(&format!("\n{what}:\n{{{{ steps.{name}.{field} }}}}\n"));
     }
     out

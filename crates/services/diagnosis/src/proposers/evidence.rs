@@ -48,7 +48,10 @@ pub fn estimated_tokens(text: &str) -> usize {
 /// Compiles a request's evidence to at most `tokens` (estimated) tokens.
 pub fn compile(request: &ProposalRequest, spec: Option<&PipelineSpec>, tokens: u32) -> Compiled {
     let budget = tokens as usize * BYTES_PER_TOKEN;
-    let mut page = Page { text: String::new(), budget };
+    let mut page = Page {
+        text: String::new(),
+        budget,
+    };
     page.section("How it does", &summary(&request.attribution), budget / 10);
     let shown = files(request, spec, &mut page, budget / 2);
     if let Some(playbook) = request.playbook.as_deref() {
@@ -57,7 +60,11 @@ pub fn compile(request: &ProposalRequest, spec: Option<&PipelineSpec>, tokens: u
     page.section("What was tried from here", &history(request), budget / 8);
     cases(request, &mut page);
     let hash = ContentHash::of(page.text.as_bytes());
-    Compiled { text: page.text, hash, shown }
+    Compiled {
+        text: page.text,
+        hash,
+        shown,
+    }
 }
 
 /// Text that never grows beyond its budget.
@@ -95,7 +102,11 @@ fn within(text: &str, bytes: usize) -> String {
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    if bytes < MARK.len() { String::new() } else { format!("{}{MARK}", &text[..end]) }
+    if bytes < MARK.len() {
+        String::new()
+    } else {
+        format!("{}{MARK}", &text[..end])
+    }
 }
 
 fn summary(attribution: &Attribution) -> String {
@@ -106,7 +117,12 @@ fn summary(attribution: &Attribution) -> String {
     for cluster in &attribution.clusters {
         out.push_str(&format!(
             "- {}: {} ({} cases, {:.3} points, {} level). {}.\n",
-            cluster.id, cluster.label, cluster.count, cluster.recoverable.estimate, cluster.level, cluster.direction
+            cluster.id,
+            cluster.label,
+            cluster.count,
+            cluster.recoverable.estimate,
+            cluster.level,
+            cluster.direction
         ));
     }
     out
@@ -162,7 +178,9 @@ fn files(
         if !seen.insert(path) {
             continue;
         }
-        let Some(text) = request.tree.text(path) else { continue };
+        let Some(text) = request.tree.text(path) else {
+            continue;
+        };
         let block = format!("=== {path}\n{}\n=== end of {path}\n", text.trim_end());
         if body.len() + block.len() + 200 <= room {
             body.push_str(&block);
@@ -184,16 +202,26 @@ fn rounds(request: &ProposalRequest) -> Vec<usize> {
     let target = request.cluster.as_ref().map(|cluster| cluster.id.as_str());
     let mut groups: Vec<(&str, Vec<usize>)> = Vec::new();
     for (index, evidence) in request.evidence.iter().enumerate() {
-        let Some(cluster) = evidence.cluster.as_deref() else { continue };
+        let Some(cluster) = evidence.cluster.as_deref() else {
+            continue;
+        };
         match groups.iter_mut().find(|(id, _)| *id == cluster) {
             Some((_, members)) => members.push(index),
             None => groups.push((cluster, vec![index])),
         }
     }
     groups.sort_by_key(|(id, _)| Some(*id) != target);
-    let most = groups.iter().map(|(_, members)| members.len()).max().unwrap_or(0);
+    let most = groups
+        .iter()
+        .map(|(_, members)| members.len())
+        .max()
+        .unwrap_or(0);
     (0..most)
-        .flat_map(|round| groups.iter().filter_map(move |(_, members)| members.get(round).copied()))
+        .flat_map(|round| {
+            groups
+                .iter()
+                .filter_map(move |(_, members)| members.get(round).copied())
+        })
         .collect()
 }
 
@@ -229,6 +257,9 @@ fn cases(request: &ProposalRequest, page: &mut Page) {
         }
     }
     order.truncate(places);
+    if order.is_empty() {
+        return;
+    }
     page.text.push_str(heading);
     let count = order.len();
     for (done, index) in order.into_iter().enumerate() {
@@ -264,28 +295,49 @@ fn case_text(evidence: &Evidence, shared: &BTreeMap<String, String>, limit: usiz
     }
     for (key, value) in &evidence.case.input {
         let text = plain(value);
-        let text = match shared.get(key).and_then(|start| text.strip_prefix(start.as_str())) {
+        let text = match shared
+            .get(key)
+            .and_then(|start| text.strip_prefix(start.as_str()))
+        {
             Some(rest) => format!("[shared start] {rest}"),
             None => text,
         };
         out.push_str(&format!("input {key}: {}\n", one_line(&text, limit)));
     }
     for (key, value) in &evidence.case.expected {
-        out.push_str(&format!("expected {key}: {}\n", one_line(&plain(value), limit)));
+        out.push_str(&format!(
+            "expected {key}: {}\n",
+            one_line(&plain(value), limit)
+        ));
     }
     for step in &evidence.run.steps {
         let Some(output) = &step.output else {
             if let Some(error) = &step.error {
-                out.push_str(&format!("step {} failed: {}\n", step.step, one_line(error, limit)));
+                out.push_str(&format!(
+                    "step {} failed: {}\n",
+                    step.step,
+                    one_line(error, limit)
+                ));
             }
             continue;
         };
         match &output.docs {
             Some(docs) => {
-                let titles: Vec<&str> = docs.iter().map(|found| found.document.title.as_str()).collect();
-                out.push_str(&format!("step {} found: {}\n", step.step, one_line(&titles.join("; "), limit)));
+                let titles: Vec<&str> = docs
+                    .iter()
+                    .map(|found| found.document.title.as_str())
+                    .collect();
+                out.push_str(&format!(
+                    "step {} found: {}\n",
+                    step.step,
+                    one_line(&titles.join("; "), limit)
+                ));
             }
-            None => out.push_str(&format!("step {} wrote: {}\n", step.step, one_line(&output.text, limit))),
+            None => out.push_str(&format!(
+                "step {} wrote: {}\n",
+                step.step,
+                one_line(&output.text, limit)
+            )),
         }
     }
     if let Some(output) = &evidence.run.output_text {
@@ -295,13 +347,17 @@ fn case_text(evidence: &Evidence, shared: &BTreeMap<String, String>, limit: usiz
 }
 
 fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// For each input key: the start that all cases share, up to a word's end, where it is long enough.
 fn shared_starts(evidence: &[Evidence]) -> BTreeMap<String, String> {
     let mut starts: BTreeMap<String, String> = BTreeMap::new();
-    let Some((first, rest)) = evidence.split_first() else { return starts };
+    let Some((first, rest)) = evidence.split_first() else {
+        return starts;
+    };
     if rest.len() < 2 {
         return starts;
     }
@@ -317,16 +373,21 @@ fn shared_starts(evidence: &[Evidence]) -> BTreeMap<String, String> {
                 .char_indices()
                 .zip(other.chars())
                 .find(|((_, a), b)| a != b)
-                .map_or(text.len().min(other.len()), |((at, _), _)| at);
+                .map_or_else(|| text.len().min(other.len()), |((at, _), _)| at);
             length = length.min(common);
         }
         while !text.is_char_boundary(length) {
             length -= 1;
         }
-        let length = text[..length].rfind(char::is_whitespace).map_or(0, |at| at + 1);
+        let length = text[..length]
+            .rfind(char::is_whitespace)
+            .map_or(0, |at| at + 1);
         if length >= LEAST_SHARED {
             starts.insert(key.clone(), text[..length].to_owned());
         }
     }
     starts
 }
+
+#[cfg(test)]
+mod tests;

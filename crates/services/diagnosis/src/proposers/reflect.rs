@@ -67,15 +67,33 @@ fn techniques(level: Level) -> Vec<String> {
     use Technique as T;
     let all = match level {
         Level::Prompt => vec![
-            T::InstructionClarity, T::OutputConstraint, T::Decomposition, T::StepByStep, T::SyntheticFewShot,
-            T::NegativeExamples, T::Role, T::Ablation,
+            T::InstructionClarity,
+            T::OutputConstraint,
+            T::Decomposition,
+            T::StepByStep,
+            T::SyntheticFewShot,
+            T::NegativeExamples,
+            T::Role,
+            T::Ablation,
         ],
         Level::Parameter => vec![
-            T::RetrievalDepth, T::Temperature, T::OutputLimit, T::ModelChoice, T::SampleCount, T::OtherParameter,
+            T::RetrievalDepth,
+            T::Temperature,
+            T::OutputLimit,
+            T::ModelChoice,
+            T::SampleCount,
+            T::OtherParameter,
         ],
         Level::Structure => vec![
-            T::MultiQuery, T::ExtraHop, T::VerifyRepair, T::BestOfN, T::Vote, T::PostProcessor, T::SplitStep,
-            T::MergeSteps, T::OtherStructure,
+            T::MultiQuery,
+            T::ExtraHop,
+            T::VerifyRepair,
+            T::BestOfN,
+            T::Vote,
+            T::PostProcessor,
+            T::SplitStep,
+            T::MergeSteps,
+            T::OtherStructure,
         ],
     };
     all.iter().map(Technique::to_string).collect()
@@ -107,8 +125,14 @@ fn schema(level: Level) -> Value {
 }
 
 /// The messages of a request; equal requests give equal bytes.
-fn messages(spec: &JobSpec, request: &ProposalRequest) -> Result<(Vec<Message>, Compiled), ProposeError> {
-    let context = PipelineContext { project: &spec.project, input_keys: None };
+fn messages(
+    spec: &JobSpec,
+    request: &ProposalRequest,
+) -> Result<(Vec<Message>, Compiled), ProposeError> {
+    let context = PipelineContext {
+        project: &spec.project,
+        input_keys: None,
+    };
     let pipeline = read_pipeline(&request.tree, &context).0;
     let compiled = compile(
         request,
@@ -132,8 +156,14 @@ fn messages(spec: &JobSpec, request: &ProposalRequest) -> Result<(Vec<Message>, 
         }),
     )?;
     let messages = vec![
-        Message { role: ChatRole::System, content: SYSTEM.trim_end().to_owned() },
-        Message { role: ChatRole::User, content: user },
+        Message {
+            role: ChatRole::System,
+            content: SYSTEM.trim_end().to_owned(),
+        },
+        Message {
+            role: ChatRole::User,
+            content: user,
+        },
     ];
     Ok((messages, compiled))
 }
@@ -153,7 +183,14 @@ fn meter(job: &ProposalRequest, request: &ModelRequest, fence: Fence) -> Meter {
     let number = |value: Option<f64>| value.map_or(u64::MAX, f64::to_bits);
     hasher
         .part(format!("{:?}", request.spec.provider).as_bytes())
-        .part(request.spec.base_url.as_deref().unwrap_or_default().as_bytes())
+        .part(
+            request
+                .spec
+                .base_url
+                .as_deref()
+                .unwrap_or_default()
+                .as_bytes(),
+        )
         .part(request.spec.model.as_bytes())
         .part(request.spec.world.as_deref().unwrap_or_default().as_bytes())
         .number(number(request.temperature))
@@ -163,7 +200,9 @@ fn meter(job: &ProposalRequest, request: &ModelRequest, fence: Fence) -> Meter {
     let mut hasher = Hasher::new("proposer-key/v1");
     hasher.hash(&fingerprint.0);
     for message in &request.messages {
-        hasher.part(message.role.as_str().as_bytes()).part(message.content.as_bytes());
+        hasher
+            .part(message.role.as_str().as_bytes())
+            .part(message.content.as_bytes());
     }
     hasher
         .number(u64::from(job.iteration))
@@ -200,11 +239,20 @@ impl Proposer for Reflect {
             schema: Some(schema(request.level)),
             spec: Arc::new(model),
         };
-        let reply = self.models.complete(&call, &meter(request, &call, fence)).await?;
-        let unusable = |reason: String| Proposal::Unusable { reason, spend: reply.spend };
+        let reply = self
+            .models
+            .complete(&call, &meter(request, &call, fence))
+            .await?;
+        let unusable = |reason: String| Proposal::Unusable {
+            reason,
+            spend: reply.spend,
+        };
         match reply.finish {
             FinishReason::Length => {
-                return Ok(unusable(format!("the reply was cut off at {} tokens", call.max_tokens)));
+                return Ok(unusable(format!(
+                    "the reply was cut off at {} tokens",
+                    call.max_tokens
+                )));
             }
             FinishReason::Refusal => return Ok(unusable("the model declined".to_owned())),
             FinishReason::Stop | FinishReason::ToolCall | FinishReason::Other => {}

@@ -84,8 +84,10 @@ impl Replay {
             if line.trim().is_empty() {
                 continue;
             }
-            let entry: Recorded = serde_json::from_str(line)
-                .map_err(|source| RecordingError { line: number + 1, source })?;
+            let entry: Recorded = serde_json::from_str(line).map_err(|source| RecordingError {
+                line: number + 1,
+                source,
+            })?;
             recorded.insert((entry.iteration, entry.slot), entry);
         }
         Ok(Self { recorded })

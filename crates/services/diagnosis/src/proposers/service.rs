@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use fapo_domain::model::case::Split;
 use fapo_domain::model::finding::{Attribution, Finding};
 use fapo_domain::model::job::{JobSpec, Proposed};
-use fapo_domain::model::project::{ProjectSpec, ProposerBackend};
+use fapo_domain::model::project::ProposerBackend;
 use fapo_domain::model::proposal::{Evidence, ProposalRequest};
 use fapo_domain::model::task::{ClaimedTask, ProposeTask, TaskPayload, Topic};
 use fapo_domain::ports::datasets::Datasets;
@@ -21,6 +21,7 @@ use fapo_domain::ports::work::{TaskHandler, WorkError};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use super::labels::Labels;
 use super::replay::RecordingError;
 use super::{Catalogue, Reflect, Replay};
 use crate::attribution::answers::expected_answers;
@@ -38,10 +39,6 @@ const PASSING: usize = 4;
 const LOOK_FOR_PASSING: u64 = 2048;
 /// Cases looked at to see whether the answers are labels.
 const LOOK_FOR_LABELS: u64 = 5000;
-/// Most labels of a closed set.
-const MAX_LABELS: usize = 30;
-/// Longest label, in characters.
-const MAX_LABEL: usize = 60;
 /// Rows read at a time.
 const PAGE: u32 = 256;
 
@@ -56,12 +53,21 @@ impl Backends {
     ///
     /// # Errors
     /// A recording that cannot be read.
-    pub fn new(models: Arc<dyn MeteredModels>, recording: Option<&str>) -> Result<Self, RecordingError> {
+    pub fn new(
+        models: Arc<dyn MeteredModels>,
+        recording: Option<&str>,
+    ) -> Result<Self, RecordingError> {
         let mut by_name: BTreeMap<&'static str, Arc<dyn Proposer>> = BTreeMap::new();
         by_name.insert(name(ProposerBackend::Catalogue), Arc::new(Catalogue));
-        by_name.insert(name(ProposerBackend::Reflect), Arc::new(Reflect::new(models)));
+        by_name.insert(
+            name(ProposerBackend::Reflect),
+            Arc::new(Reflect::new(models)),
+        );
         if let Some(recording) = recording {
-            by_name.insert(name(ProposerBackend::Replay), Arc::new(Replay::read(recording)?));
+            by_name.insert(
+                name(ProposerBackend::Replay),
+                Arc::new(Replay::read(recording)?),
+            );
         }
         Ok(Self { by_name })
     }
@@ -70,7 +76,10 @@ impl Backends {
         self.by_name.get(name(backend)).ok_or_else(|| {
             WorkError::permanent(
                 "PROPOSER_CONFIG",
-                format!("proposer backend `{}` is not set up; `replay` needs a recording", name(backend)),
+                format!(
+                    "proposer backend `{}` is not set up; `replay` needs a recording",
+                    name(backend)
+                ),
             )
         })
     }
@@ -128,7 +137,10 @@ impl ProposeService {
             .await
             .map_err(|error| WorkError::from_port("cannot read the attribution", error))?
             .ok_or_else(|| {
-                WorkError::permanent("NOT_ATTRIBUTED", "the parent's train evaluation was not attributed")
+                WorkError::permanent(
+                    "NOT_ATTRIBUTED",
+                    "the parent's train evaluation was not attributed",
+                )
             })?;
         let findings = self
             .findings
@@ -166,7 +178,12 @@ impl ProposeService {
             .into_iter()
             .map(|finding| {
                 let cluster = format!("{}@{}", finding.rule.name(), finding.step);
-                (finding.ordinal, 1.0 - finding.lost, Some(cluster), finding.detail)
+                (
+                    finding.ordinal,
+                    1.0 - finding.lost,
+                    Some(cluster),
+                    finding.detail,
+                )
             })
             .collect();
         wanted.extend(self.passing(spec, task).await?);
@@ -190,7 +207,13 @@ impl ProposeService {
             .into_iter()
             .zip(cases)
             .filter_map(|((ordinal, score, cluster, detail), case)| {
-                Some(Evidence { cluster, detail, score, case, run: runs.remove(&ordinal)? })
+                Some(Evidence {
+                    cluster,
+                    detail,
+                    score,
+                    case,
+                    run: runs.remove(&ordinal)?,
+                })
             })
             .collect())
     }
@@ -216,7 +239,9 @@ impl ProposeService {
             found.extend(
                 page.into_iter()
                     .map(|scored| scored.score)
-                    .filter(|score| score.status.counts() && score.score >= spec.project.diagnosis.failure_below)
+                    .filter(|score| {
+                        score.status.counts() && score.score >= spec.project.diagnosis.failure_below
+                    })
                     .map(|score| (score.ordinal, score.score, None, String::new())),
             );
         }
@@ -327,63 +352,27 @@ fn choose(attribution: &Attribution, findings: Vec<Finding>, target: Option<&str
             .or_default()
             .push(finding);
     }
-    let mut order: Vec<&str> = attribution.clusters.iter().map(|cluster| cluster.id.as_str()).collect();
+    let mut order: Vec<&str> = attribution
+        .clusters
+        .iter()
+        .map(|cluster| cluster.id.as_str())
+        .collect();
     order.sort_by_key(|id| Some(*id) != target);
     let mut chosen = Vec::new();
     for id in order {
-        let Some(mut group) = groups.remove(id) else { continue };
+        let Some(mut group) = groups.remove(id) else {
+            continue;
+        };
         group.sort_by(|a, b| b.lost.total_cmp(&a.lost).then(a.ordinal.cmp(&b.ordinal)));
-        group.truncate(if Some(id) == target { OF_TARGET } else { OF_OTHERS });
+        group.truncate(if Some(id) == target {
+            OF_TARGET
+        } else {
+            OF_OTHERS
+        });
         chosen.extend(group);
     }
     chosen.truncate(FAILING);
     chosen
-}
-
-/// Counts answers until they are too many for labels.
-#[derive(Debug, Default)]
-struct Labels {
-    counts: BTreeMap<String, u64>,
-    cases: u64,
-    impossible: bool,
-}
-
-impl Labels {
-    const fn is_possible(&self) -> bool {
-        !self.impossible
-    }
-
-    fn add(&mut self, mut answers: Vec<String>) {
-        self.cases += 1;
-        match (answers.pop(), answers.is_empty()) {
-            (Some(answer), true) if answer.chars().count() <= MAX_LABEL && !answer.contains('\n') => {
-                *self.counts.entry(answer.trim().to_owned()).or_default() += 1;
-            }
-            _ => self.impossible = true,
-        }
-        if self.counts.len() > MAX_LABELS {
-            self.impossible = true;
-        }
-    }
-
-    /// The labels: at least two, each of two cases at least, and four cases per label on average.
-    fn finish(self) -> Vec<String> {
-        let few = self.counts.len() as u64 * 4 <= self.cases;
-        let all_repeat = self.counts.values().all(|count| *count >= 2);
-        if self.impossible || self.counts.len() < 2 || !few || !all_repeat {
-            return Vec::new();
-        }
-        self.counts.into_keys().collect()
-    }
-}
-
-/// The labels of a list of answers, one per case; see [`ProposalRequest::labels`].
-pub fn closed_set(project: &ProjectSpec, cases: &[fapo_domain::model::case::Case]) -> Vec<String> {
-    let mut labels = Labels::default();
-    for case in cases {
-        labels.add(expected_answers(case, project));
-    }
-    labels.finish()
 }
 
 #[async_trait]

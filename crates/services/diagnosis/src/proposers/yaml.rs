@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 
 /// `pipeline.yaml` for a pipeline.
 pub fn pipeline_yaml(spec: &PipelineSpec) -> String {
-    let value = serde_json::to_value(spec).expect("a pipeline has only text keys and finite numbers");
+    let value =
+        serde_json::to_value(spec).expect("a pipeline has only text keys and finite numbers");
     let mut out = String::new();
     if let Value::Object(map) = &value {
         write_map(map, 0, &mut out);
@@ -21,7 +22,12 @@ fn ordered(map: &Map<String, Value>) -> Vec<(&String, &Value)> {
     let is_step = map.contains_key("id") && map.contains_key("kind");
     let mut entries: Vec<(&String, &Value)> = map.iter().collect();
     if is_step {
-        entries.sort_by_key(|(key, _)| FIRST.iter().position(|first| first == key).unwrap_or(FIRST.len()));
+        entries.sort_by_key(|(key, _)| {
+            FIRST
+                .iter()
+                .position(|first| first == key)
+                .unwrap_or(FIRST.len())
+        });
     }
     entries
 }
@@ -54,7 +60,11 @@ fn write_nested(value: &Value, indent: usize, out: &mut String) {
             }
         }
         Value::String(text) if is_block(text) => {
-            out.push_str(if text.ends_with('\n') { " |\n" } else { " |-\n" });
+            out.push_str(if text.ends_with('\n') {
+                " |\n"
+            } else {
+                " |-\n"
+            });
             for line in text.lines() {
                 if !line.is_empty() {
                     out.push_str(&" ".repeat(indent + 2));
@@ -119,17 +129,25 @@ fn flow_item(value: &Value) -> String {
 }
 
 fn is_word(text: &str) -> bool {
-    is_plain(text) && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '/' | '.'))
+    is_plain(text)
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '/' | '.'))
 }
 
 fn scalar_text(text: &str) -> String {
-    if is_plain(text) { text.to_owned() } else { quoted(text) }
+    if is_plain(text) {
+        text.to_owned()
+    } else {
+        quoted(text)
+    }
 }
 
 /// Whether a text may stand without quotes and is read back as this very text.
 fn is_plain(text: &str) -> bool {
     const WORDS_WITH_A_MEANING: [&str; 14] = [
-        "true", "false", "null", "yes", "no", "on", "off", "y", "n", "nan", "inf", "infinity", "nil", "none",
+        "true", "false", "null", "yes", "no", "on", "off", "y", "n", "nan", "inf", "infinity",
+        "nil", "none",
     ];
     text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && !text.ends_with(' ')
@@ -144,10 +162,14 @@ fn is_block(text: &str) -> bool {
     text.trim_end_matches('\n').contains('\n')
         && !text.ends_with("\n\n")
         && !text.starts_with([' ', '\t', '\n'])
+        && text.lines().all(|line| {
+            !line.ends_with([' ', '\t'])
+                && !line.starts_with('\t')
+                && (line.is_empty() || !line.trim().is_empty())
+        })
         && text
-            .lines()
-            .all(|line| !line.ends_with([' ', '\t']) && !line.starts_with('\t') && !(line.trim().is_empty() && !line.is_empty()))
-        && text.chars().all(|c| c == '\n' || (is_printable(c) && c != '\t'))
+            .chars()
+            .all(|c| c == '\n' || (is_printable(c) && c != '\t'))
 }
 
 /// What YAML allows to stand for itself.
@@ -186,7 +208,10 @@ mod tests {
     #[test]
     fn a_pipeline_is_written_as_a_person_would() {
         let (tree, project) = crate::testing::samples::two_step();
-        let context = PipelineContext { project: &project, input_keys: None };
+        let context = PipelineContext {
+            project: &project,
+            input_keys: None,
+        };
         let (pipeline, problems) = read_pipeline(&tree, &context);
         let pipeline = pipeline.unwrap_or_else(|| panic!("{problems}"));
         insta::assert_snapshot!(pipeline_yaml(pipeline.spec()), @r#"

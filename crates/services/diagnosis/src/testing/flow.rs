@@ -21,14 +21,26 @@ fn flow(steps: &[(Value, &[usize])], output: &str) -> Flow {
 pub fn two_hop() -> Flow {
     flow(
         &[
-            (json!({"id": "hop1", "kind": "retrieve", "query": "{{ question }}", "k": 2}), &[]),
-            (json!({"id": "query", "kind": "llm", "prompt": "prompts/query.md"}), &[0]),
+            (
+                json!({"id": "hop1", "kind": "retrieve", "query": "{{ question }}", "k": 2}),
+                &[],
+            ),
+            (
+                json!({"id": "query", "kind": "llm", "prompt": "prompts/query.md"}),
+                &[0],
+            ),
             (
                 json!({"id": "hop2", "kind": "retrieve", "query": "{{ steps.query.text }}", "k": 2, "include": ["hop1"]}),
                 &[0, 1],
             ),
-            (json!({"id": "answer", "kind": "llm", "prompt": "prompts/answer.md", "max_tokens": 64}), &[2]),
-            (json!({"id": "aside", "kind": "llm", "prompt": "prompts/aside.md"}), &[0]),
+            (
+                json!({"id": "answer", "kind": "llm", "prompt": "prompts/answer.md", "max_tokens": 64}),
+                &[2],
+            ),
+            (
+                json!({"id": "aside", "kind": "llm", "prompt": "prompts/aside.md"}),
+                &[0],
+            ),
         ],
         "answer",
     )
@@ -38,8 +50,14 @@ pub fn two_hop() -> Flow {
 pub fn single_hop() -> Flow {
     flow(
         &[
-            (json!({"id": "hop1", "kind": "retrieve", "query": "{{ question }}", "k": 2}), &[]),
-            (json!({"id": "answer", "kind": "llm", "prompt": "prompts/answer.md"}), &[0]),
+            (
+                json!({"id": "hop1", "kind": "retrieve", "query": "{{ question }}", "k": 2}),
+                &[],
+            ),
+            (
+                json!({"id": "answer", "kind": "llm", "prompt": "prompts/answer.md"}),
+                &[0],
+            ),
         ],
         "answer",
     )
@@ -49,8 +67,14 @@ pub fn single_hop() -> Flow {
 pub fn with_form() -> Flow {
     flow(
         &[
-            (json!({"id": "answer", "kind": "llm", "prompt": "prompts/answer.md"}), &[]),
-            (json!({"id": "form", "kind": "template", "template": "{{ steps.answer.text }}"}), &[0]),
+            (
+                json!({"id": "answer", "kind": "llm", "prompt": "prompts/answer.md"}),
+                &[],
+            ),
+            (
+                json!({"id": "form", "kind": "template", "template": "{{ steps.answer.text }}"}),
+                &[0],
+            ),
         ],
         "form",
     )

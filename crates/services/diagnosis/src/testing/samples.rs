@@ -55,3 +55,22 @@ pub fn two_step() -> (VariantTree, ProjectSpec) {
     ]);
     (tree, project())
 }
+
+/// Retrieval, a written query, retrieval again, then an answer.
+pub fn two_hop() -> (VariantTree, ProjectSpec) {
+    let tree = tree(&[
+        (
+            "pipeline.yaml",
+            "steps:\n  - id: hop1\n    kind: retrieve\n    corpus: wiki\n    query: \"{{ question }}\"\n    k: 2\n  - id: query\n    kind: llm\n    prompt: prompts/query.md\n  - id: hop2\n    kind: retrieve\n    corpus: wiki\n    query: \"{{ steps.query.text }}\"\n    k: 2\n    include: [hop1]\n  - id: answer\n    kind: llm\n    prompt: prompts/answer.md\noutput: answer\n",
+        ),
+        (
+            "prompts/query.md",
+            "system:\nWrite a search query.\nuser:\n{{ steps.hop1.docs }}\nQuestion: {{ question }}\n",
+        ),
+        (
+            "prompts/answer.md",
+            "system:\nAnswer the question.\nuser:\n{% for doc in steps.hop2.docs %}\n- {{ doc.title }}: {{ doc.text }}\n{% endfor %}\nQuestion: {{ question }}\n",
+        ),
+    ]);
+    (tree, project())
+}

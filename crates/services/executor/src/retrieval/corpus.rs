@@ -56,14 +56,16 @@ pub enum CorpusError {
     },
 }
 
-type Cell<T> = Arc<OnceCell<T>>;
+/// Made by the first who asks; the others wait for it.
+type Cell<T> = Arc<OnceCell<Arc<T>>>;
+type Cells<K, T> = Mutex<Recent<K, Cell<T>>>;
 
 /// The indices of the corpora in use. Each is loaded and built once, however many blocks ask for it at the same time; a
 /// failure is not remembered.
 pub struct Corpora {
     blobs: Arc<dyn Blobs>,
-    indices: Mutex<Recent<(ContentHash, FieldSet), Cell<Arc<Index>>>>,
-    documents: Mutex<Recent<ContentHash, Cell<Arc<Vec<Document>>>>>,
+    indices: Cells<(ContentHash, FieldSet), Index>,
+    documents: Cells<ContentHash, Vec<Document>>,
 }
 
 impl Corpora {
@@ -147,7 +149,7 @@ fn read_lines(
     Ok(())
 }
 
-fn cell_of<K: Clone + PartialEq, T>(recent: &Mutex<Recent<K, Cell<T>>>, key: K) -> Cell<T> {
+fn cell_of<K: PartialEq, T>(recent: &Cells<K, T>, key: K) -> Cell<T> {
     recent
         .lock()
         .unwrap_or_else(PoisonError::into_inner)

@@ -307,7 +307,7 @@ mod tests {
             [0, 1]
         );
         let title = FieldSet::of(&[DocumentField::Title]);
-        assert_eq!(found(&index(&texts, title), "zebra", 9), [0, 2]);
+        assert_eq!(found(&index(&texts, title), "zebra", 9), [2, 0]);
         let text = FieldSet::of(&[DocumentField::Text]);
         assert_eq!(found(&index(&texts, text), "ZEBRAS!", 9), [1, 2]);
         assert_eq!(FieldSet::of(&[]), FieldSet::BOTH);

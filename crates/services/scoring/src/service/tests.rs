@@ -244,10 +244,7 @@ async fn a_block_is_scored_summed_and_stored() -> anyhow::Result<()> {
     let summary = world.score(&evaluation, "block").await?;
     assert_eq!(summary.count(ScoreStatus::Scored), 30);
     assert_eq!(summary.count(ScoreStatus::Missing), 10);
-    assert_eq!(
-        summary.mean(),
-        Some(1.0 / 3.0)
-    );
+    assert_eq!(summary.mean(), Some(1.0 / 3.0));
     assert!((summary.metric("f1").unwrap_or_default() - 2.0 / 3.0).abs() < 1e-6);
     // 18 of the 35 runs paid, all of them count in full
     assert_eq!(summary.spend.cost, MicroUsd(18 * 20));

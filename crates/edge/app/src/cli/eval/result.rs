@@ -129,7 +129,9 @@ impl EvalResult {
 
     /// For a terminal.
     pub fn text(&self, style: Style) -> String {
-        let mean = self.mean.map_or_else(|| "no result".to_owned(), format::percent);
+        let mean = self
+            .mean
+            .map_or_else(|| "no result".to_owned(), format::percent);
         let mut lines = vec![format!(
             "{} {} on {}: {}, {}",
             style.bold(&mean),
@@ -259,7 +261,9 @@ mod tests {
                     status: "scored",
                     score: 0.0,
                     feedback: "expected \"Ada Brandt\"".to_owned(),
-                    input: Some("{\"question\":\"Who built the \u{1b}[31mlighthouse?\"}".to_owned()),
+                    input: Some(
+                        "{\"question\":\"Who built the \u{1b}[31mlighthouse?\"}".to_owned(),
+                    ),
                     output: Some("The lighthouse was built\nby Ada Brandt.".to_owned()),
                     expected: None,
                 },

@@ -39,7 +39,10 @@ pub enum Purpose {
 impl<'a> Context<'a> {
     /// Reads the parent's pipeline; `None` when it is not valid.
     pub fn new(project: &'a ProjectSpec, request: &'a ProposalRequest) -> Option<Self> {
-        let context = PipelineContext { project, input_keys: None };
+        let context = PipelineContext {
+            project,
+            input_keys: None,
+        };
         let pipeline = read_pipeline(&request.tree, &context).0?;
         let flow = Flow::of(&pipeline, project)?;
         Some(Self {
@@ -129,7 +132,8 @@ impl<'a> Context<'a> {
 
     /// Whether the scorer reads this step directly: then moving its work to another step would not be seen.
     pub fn scored_directly(&self, id: &str) -> bool {
-        let reads = |from: Option<&str>| from.is_some_and(|from| from.split('.').next() == Some(id));
+        let reads =
+            |from: Option<&str>| from.is_some_and(|from| from.split('.').next() == Some(id));
         let scorer = &self.project.scorer;
         reads(scorer.options.from.as_deref())
             || scorer
@@ -139,10 +143,22 @@ impl<'a> Context<'a> {
     }
 
     /// An idea that changes one text file.
-    pub fn text_idea(&self, technique: Technique, name: String, why: &str, path: &str, text: &str) -> Idea {
+    pub fn text_idea(
+        &self,
+        technique: Technique,
+        name: String,
+        why: &str,
+        path: &str,
+        text: &str,
+    ) -> Idea {
         let mut tree = self.request.tree.clone();
         put_text(&mut tree, path, text);
-        Idea { technique, name, why: why.to_owned(), tree }
+        Idea {
+            technique,
+            name,
+            why: why.to_owned(),
+            tree,
+        }
     }
 
     /// An idea that changes the pipeline, and adds prompts.
@@ -155,6 +171,11 @@ impl<'a> Context<'a> {
         mut tree: VariantTree,
     ) -> Idea {
         put_pipeline(&mut tree, spec);
-        Idea { technique, name, why: why.into(), tree }
+        Idea {
+            technique,
+            name,
+            why: why.into(),
+            tree,
+        }
     }
 }

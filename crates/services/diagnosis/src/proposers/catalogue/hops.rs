@@ -39,11 +39,14 @@ fn pattern<'a>(context: &'a Context<'_>) -> Option<&'a LlmStep> {
     steps
         .iter()
         .find(|(top, _)| *top == answer)
-        .or(steps.first())
+        .or_else(|| steps.first())
         .map(|(_, llm)| *llm)
 }
 
-fn retrieve_step<'a>(context: &'a Context<'_>, id: &StepId) -> Option<(&'a RetrieveStep, &'a StepSpec)> {
+fn retrieve_step<'a>(
+    context: &'a Context<'_>,
+    id: &StepId,
+) -> Option<(&'a RetrieveStep, &'a StepSpec)> {
     match context.step(id.as_str())? {
         step @ StepSpec::Retrieve(retrieve) => Some((retrieve, step)),
         StepSpec::Llm(_) | StepSpec::Template(_) | StepSpec::Sample(_) => None,
@@ -215,7 +218,7 @@ impl Renamed {
             .into_owned()
     }
 
-    fn ids(&self, ids: &mut Vec<StepId>) {
+    fn ids(&self, ids: &mut [StepId]) {
         for id in ids.iter_mut().filter(|id| **id == self.from) {
             *id = self.to.clone();
         }

@@ -24,7 +24,9 @@ pub fn ideas(context: &Context<'_>) -> Vec<Idea> {
     let samples = samples(context);
     let models = models(context);
     let order: Vec<Vec<Idea>> = match context.rule() {
-        Some(Rule::CutOffOutput) => vec![longer, colder, models, deeper, samples, shallower, shorter],
+        Some(Rule::CutOffOutput) => {
+            vec![longer, colder, models, deeper, samples, shallower, shorter]
+        }
         Some(Rule::CapHit) => vec![shorter, shallower, colder, models, longer, deeper, samples],
         Some(
             Rule::RetrievalTooShallow
@@ -53,11 +55,20 @@ fn with_spec(
 fn depths(context: &Context<'_>, more: bool) -> Vec<Idea> {
     let mut ideas = Vec::new();
     for id in context.retrieval_targets() {
-        let Some(StepSpec::Retrieve(step)) = context.step(id.as_str()) else { continue };
-        let (low, high) = allowed_range(&context.project.scope.ranges, "retrieve", id.as_str(), "k")
-            .map_or((1, MAX_DEPTH.max(step.k)), |(low, high)| (low.max(1.0) as u32, high as u32));
+        let Some(StepSpec::Retrieve(step)) = context.step(id.as_str()) else {
+            continue;
+        };
+        let (low, high) =
+            allowed_range(&context.project.scope.ranges, "retrieve", id.as_str(), "k").map_or_else(
+                || (1, MAX_DEPTH.max(step.k)),
+                |(low, high)| (low.max(1.0) as u32, high as u32),
+            );
         let mut wanted = if more {
-            vec![step.k.saturating_mul(2).min(high), step.k.saturating_mul(4).min(high), high.min(step.k.saturating_mul(10))]
+            vec![
+                step.k.saturating_mul(2).min(high),
+                step.k.saturating_mul(4).min(high),
+                high.min(step.k.saturating_mul(10)),
+            ]
         } else {
             vec![(step.k / 2).max(low)]
         };
@@ -68,8 +79,16 @@ fn depths(context: &Context<'_>, more: bool) -> Vec<Idea> {
                 context,
                 Technique::RetrievalDepth,
                 format!("retrieval_depth/{id}/{k}"),
-                format!("{} documents instead of {} at {id} {}", k, step.k,
-                    if more { "reach gold documents that are ranked lower" } else { "leave fewer to mislead the model" }),
+                format!(
+                    "{} documents instead of {} at {id} {}",
+                    k,
+                    step.k,
+                    if more {
+                        "reach gold documents that are ranked lower"
+                    } else {
+                        "leave fewer to mislead the model"
+                    }
+                ),
                 |spec| {
                     spec.steps.iter_mut().any(|step| match step {
                         StepSpec::Retrieve(retrieve) if retrieve.id == id => {
@@ -89,16 +108,30 @@ fn replies(context: &Context<'_>, longer: bool) -> Vec<Idea> {
     let mut ideas = Vec::new();
     for (_, llm) in context.llm_targets() {
         let entry = llm.model.as_deref().unwrap_or("task");
-        let Some(current) = llm
-            .max_tokens
-            .or_else(|| context.project.models.get(entry).map(|model| model.max_tokens))
-        else {
+        let Some(current) = llm.max_tokens.or_else(|| {
+            context
+                .project
+                .models
+                .get(entry)
+                .map(|model| model.max_tokens)
+        }) else {
             continue;
         };
-        let (low, high) = allowed_range(&context.project.scope.ranges, "llm", llm.id.as_str(), "max_tokens")
-            .map_or((16, MAX_REPLY.max(current)), |(low, high)| (low.max(1.0) as u32, high as u32));
+        let (low, high) = allowed_range(
+            &context.project.scope.ranges,
+            "llm",
+            llm.id.as_str(),
+            "max_tokens",
+        )
+        .map_or_else(
+            || (16, MAX_REPLY.max(current)),
+            |(low, high)| (low.max(1.0) as u32, high as u32),
+        );
         let wanted: Vec<u32> = if longer {
-            vec![current.saturating_mul(2).min(high), current.saturating_mul(4).min(high)]
+            vec![
+                current.saturating_mul(2).min(high),
+                current.saturating_mul(4).min(high),
+            ]
         } else {
             vec![(current / 2).max(low)]
         };
@@ -110,9 +143,20 @@ fn replies(context: &Context<'_>, longer: bool) -> Vec<Idea> {
                 context,
                 Technique::OutputLimit,
                 format!("output_limit/{}/{tokens}", llm.id),
-                format!("a limit of {tokens} instead of {current} tokens at {} {}", llm.id,
-                    if longer { "lets replies end by themselves" } else { "keeps replies within the case's limits" }),
-                |spec| change_llm(spec, llm.id.as_str(), &mut |step| step.max_tokens = Some(tokens)),
+                format!(
+                    "a limit of {tokens} instead of {current} tokens at {} {}",
+                    llm.id,
+                    if longer {
+                        "lets replies end by themselves"
+                    } else {
+                        "keeps replies within the case's limits"
+                    }
+                ),
+                |spec| {
+                    change_llm(spec, llm.id.as_str(), &mut |step| {
+                        step.max_tokens = Some(tokens);
+                    })
+                },
             ));
         }
     }
@@ -127,9 +171,13 @@ fn temperatures(context: &Context<'_>) -> Vec<Idea> {
         .filter(|(top, llm)| *top == llm.id)
         .filter_map(|(_, llm)| {
             let entry = llm.model.as_deref().unwrap_or("task");
-            let current = llm
-                .temperature
-                .or_else(|| context.project.models.get(entry).and_then(|model| model.temperature));
+            let current = llm.temperature.or_else(|| {
+                context
+                    .project
+                    .models
+                    .get(entry)
+                    .and_then(|model| model.temperature)
+            });
             if current == Some(0.0) {
                 return None;
             }
@@ -137,8 +185,15 @@ fn temperatures(context: &Context<'_>) -> Vec<Idea> {
                 context,
                 Technique::Temperature,
                 format!("temperature/{}/0", llm.id),
-                format!("temperature 0 at {} always takes the likeliest reply", llm.id),
-                |spec| change_llm(spec, llm.id.as_str(), &mut |step| step.temperature = Some(0.0)),
+                format!(
+                    "temperature 0 at {} always takes the likeliest reply",
+                    llm.id
+                ),
+                |spec| {
+                    change_llm(spec, llm.id.as_str(), &mut |step| {
+                        step.temperature = Some(0.0);
+                    })
+                },
             )
         })
         .collect()
@@ -147,9 +202,16 @@ fn temperatures(context: &Context<'_>) -> Vec<Idea> {
 fn samples(context: &Context<'_>) -> Vec<Idea> {
     let mut ideas = Vec::new();
     for (_, step) in context.flow.feeding() {
-        let StepSpec::Sample(sample) = &step.spec else { continue };
-        let high = allowed_range(&context.project.scope.ranges, "sample", sample.id.as_str(), "n")
-            .map_or(16, |(_, high)| high as u32);
+        let StepSpec::Sample(sample) = &step.spec else {
+            continue;
+        };
+        let high = allowed_range(
+            &context.project.scope.ranges,
+            "sample",
+            sample.id.as_str(),
+            "n",
+        )
+        .map_or(16, |(_, high)| high as u32);
         for n in [sample.n + 2, sample.n.saturating_mul(2) + 1] {
             let n = n.min(high).min(64);
             if n <= sample.n {
@@ -159,7 +221,10 @@ fn samples(context: &Context<'_>) -> Vec<Idea> {
                 context,
                 Technique::SampleCount,
                 format!("sample_count/{}/{n}", sample.id),
-                format!("{n} instead of {} samples at {} make the choice steadier", sample.n, sample.id),
+                format!(
+                    "{n} instead of {} samples at {} make the choice steadier",
+                    sample.n, sample.id
+                ),
                 |spec| {
                     spec.steps.iter_mut().any(|step| match step {
                         StepSpec::Sample(inner) if inner.id == sample.id => {
@@ -179,13 +244,23 @@ fn models(context: &Context<'_>) -> Vec<Idea> {
     let mut ideas = Vec::new();
     for (_, llm) in context.llm_targets() {
         let current = llm.model.as_deref().unwrap_or("task");
-        for entry in context.project.scope.models.iter().filter(|entry| *entry != current) {
+        for entry in context
+            .project
+            .scope
+            .models
+            .iter()
+            .filter(|entry| *entry != current)
+        {
             ideas.extend(with_spec(
                 context,
                 Technique::ModelChoice,
                 format!("model_choice/{}/{entry}", llm.id),
                 format!("model {entry} may do better at {} than {current}", llm.id),
-                |spec| change_llm(spec, llm.id.as_str(), &mut |step| step.model = Some(entry.clone())),
+                |spec| {
+                    change_llm(spec, llm.id.as_str(), &mut |step| {
+                        step.model = Some(entry.clone());
+                    })
+                },
             ));
         }
     }

@@ -18,30 +18,51 @@ use crate::proposers::edit::fresh_id;
 const PATTERNS: [(&str, &str, &str); 5] = [
     (
         "answer_mark",
-        r#"(?is)(?:final\s+)?answer\s*(?:is|=|:)\s*["'*]*([^\n]+?)["'*.]*\s*(?:\n|$)"#,
+        r#"(?i)\banswer(?:\s+is\s*:?|\s*[:=])\s*["'*]*([^\n]+?)["'*.]*\s*(?:\n|$)"#,
         "what follows the words \"answer is\" is the answer",
     ),
-    ("last_line", r#"(?s)([^\n]+?)[.\s]*$"#, "the last line is the answer"),
-    ("first_line", r#"^\s*([^\n]+?)[.\s]*(?:\n|$)"#, "the first line is the answer"),
-    ("last_word_is", r#"(?is)\b(?:is|was|are|were)\s+(?:the\s+|a\s+|an\s+)?([^\n.]+?)[.\s]*$"#, "what follows the last \"is\" is the answer"),
-    ("quoted", r#"["“']([^"”'\n]+)["”']"#, "what stands in quotation marks is the answer"),
+    (
+        "last_line",
+        r#"(?s)([^\n]+?)[.\s]*$"#,
+        "the last line is the answer",
+    ),
+    (
+        "first_line",
+        r#"^\s*([^\n]+?)[.\s]*(?:\n|$)"#,
+        "the first line is the answer",
+    ),
+    (
+        "last_word_is",
+        r#"(?is)\b(?:is|was|are|were)\s+(?:the\s+|a\s+|an\s+)?([^\n.]+?)[.\s]*$"#,
+        "what follows the last \"is\" is the answer",
+    ),
+    (
+        "quoted",
+        r#"["“']([^"”'\n]+)["”']"#,
+        "what stands in quotation marks is the answer",
+    ),
 ];
 
 /// Template steps after the output, best first.
 pub fn post_processors(context: &Context<'_>) -> Vec<Idea> {
     let output = context.flow.output().spec.id().clone();
-    if context.spec.output != output.as_str() || context.scored_directly(output.as_str()) || context.flow.output().retrieves() {
+    if context.spec.output != output.as_str()
+        || context.scored_directly(output.as_str())
+        || context.flow.output().retrieves()
+    {
         return Vec::new();
     }
     let mut patterns: Vec<(String, String, String)> = Vec::new();
     if let Some(labels) = label_pattern(&context.request.labels) {
-        patterns.push(("labels".to_owned(), labels, "the first label in the text is the answer".to_owned()));
+        patterns.push((
+            "labels".to_owned(),
+            labels,
+            "the first label in the text is the answer".to_owned(),
+        ));
     }
-    patterns.extend(
-        PATTERNS
-            .iter()
-            .map(|(name, pattern, why)| ((*name).to_owned(), (*pattern).to_owned(), (*why).to_owned())),
-    );
+    patterns.extend(PATTERNS.iter().map(|(name, pattern, why)| {
+        ((*name).to_owned(), (*pattern).to_owned(), (*why).to_owned())
+    }));
     let failures: Vec<(String, Vec<String>)> = context
         .request
         .evidence
@@ -81,7 +102,10 @@ pub fn post_processors(context: &Context<'_>) -> Vec<Idea> {
                 if failures.is_empty() {
                     why
                 } else {
-                    format!("{why}: true of {mended} of {} failures at hand", failures.len())
+                    format!(
+                        "{why}: true of {mended} of {} failures at hand",
+                        failures.len()
+                    )
                 },
                 &spec,
                 tree,
@@ -103,7 +127,9 @@ fn label_pattern(labels: &[String]) -> Option<String> {
 
 /// How many failures the pattern would have mended.
 fn mended(pattern: &str, failures: &[(String, Vec<String>)]) -> usize {
-    let Ok(pattern) = Regex::new(pattern) else { return 0 };
+    let Ok(pattern) = Regex::new(pattern) else {
+        return 0;
+    };
     failures
         .iter()
         .filter(|(text, answers)| {

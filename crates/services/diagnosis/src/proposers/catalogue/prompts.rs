@@ -4,9 +4,9 @@ use fapo_domain::model::finding::Rule;
 use fapo_domain::model::level::Technique;
 use fapo_domain::model::pipeline::OutputFormat;
 
+use super::Idea;
 use super::context::{Context, Purpose};
 use super::texts::{LABELS, Placement, texts};
-use super::Idea;
 use crate::proposers::edit::{ablations, add_instruction, prepend};
 use crate::text::cut;
 
@@ -18,7 +18,9 @@ pub fn ideas(context: &Context<'_>) -> Vec<Idea> {
     let mut ideas = Vec::new();
     let mut removals = Vec::new();
     for (position, (top, llm)) in context.llm_targets().into_iter().enumerate() {
-        let Some(prompt) = context.request.tree.text(&llm.prompt) else { continue };
+        let Some(prompt) = context.request.tree.text(&llm.prompt) else {
+            continue;
+        };
         let purpose = context.purpose(&top);
         // the cluster's rule leads only where the cluster is
         let rule = if position == 0 { context.rule() } else { None };
@@ -47,11 +49,16 @@ pub fn ideas(context: &Context<'_>) -> Vec<Idea> {
                 &edited,
             ));
         }
-        for (number, (sentence, without)) in ablations(prompt).into_iter().take(ABLATIONS).enumerate() {
+        for (number, (sentence, without)) in
+            ablations(prompt).into_iter().take(ABLATIONS).enumerate()
+        {
             removals.push(context.text_idea(
                 Technique::Ablation,
                 format!("ablation/{}/{}", llm.id, number + 1),
-                &format!("leaving out \"{}\" may help more than it does", cut(&sentence, 60)),
+                &format!(
+                    "leaving out \"{}\" may help more than it does",
+                    cut(&sentence, 60)
+                ),
                 &llm.prompt,
                 &without,
             ));
@@ -60,7 +67,10 @@ pub fn ideas(context: &Context<'_>) -> Vec<Idea> {
     ideas.extend(removals);
     if matches!(context.rule(), Some(Rule::WrongAnswer) | None) {
         // something has to be removed early where nothing speaks for any addition
-        if let Some(at) = ideas.iter().position(|idea| idea.technique == Technique::Ablation) {
+        if let Some(at) = ideas
+            .iter()
+            .position(|idea| idea.technique == Technique::Ablation)
+        {
             let ablation = ideas.remove(at);
             ideas.insert(ideas.len().min(5), ablation);
         }

@@ -18,7 +18,13 @@ const SAMPLE_TEMPERATURE: f64 = 0.7;
 pub fn ideas(context: &Context<'_>) -> Vec<Idea> {
     let hop = || hops::extra_hop(context);
     let multi = || hops::multi_query(context);
-    let form = || post::post_processors(context);
+    // a second pattern rarely does what the first did not: other techniques go before it
+    let (first_form, other_forms) = {
+        let mut forms = post::post_processors(context);
+        let rest = forms.split_off(forms.len().min(1));
+        (forms, rest)
+    };
+    let form = || first_form.clone();
     let check = || verify_repair(context);
     let split = || split_step(context);
     let vote = || vote(context);
@@ -41,6 +47,7 @@ pub fn ideas(context: &Context<'_>) -> Vec<Idea> {
     }
     .into_iter()
     .flatten()
+    .chain(other_forms)
     .collect()
 }
 
@@ -73,7 +80,9 @@ pub(super) fn like(llm: &LlmStep, id: &str, prompt: &str) -> LlmStep {
 
 /// A second step that checks the answer and writes it again where it is wrong.
 fn verify_repair(context: &Context<'_>) -> Vec<Idea> {
-    let Some((llm, step)) = answer_step(context) else { return Vec::new() };
+    let Some((llm, step)) = answer_step(context) else {
+        return Vec::new();
+    };
     if context.scored_directly(llm.id.as_str()) {
         return Vec::new();
     }
@@ -98,7 +107,10 @@ fn verify_repair(context: &Context<'_>) -> Vec<Idea> {
     vec![context.pipeline_idea(
         Technique::VerifyRepair,
         format!("verify_repair/{}/second_look", llm.id),
-        format!("a second look at the answer of {} mends slips of the first", llm.id),
+        format!(
+            "a second look at the answer of {} mends slips of the first",
+            llm.id
+        ),
         &spec,
         tree,
     )]
@@ -106,10 +118,14 @@ fn verify_repair(context: &Context<'_>) -> Vec<Idea> {
 
 /// A step before the answer that writes down what matters.
 fn split_step(context: &Context<'_>) -> Vec<Idea> {
-    let Some((llm, step)) = answer_step(context) else { return Vec::new() };
+    let Some((llm, step)) = answer_step(context) else {
+        return Vec::new();
+    };
     let mut tree = context.request.tree.clone();
     let mut spec = context.spec.clone();
-    let Some(answer_prompt) = tree.text(&llm.prompt).map(str::to_owned) else { return Vec::new() };
+    let Some(answer_prompt) = tree.text(&llm.prompt).map(str::to_owned) else {
+        return Vec::new();
+    };
     let id = fresh_id(&spec, &format!("{}_notes", llm.id));
     let path = fresh_path(&tree, &id);
     let prompt = format!(
@@ -119,17 +135,27 @@ fn split_step(context: &Context<'_>) -> Vec<Idea> {
         context_block(&tree, &spec, step)
     );
     put_text(&mut tree, &path, &prompt);
-    let with_notes = add_material(&answer_prompt, &format!("Notes:\n{{{{ steps.{id}.text }}}}"));
+    let with_notes = add_material(
+        &answer_prompt,
+        &format!("Notes:\n{{{{ steps.{id}.text }}}}"),
+    );
     put_text(&mut tree, &llm.prompt, &with_notes);
     let mut notes = like(llm, &id, &path);
     notes.needs = llm.needs.clone();
     notes.when = llm.when.clone();
-    let at = spec.steps.iter().position(|step| step.id() == &llm.id).unwrap_or(0);
+    let at = spec
+        .steps
+        .iter()
+        .position(|step| step.id() == &llm.id)
+        .unwrap_or(0);
     spec.steps.insert(at, StepSpec::Llm(notes));
     vec![context.pipeline_idea(
         Technique::SplitStep,
         format!("split_step/{}/notes", llm.id),
-        format!("finding the facts apart from answering makes both easier for {}", llm.id),
+        format!(
+            "finding the facts apart from answering makes both easier for {}",
+            llm.id
+        ),
         &spec,
         tree,
     )]
@@ -142,7 +168,10 @@ fn sampled(llm: &LlmStep, draft_id: &str, n: u32, combine: Combine) -> StepSpec 
     draft.needs = Vec::new();
     draft.when = None;
     draft.seed = None;
-    if draft.temperature.is_none_or(|temperature| temperature == 0.0) {
+    if draft
+        .temperature
+        .is_none_or(|temperature| temperature == 0.0)
+    {
         draft.temperature = Some(SAMPLE_TEMPERATURE);
     }
     StepSpec::Sample(SampleStep {
@@ -158,7 +187,9 @@ fn sampled(llm: &LlmStep, draft_id: &str, n: u32, combine: Combine) -> StepSpec 
 
 /// Several samples, the most frequent wins (self-consistency, Wang et al. 2022).
 fn vote(context: &Context<'_>) -> Vec<Idea> {
-    let Some((llm, _)) = answer_step(context) else { return Vec::new() };
+    let Some((llm, _)) = answer_step(context) else {
+        return Vec::new();
+    };
     if llm.output == OutputFormat::Json {
         return Vec::new();
     }
@@ -172,7 +203,10 @@ fn vote(context: &Context<'_>) -> Vec<Idea> {
             context.pipeline_idea(
                 Technique::Vote,
                 format!("vote/{}/{n}", llm.id),
-                format!("the most frequent of {n} answers of {} is steadier than one", llm.id),
+                format!(
+                    "the most frequent of {n} answers of {} is steadier than one",
+                    llm.id
+                ),
                 &spec,
                 context.request.tree.clone(),
             )
@@ -182,7 +216,9 @@ fn vote(context: &Context<'_>) -> Vec<Idea> {
 
 /// Several samples, the one a check step likes best wins.
 fn best_of_n(context: &Context<'_>) -> Vec<Idea> {
-    let Some((llm, step)) = answer_step(context) else { return Vec::new() };
+    let Some((llm, step)) = answer_step(context) else {
+        return Vec::new();
+    };
     if llm.output == OutputFormat::Json {
         return Vec::new();
     }
@@ -201,13 +237,18 @@ fn best_of_n(context: &Context<'_>) -> Vec<Idea> {
     let mut check = like(llm, &check_id, &path);
     check.temperature = Some(0.0);
     let draft = fresh_id(&spec, &format!("{}_draft", llm.id));
-    let combine = Combine::BestBy(BestByCombine { check: Box::new(StepSpec::Llm(check)) });
+    let combine = Combine::BestBy(BestByCombine {
+        check: Box::new(StepSpec::Llm(check)),
+    });
     let sample = sampled(llm, &draft, n, combine);
     replace(&mut spec.steps, &llm.id, sample);
     vec![context.pipeline_idea(
         Technique::BestOfN,
         format!("best_of_n/{}/{n}", llm.id),
-        format!("the best rated of {n} answers of {} is right more often than the first", llm.id),
+        format!(
+            "the best rated of {n} answers of {} is right more often than the first",
+            llm.id
+        ),
         &spec,
         tree,
     )]

@@ -29,8 +29,19 @@ pub struct Text {
     pub why: &'static str,
 }
 
-const fn text(name: &'static str, technique: Technique, words: &'static str, why: &'static str) -> Text {
-    Text { name, technique, placement: Placement::Instruction, words, why }
+const fn text(
+    name: &'static str,
+    technique: Technique,
+    words: &'static str,
+    why: &'static str,
+) -> Text {
+    Text {
+        name,
+        technique,
+        placement: Placement::Instruction,
+        words,
+        why,
+    }
 }
 
 const ONLY: Text = text(
@@ -189,7 +200,12 @@ pub const LABELS: Text = text(
 pub fn texts(purpose: Purpose, json: bool, rule: Option<Rule>) -> Vec<Text> {
     match purpose {
         Purpose::Query => vec![
-            NEXT_FACT, QUERY_ONLY, NO_REPEAT, QUERY_PARTS, QUERY_EXAMPLE, LIBRARIAN,
+            NEXT_FACT,
+            QUERY_ONLY,
+            NO_REPEAT,
+            QUERY_PARTS,
+            QUERY_EXAMPLE,
+            LIBRARIAN,
         ],
         Purpose::Inner if json => vec![JSON, KEEP_NAMES, PARTS, REPLY],
         Purpose::Inner => match rule {

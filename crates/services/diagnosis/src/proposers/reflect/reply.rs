@@ -33,7 +33,11 @@ struct Edit {
 impl Reply {
     /// The technique it names, where that exists; else the level's plainest.
     pub fn technique(&self, level: Level) -> Technique {
-        let named = self.technique.trim().to_lowercase().replace([' ', '-'], "_");
+        let named = self
+            .technique
+            .trim()
+            .to_lowercase()
+            .replace([' ', '-'], "_");
         serde_json::from_value(Value::String(named)).unwrap_or(match level {
             Level::Prompt => Technique::InstructionClarity,
             Level::Parameter => Technique::OtherParameter,
@@ -43,7 +47,11 @@ impl Reply {
 
     /// The idea's name.
     pub fn idea(&self, technique: Technique) -> String {
-        let name = if self.idea.trim().is_empty() { &self.hypothesis } else { &self.idea };
+        let name = if self.idea.trim().is_empty() {
+            &self.hypothesis
+        } else {
+            &self.idea
+        };
         format!("{technique}/{}", one_line(&name.to_lowercase(), 80))
     }
 
@@ -56,7 +64,13 @@ impl Reply {
     pub fn cluster(&self, request: &ProposalRequest) -> Option<String> {
         self.target_cluster
             .clone()
-            .filter(|named| request.attribution.clusters.iter().any(|cluster| cluster.id == *named))
+            .filter(|named| {
+                request
+                    .attribution
+                    .clusters
+                    .iter()
+                    .any(|cluster| cluster.id == *named)
+            })
             .or_else(|| request.cluster.as_ref().map(|cluster| cluster.id.clone()))
     }
 }
@@ -68,9 +82,16 @@ pub fn parse(text: &str) -> Result<Reply, String> {
     };
     let mut values = serde_json::Deserializer::from_str(&text[start..]).into_iter::<Value>();
     match values.next() {
-        Some(Ok(value)) => serde_json::from_value(value)
-            .map_err(|error| format!("the reply is not what was asked for: {}", cut(&error.to_string(), 120))),
-        Some(Err(error)) => Err(format!("the reply's JSON cannot be read: {}", cut(&error.to_string(), 120))),
+        Some(Ok(value)) => serde_json::from_value(value).map_err(|error| {
+            format!(
+                "the reply is not what was asked for: {}",
+                cut(&error.to_string(), 120)
+            )
+        }),
+        Some(Err(error)) => Err(format!(
+            "the reply's JSON cannot be read: {}",
+            cut(&error.to_string(), 120)
+        )),
         None => Err("the reply holds no JSON object".to_owned()),
     }
 }
@@ -95,11 +116,21 @@ pub fn apply(
         match request.tree.text(&path) {
             Some(before) if before.trim_end() == content.trim_end() => continue,
             Some(_) if !shown.contains(&path) => {
-                return Err(format!("the reply replaces {}, which it was not shown", quote(&path)));
+                return Err(format!(
+                    "the reply replaces {}, which it was not shown",
+                    quote(&path)
+                ));
             }
             Some(_) => {}
-            None if request.level == Level::Structure && path.starts_with("prompts/") && path.ends_with(".md") => {}
-            None => return Err(format!("the reply edits {}, which does not exist", quote(&path))),
+            None if request.level == Level::Structure
+                && path.starts_with("prompts/")
+                && path.ends_with(".md") => {}
+            None => {
+                return Err(format!(
+                    "the reply edits {}, which does not exist",
+                    quote(&path)
+                ));
+            }
         }
         changed = true;
         put_text(&mut tree, &path, &content);
@@ -114,13 +145,22 @@ pub fn apply(
 /// A path relative to `pipeline/`, without detours.
 fn plain_path(path: &str) -> Result<String, String> {
     let bare = path.trim().trim_start_matches("./");
-    let bare = if bare == PIPELINE_FILE { bare } else { bare.strip_prefix("pipeline/").unwrap_or(bare) };
+    let bare = if bare == PIPELINE_FILE {
+        bare
+    } else {
+        bare.strip_prefix("pipeline/").unwrap_or(bare)
+    };
     let odd = bare.is_empty()
         || bare.starts_with('/')
         || bare.contains('\\')
-        || bare.split('/').any(|part| part.is_empty() || part == "." || part == "..");
+        || bare
+            .split('/')
+            .any(|part| part.is_empty() || part == "." || part == "..");
     if odd {
-        return Err(format!("the reply edits {}, which is no path in the pipeline", quote(path)));
+        return Err(format!(
+            "the reply edits {}, which is no path in the pipeline",
+            quote(path)
+        ));
     }
     Ok(bare.to_owned())
 }

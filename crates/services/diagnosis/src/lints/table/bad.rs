@@ -1,0 +1,360 @@
+//! The bad proposals.
+
+use fapo_domain::model::level::Level;
+use fapo_domain::model::proposal::Lint;
+use fapo_domain::model::variant::VariantTree;
+
+use super::trees::{PROMPT, bytes, key_like, parent, pipeline, prompt, say, with};
+
+/// Name, open level, child, and the lint that must refuse it.
+pub(super) fn bad() -> Vec<(&'static str, Level, VariantTree, Lint)> {
+    use Level::{Parameter, Prompt, Structure};
+    let removed = {
+        let mut tree = parent();
+        tree.remove("prompts/answer.md");
+        tree
+    };
+    let sampled = |n: u32| {
+        pipeline(
+            "  - id: answer\n    kind: llm\n    prompt: prompts/answer.md\n    max_tokens: 64\n",
+            &format!(
+                "  - id: answer\n    kind: sample\n    n: {n}\n    combine: {{method: vote}}\n    steps:\n      - id: draft\n        kind: llm\n        prompt: prompts/answer.md\n        temperature: 0.7\n"
+            ),
+        )
+    };
+    vec![
+        ("nothing changed", Prompt, parent(), Lint::NoChange),
+        (
+            "only a comment",
+            Prompt,
+            pipeline("steps:\n", "# a comment\nsteps:\n"),
+            Lint::NoChange,
+        ),
+        (
+            "only white space",
+            Prompt,
+            prompt(&PROMPT.replace("\n\n", "\n\n\n")),
+            Lint::Duplicate,
+        ),
+        (
+            "an earlier variant again",
+            Prompt,
+            prompt(&PROMPT.replace("Use the passages only", "Read  the passages first")),
+            Lint::Duplicate,
+        ),
+        (
+            "a parameter while prompts are open",
+            Prompt,
+            pipeline("k: 3", "k: 9"),
+            Lint::ScopeLevel,
+        ),
+        (
+            "a step while parameters are open",
+            Parameter,
+            sampled(2),
+            Lint::ScopeLevel,
+        ),
+        (
+            "a value out of its range",
+            Parameter,
+            pipeline("k: 3", "k: 21"),
+            Lint::ScopeRange,
+        ),
+        (
+            "a temperature out of its range",
+            Parameter,
+            pipeline("max_tokens: 64", "max_tokens: 64\n    temperature: 1.5"),
+            Lint::ScopeRange,
+        ),
+        (
+            "a model that is not allowed",
+            Parameter,
+            pipeline("max_tokens: 64", "max_tokens: 64\n    model: large"),
+            Lint::ScopeRange,
+        ),
+        (
+            "a file outside the globs",
+            Structure,
+            with("notes/readme.txt", "Remember the names.\n"),
+            Lint::ScopeFile,
+        ),
+        (
+            "the question is gone",
+            Prompt,
+            prompt(&PROMPT.replace("Question: {{ question }}\n", "")),
+            Lint::VariableDropped,
+        ),
+        (
+            "the passages are gone",
+            Prompt,
+            prompt(&PROMPT.replace("{{ steps.hop.docs }}\n", "")),
+            Lint::VariableDropped,
+        ),
+        (
+            "a misspelt variable",
+            Prompt,
+            prompt(&PROMPT.replace("{{ question }}", "{{ question }} {{ qestion }}")),
+            Lint::VariableUnknown,
+        ),
+        (
+            "another language's placeholder",
+            Prompt,
+            say("Think about ${question} first."),
+            Lint::VariableUnknown,
+        ),
+        (
+            "an unknown step",
+            Prompt,
+            prompt(&PROMPT.replace("Answer:", "{{ steps.hop2.text }}\nAnswer:")),
+            Lint::InvalidPipeline,
+        ),
+        (
+            "broken YAML",
+            Parameter,
+            pipeline("k: 3", "k: [3"),
+            Lint::InvalidPipeline,
+        ),
+        (
+            "a cycle",
+            Structure,
+            pipeline(
+                "query: \"{{ question }}\"",
+                "query: \"{{ question }} {{ steps.answer.text }}\"",
+            ),
+            Lint::InvalidPipeline,
+        ),
+        (
+            "a prompt that is not there",
+            Structure,
+            removed,
+            Lint::InvalidPipeline,
+        ),
+        (
+            "an unknown key",
+            Parameter,
+            pipeline("k: 3", "k: 3\n    depth: 2"),
+            Lint::InvalidPipeline,
+        ),
+        (
+            "an unknown filter",
+            Prompt,
+            prompt(&PROMPT.replace("{{ question }}", "{{ question | shout }}")),
+            Lint::InvalidPipeline,
+        ),
+        (
+            "the rest left out",
+            Prompt,
+            prompt(
+                "system:\nReply with a name only.\n[rest of the prompt unchanged]\n\nuser:\n{{ steps.hop.docs }}\n{{ question }}\n",
+            ),
+            Lint::Unfinished,
+        ),
+        (
+            "an ellipsis for the old text",
+            Prompt,
+            prompt(
+                "system:\nReply with a name only.\n... existing instructions ...\n\nuser:\n{{ steps.hop.docs }}\n{{ question }}\n",
+            ),
+            Lint::Unfinished,
+        ),
+        (
+            "a note to oneself",
+            Prompt,
+            say("TODO: say what a name is."),
+            Lint::Unfinished,
+        ),
+        (
+            "a place to fill in",
+            Prompt,
+            say("Good replies look like <insert examples here>."),
+            Lint::Unfinished,
+        ),
+        (
+            "same as before",
+            Prompt,
+            say("Keep the usual rules, etc. (same as before)"),
+            Lint::Unfinished,
+        ),
+        (
+            "an open code fence",
+            Prompt,
+            say("Reply in this form:\n```\nname"),
+            Lint::Unfinished,
+        ),
+        (
+            "an open template tag",
+            Prompt,
+            prompt(&PROMPT.replace("{{ question }}", "{{ question")),
+            Lint::Unfinished,
+        ),
+        (
+            "the end is cut off",
+            Prompt,
+            prompt(
+                PROMPT
+                    .trim_end()
+                    .trim_end_matches("Answer:")
+                    .trim_end()
+                    .trim_end_matches("{{ question }}"),
+            ),
+            Lint::Unfinished,
+        ),
+        (
+            "ends in the middle of a sentence",
+            Prompt,
+            prompt(&PROMPT.replace("Answer:\n", "Reply with a name, and never with the\n")),
+            Lint::Unfinished,
+        ),
+        ("an emptied prompt", Prompt, prompt("\n"), Lint::Unfinished),
+        (
+            "a huge file",
+            Prompt,
+            say(&"Be careful and exact. ".repeat(200)),
+            Lint::TooLarge,
+        ),
+        (
+            "a huge tree",
+            Structure,
+            with(
+                "prompts/more.md",
+                &"Be careful and exact. ".repeat(170).repeat(2),
+            ),
+            Lint::TooLarge,
+        ),
+        (
+            "no UTF-8",
+            Structure,
+            bytes("prompts/answer.md", b"user: \xff\xfe {{ question }}"),
+            Lint::NotText,
+        ),
+        (
+            "control characters",
+            Prompt,
+            say("Reply\u{0} with a name."),
+            Lint::NotText,
+        ),
+        (
+            "a train question copied",
+            Prompt,
+            say("For instance: which engineer designed the stone bridge across the river Morwen?"),
+            Lint::TrainLeak,
+        ),
+        (
+            "a short train question copied whole",
+            Prompt,
+            say("Be ready for: Name the composer of the Tidewater suite!"),
+            Lint::TrainLeak,
+        ),
+        (
+            "a validation question copied",
+            Prompt,
+            say("For instance: Which gardener bred the blue Kestrel rose in the palace nursery?"),
+            Lint::HeldOutLeak,
+        ),
+        (
+            "a part of a test question copied",
+            Prompt,
+            say("Look for the harbour did the schooner Petrel leave on its voyage."),
+            Lint::HeldOutLeak,
+        ),
+        (
+            "an answer beside its question's words",
+            Prompt,
+            say("If it is about the Harrow lighthouse, reply 1911."),
+            Lint::HardCodedAnswer,
+        ),
+        (
+            "an answer in a condition",
+            Prompt,
+            say("{% if \"Tidewater\" in question %}Say Otto Lindqvist.{% endif %}"),
+            Lint::HardCodedAnswer,
+        ),
+        (
+            "a test answer beside its question's words",
+            Prompt,
+            say("The schooner Petrel belongs to Port Calder."),
+            Lint::HardCodedAnswer,
+        ),
+        (
+            "a case by its id",
+            Prompt,
+            say("Take special care with tr-003."),
+            Lint::HardCodedCase,
+        ),
+        (
+            "a condition on the case's id",
+            Prompt,
+            say("{% if case_id == \"x\" %}Reply with yes.{% endif %}"),
+            Lint::HardCodedCase,
+        ),
+        (
+            "a validation case by its id",
+            Prompt,
+            say("Take special care with va-001."),
+            Lint::HardCodedCase,
+        ),
+        (
+            "a key",
+            Prompt,
+            say(&format!("Use the key {} for it.", key_like("sk-"))),
+            Lint::Secret,
+        ),
+        (
+            "a password",
+            Prompt,
+            say(&format!("password: {}", key_like(""))),
+            Lint::Secret,
+        ),
+        (
+            "code that opens a shell",
+            Structure,
+            with(
+                "steps/form.py",
+                "import os\n\ndef run(inputs):\n    return {\"text\": os.popen(\"id\").read()}\n",
+            ),
+            Lint::ForbiddenCode,
+        ),
+        (
+            "code that evaluates text",
+            Structure,
+            with(
+                "steps/form.py",
+                "def run(inputs):\n    return {\"text\": eval(inputs[\"text\"])}\n",
+            ),
+            Lint::ForbiddenCode,
+        ),
+        (
+            "harmless code, which this version does not run",
+            Structure,
+            with(
+                "steps/form.py",
+                "def run(inputs):\n    return {\"text\": inputs[\"text\"].strip()}\n",
+            ),
+            Lint::ForbiddenCode,
+        ),
+        (
+            "six times the cost",
+            Structure,
+            sampled(6),
+            Lint::PredictedCost,
+        ),
+        (
+            "many more documents",
+            Parameter,
+            pipeline("k: 3", "k: 20"),
+            Lint::PredictedCost,
+        ),
+        (
+            "too many calls for one case",
+            Structure,
+            sampled(20),
+            Lint::CaseCap,
+        ),
+        (
+            "too many documents for one case",
+            Parameter,
+            pipeline("k: 3", "k: 41"),
+            Lint::CaseCap,
+        ),
+    ]
+}

@@ -1,0 +1,12 @@
+//! Tests of the whole crate: pipelines as they are written, a scripted model, and the real store where one is needed.
+
+mod blocks;
+mod caching;
+mod faults;
+mod house;
+mod keys;
+mod pipelines;
+mod property;
+mod sampling;
+mod script;
+mod stage;

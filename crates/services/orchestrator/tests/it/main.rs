@@ -1,0 +1,8 @@
+//! The orchestrator over the real store and the in-process queue, with scripted results.
+
+#[cfg(test)]
+mod bench;
+#[cfg(test)]
+mod jobs;
+#[cfg(test)]
+mod workers;
