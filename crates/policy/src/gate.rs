@@ -218,7 +218,21 @@ fn protected(seen: &str, comparison: &Comparison) -> Option<String> {
     ))
 }
 
+/// Why a look drops a candidate before all pairs are seen.
+///
+/// While no pair differs the bootstrap has nothing to draw from and says 1; that is no evidence against a rare mend. Then
+/// the rule of three decides (Hanley & Lippman-Hand 1983): after `n` pairs without a difference, differences are rarer
+/// than `3 / n` with 95 % confidence, and the candidate is dropped once that cannot reach the smallest gain that counts.
 fn futile(seen: &str, acceptance: &AcceptanceSpec, comparison: &Comparison) -> Option<String> {
+    if comparison.wins + comparison.losses == 0 {
+        let largest_gain = 3.0 / comparison.pairs.max(1) as f64;
+        return (largest_gain < acceptance.min_gain).then(|| {
+            format!(
+                "{seen}, no pair differs: a gain of {} can be ruled out",
+                acceptance.min_gain
+            )
+        });
+    }
     (comparison.p_value >= acceptance.screen).then(|| {
         format!(
             "{seen}, chance of no gain {:.2} >= {}",

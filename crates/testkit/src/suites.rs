@@ -153,6 +153,7 @@ macro_rules! store_suites {
                 due_tasks_are_those_that_wait_for_a_worker,
                 tasks_of_a_final_job_are_over,
                 dead_tasks_can_be_revived,
+                released_leases_can_be_claimed_at_once_and_fence_the_old_owner,
                 an_unknown_task_is_not_found,
             ]);
             $crate::store_suites!(@suite $make, traces, [

@@ -169,6 +169,29 @@ impl Tasks for SqliteStore {
         .await
     }
 
+    async fn release_leases(&self) -> Result<u64, StoreError> {
+        self.run("release leases", async {
+            let mut writer = self.writer().await;
+            let mut tx = writer.begin().await?;
+            let now = self.now();
+            let released = args()
+                .int(now.0)
+                .query(
+                    "UPDATE tasks SET state = 'queued', not_before = ?1, owner = NULL, lease_until = NULL, \
+                     updated_at = ?1 WHERE state = 'leased'",
+                )
+                .execute(&mut *tx)
+                .await?
+                .rows_affected();
+            // nothing to make durable where there was no lease
+            if released > 0 {
+                tx.commit().await?;
+            }
+            Ok(released)
+        })
+        .await
+    }
+
     async fn due_tasks(&self, limit: u32) -> Result<Vec<DueTask>, StoreError> {
         self.run("list due tasks", async {
             let rows = args()

@@ -68,6 +68,11 @@ pub trait Tasks: Send + Sync {
     /// Marks a task dead at once: trying again cannot help.
     async fn kill_task(&self, fence: Fence, reason: &str) -> Result<(), StoreError>;
 
+    /// Ends every live lease at once, so that the tasks can be claimed anew. Only for a deployment in one process, which
+    /// knows when it starts that all earlier owners are dead; in a cluster leases run out by themselves. Returns how
+    /// many there were; repeating is harmless.
+    async fn release_leases(&self) -> Result<u64, StoreError>;
+
     /// Queued tasks, and leased ones whose lease has run out, oldest first: what a reconciler puts back into the queue.
     async fn due_tasks(&self, limit: u32) -> Result<Vec<DueTask>, StoreError>;
 

@@ -96,6 +96,8 @@ impl Embedded {
         let lock = lock(&folder)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = open_sqlite(dir, &clock, options.abort_after_commits).await?;
+        // the lock is ours: whoever held a lease is dead
+        store.release_leases().await?;
 
         let (simulated, addresses) = start_simulated(&options.worlds).await?;
         let env = options.env.clone();

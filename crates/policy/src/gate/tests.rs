@@ -68,6 +68,26 @@ fn the_screen_drops_likely_losers_early_and_everything_without_gain_at_the_end()
 }
 
 #[test]
+fn pairs_without_a_difference_are_no_evidence_until_they_rule_the_smallest_gain_out() {
+    let acceptance = AcceptanceSpec::default();
+    let mut equal = compared(0.0, 1.0);
+    (equal.wins, equal.losses) = (0, 0);
+    assert_eq!(screen(&acceptance, &equal, EARLY).outcome, None);
+    (equal.pairs, equal.expected_pairs) = (301, 301);
+    let look = Look {
+        cases: 1000,
+        full: false,
+    };
+    let dropped = screen(&acceptance, &equal, look);
+    assert_eq!(dropped.outcome, Some(GateOutcome::Reject));
+    assert!(
+        dropped.reason.contains("no pair differs"),
+        "{}",
+        dropped.reason
+    );
+}
+
+#[test]
 fn too_few_pairs_decide_nothing() {
     let acceptance = AcceptanceSpec::default();
     let mut few = compared(-0.5, 1.0);

@@ -266,6 +266,25 @@ pub async fn dead_tasks_can_be_revived(ports: &Ports) -> Result<()> {
     Ok(())
 }
 
+/// A process that starts alone takes over at once what its dead predecessor held.
+pub async fn released_leases_can_be_claimed_at_once_and_fence_the_old_owner(
+    ports: &Ports,
+) -> Result<()> {
+    ensure!(ports.tasks.release_leases().await? == 0);
+    let job = with_tasks(ports, 1, 2).await?;
+    let old = claim(ports, job, 0).await?;
+    ensure!(ports.tasks.release_leases().await? == 1);
+    ensure!(ports.tasks.release_leases().await? == 0);
+    ensure!(ports.tasks.due_tasks(10).await?.len() == 2);
+    let late = ports.tasks.complete_task(old, json!(1)).await;
+    ensure!(matches!(late, Err(StoreError::StaleLease { .. })));
+    let new = claim(ports, job, 0).await?;
+    ensure!(new.epoch > old.epoch);
+    let late = ports.tasks.renew_task(old, LEASE).await;
+    ensure!(matches!(late, Err(StoreError::StaleLease { .. })));
+    Ok(())
+}
+
 /// A message that names one is a bug, and is told as such.
 pub async fn an_unknown_task_is_not_found(ports: &Ports) -> Result<()> {
     let id = sample::task_id(sample::job_id(1), 0);

@@ -123,8 +123,6 @@ pub(super) fn client(url: &Url, headers: HeaderMap) -> reqwest::Result<Client> {
         .default_headers(headers)
         // A redirect could carry the key elsewhere, and turns a POST into a GET.
         .redirect(reqwest::redirect::Policy::none())
-        // Trying again is decided by us alone; without this each request would be copied for a retry of its own.
-        .retry(reqwest::retry::never())
         .tcp_nodelay(true)
         .connect_timeout(CONNECT)
         .pool_idle_timeout(IDLE)

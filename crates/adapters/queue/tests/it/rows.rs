@@ -210,6 +210,12 @@ impl Tasks for Rows {
         })
     }
 
+    async fn release_leases(&self) -> Result<u64, StoreError> {
+        Err(StoreError::Invalid {
+            message: "these rows are never opened anew".to_owned(),
+        })
+    }
+
     async fn due_tasks(&self, _limit: u32) -> Result<Vec<DueTask>, StoreError> {
         Ok(Vec::new())
     }

@@ -213,11 +213,7 @@ fn levels(data: &ReportData) -> Vec<String> {
                 | DecisionKind::Refusal { .. }
                 | DecisionKind::Stopped { .. } => return None,
             };
-            // the reason says which level and what became of it, already
-            Some(match decision.reason.starts_with(&what) {
-                true => decision.reason.clone(),
-                false => format!("{what}: {}", decision.reason),
-            })
+            Some(format!("{what}: {}", bare_reason(decision)))
         })
         .collect()
 }

@@ -1,7 +1,7 @@
 //! Live progress on standard error: what is being tried, how far it is, the score so far, what was spent.
 //!
 //! It is driven by reading the job's row and its events a few times a second, and by nothing else, so it shows the same
-//! for a job that this process runs and for one that runs elsewhere. On a terminal the last two lines redraw themselves;
+//! for a job that this process runs and for one that runs elsewhere. On a terminal the last line redraws itself;
 //! elsewhere only facts are written, one a line.
 
 mod lines;
@@ -76,13 +76,9 @@ impl View {
         } else {
             ProgressBar::hidden()
         };
-        let template = if output.notes.is_on() {
-            "{spinner:.cyan} {prefix} {bar:24.cyan/dim} {pos}/{len}{msg}"
-        } else {
-            "{spinner} {prefix} {bar:24} {pos}/{len}{msg}"
-        };
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style.progress_chars("━╸─"));
+        // one text for the whole line: parts that are set one by one would be drawn one by one
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
+            bar.set_style(style);
         }
         Self {
             output: output.clone(),
@@ -112,10 +108,13 @@ impl View {
             return;
         }
         let eta = self.pace.eta(snapshot, Instant::now());
-        self.bar.set_prefix(snapshot.doing.clone());
-        self.bar.set_length(snapshot.cases.1.max(1));
-        self.bar.set_position(snapshot.cases.0);
-        self.bar.set_message(snapshot.message(eta));
+        let style = self.output.notes;
+        self.bar.set_message(format!(
+            "{}{}{}",
+            snapshot.doing,
+            snapshot.gauge(style),
+            style.dim(&snapshot.message(eta))
+        ));
         self.bar.tick();
     }
 

@@ -8,6 +8,7 @@ use fapo_policy::stage::StagePurpose;
 use fapo_policy::{JobState, Phase};
 
 use crate::output::format;
+use crate::output::style::Style;
 
 /// What the progress line shows.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -38,7 +39,8 @@ impl Snapshot {
             [one] => one.summary.mean(),
             _ => None,
         };
-        let mut facts = Vec::new();
+        // what matters most first: a narrow terminal cuts the end
+        let mut facts = vec![spent(balance)];
         if let Some(best) = state.incumbent.val_mean() {
             let baseline = state.baseline.val_mean().unwrap_or(best);
             facts.push(if state.incumbent.iteration == 0 {
@@ -57,13 +59,29 @@ impl Snapshot {
                 state.proposals_asked, job.spec.project.budget.proposals
             ));
         }
-        facts.push(spent(balance));
         Self {
             doing: doing(&state),
             cases,
             mean,
             facts,
         }
+    }
+
+    /// The bar with its figures; nothing where no cases are under way.
+    pub fn gauge(&self, style: Style) -> String {
+        const WIDTH: u64 = 16;
+        let (done, all) = self.cases;
+        if all == 0 {
+            return String::new();
+        }
+        let filled = done.min(all) * WIDTH / all;
+        format!(
+            " {}{} {}/{}",
+            style.accent(&"━".repeat(filled as usize)),
+            style.dim(&"─".repeat((WIDTH - filled) as usize)),
+            format::count(done),
+            format::count(all)
+        )
     }
 
     /// Everything after the bar.
@@ -185,6 +203,14 @@ mod tests {
         let mut other = at(10);
         other.doing = "sealed test".to_owned();
         assert_eq!(pace.eta(&other, later), None, "another stage starts anew");
+    }
+
+    #[test]
+    fn the_gauge_shows_the_share_done_and_nothing_where_nothing_runs() {
+        let gauge = at(50).gauge(Style::new(false));
+        assert_eq!(gauge.matches('━').count(), 8);
+        assert!(gauge.ends_with(" 50/100"), "{gauge}");
+        assert_eq!(Snapshot::default().gauge(Style::new(false)), "");
     }
 
     #[test]

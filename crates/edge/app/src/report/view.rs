@@ -38,6 +38,7 @@ pub struct View {
     pub levels: Vec<LevelRow>,
     pub decisions: Vec<DecisionRow>,
     pub diffs: Vec<DiffView>,
+    pub spending_unit: &'static str,
     pub spend: Vec<SpendRow>,
     pub spend_total: SpendRow,
     pub facts: Vec<(String, String)>,
@@ -127,7 +128,7 @@ pub struct CeilingRow {
 /// A step of the path through the levels.
 #[derive(Debug, Serialize)]
 pub struct LevelRow {
-    pub iteration: u32,
+    pub when: String,
     pub level: &'static str,
     pub verb: String,
     pub reason: String,
@@ -212,6 +213,11 @@ impl View {
             levels: data.decisions.iter().filter_map(level_row).collect(),
             decisions: data.decisions.iter().map(decision_row).collect(),
             diffs: diffs(data),
+            spending_unit: if data.balance.total().cost.0 == 0 {
+                "Model calls"
+            } else {
+                "Dollars"
+            },
             spend: spend(data),
             spend_total: spend_total(data),
             facts: data.facts.clone(),
@@ -456,19 +462,22 @@ fn clusters(before: Option<&Attribution>, after: Option<&Attribution>) -> Vec<Cl
 
 fn ceilings(data: &ReportData) -> Vec<CeilingRow> {
     let value = |attribution: Option<&Attribution>, level: Level| {
-        attribution
-            .and_then(|attribution| attribution.ceilings.get(&level))
-            .map_or_else(
-                || "–".to_owned(),
-                |points| {
-                    format!(
-                        "{:.1} ({:.1} to {:.1})",
-                        points.estimate * 100.0,
-                        points.low * 100.0,
-                        points.high * 100.0
-                    )
-                },
-            )
+        attribution.map_or_else(
+            || "–".to_owned(),
+            |attribution| {
+                attribution.ceilings.get(&level).map_or_else(
+                    || "0.0".to_owned(),
+                    |points| {
+                        format!(
+                            "{:.1} ({:.1} to {:.1})",
+                            points.estimate * 100.0,
+                            points.low * 100.0,
+                            points.high * 100.0
+                        )
+                    },
+                )
+            },
+        )
     };
     if data.before.is_none() && data.after.is_none() {
         return Vec::new();
@@ -486,10 +495,10 @@ fn ceilings(data: &ReportData) -> Vec<CeilingRow> {
 /// Why a level was left, for people.
 pub const fn left(why: LevelLeft) -> &'static str {
     match why {
-        LevelLeft::Resolved => "left: nothing more to mend here",
+        LevelLeft::Resolved => "left: resolved",
         LevelLeft::Plateau => "left: plateau",
-        LevelLeft::Ceiling => "left: ceiling reached",
-        LevelLeft::Exhausted => "left: no further idea",
+        LevelLeft::Ceiling => "left: ceiling",
+        LevelLeft::Exhausted => "left: exhausted",
     }
 }
 
@@ -523,7 +532,10 @@ fn level_row(decision: &Decision) -> Option<LevelRow> {
         }
     };
     Some(LevelRow {
-        iteration: decision.iteration,
+        when: match decision.iteration {
+            0 => "at the start".to_owned(),
+            iteration => format!("after iteration {iteration}"),
+        },
         level: level.as_str(),
         verb,
         reason: bare_reason(decision).to_owned(),
