@@ -119,7 +119,7 @@ async fn resumes_after(commit: u64, undisturbed: &Value, calls: u64) -> bool {
         (spent - spent_and_lost(undisturbed).0).abs() < 1e-9,
         "{when}: {resumed:#}"
     );
-    // killed between a reservation and its call, nobody can know that the call was not made
+    // killed between a reservation and its reply, nobody can know whether the call was made; one case runs at a time
     assert!(lost <= 1, "{when}: {lost} calls are counted as lost");
     true
 }

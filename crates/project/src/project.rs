@@ -15,8 +15,9 @@ use crate::yaml::Document;
 
 pub(crate) use scorer::scored_from;
 
-/// Reads the text of `fapo.yaml`; `file` is its name in problems. The project is there exactly where no problem is an
-/// error. Nothing outside the text is looked at: not the files it names, and not the environment. Whether a budget in
+/// Reads the text of `fapo.yaml`; `file` is its name in problems. With errors among the problems the project may still be
+/// there, without the parts that are wrong: good for looking on through the other files, so that all problems come at
+/// once, and for nothing else. Nothing outside the text is looked at: not the files it names, and not the environment. Whether a budget in
 /// dollars can be kept (whether each model has a price) is left to whoever has the price table.
 pub fn read_project(file: &str, text: &str) -> (Option<ProjectSpec>, Problems) {
     let mut problems = Problems::new();
@@ -36,7 +37,7 @@ pub fn read_project(file: &str, text: &str) -> (Option<ProjectSpec>, Problems) {
         Some(spec)
     });
     problems.sort();
-    (spec.filter(|_| !problems.has_errors()), problems)
+    (spec, problems)
 }
 
 /// Where checks put what they find.

@@ -6,6 +6,7 @@
 
 use std::io::Write;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -34,11 +35,20 @@ async fn main() -> Result<()> {
     let cases: u32 = arguments.next().unwrap_or(200_000);
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("store.db");
-    let store = SqliteStore::open(&path, Arc::new(SystemClock), StoreOptions::default()).await?;
+    let commits = Arc::new(AtomicU64::new(0));
+    let options = StoreOptions {
+        on_commit: Some(Arc::new({
+            let commits = Arc::clone(&commits);
+            move |number| commits.store(number, Ordering::Relaxed)
+        })),
+    };
+    let store = SqliteStore::open(&path, Arc::new(SystemClock), options).await?;
 
     let meter = Meter::start()?;
     per_call(&store, calls).await?;
     meter.tell("look-up + reserve + put", calls)?;
+    let joined = 2.0 * f64::from(calls) / commits.load(Ordering::Relaxed) as f64;
+    say(format!("{joined:.1} writes in a commit"))?;
 
     let runs = runs(calls);
     let meter = Meter::start()?;
@@ -85,7 +95,8 @@ async fn per_call(store: &SqliteStore, calls: u32) -> Result<()> {
                 model_calls: 1,
             };
             let reservation = ReservationId {
-                task: sample::task_id(job, caller),
+                // one executor's task makes many calls at once
+                task: sample::task_id(job, caller % 2),
                 epoch: 1,
             };
             for number in (caller..calls).step_by(CALLERS as usize) {

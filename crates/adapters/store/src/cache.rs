@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use crate::codec::{pack_json, unpack_json};
 use crate::error::Failure;
 use crate::reader::Lookup;
-use crate::sql::{Args, Insert, args};
+use crate::sql::{Args, args};
 use crate::sqlite::{SqliteStore, gone};
 use crate::writer::Op;
 
@@ -46,18 +46,10 @@ pub(crate) struct NewEntry {
     pub(crate) body: Vec<u8>,
 }
 
-static INSERT: Insert = Insert::new(
-    "INSERT OR IGNORE INTO step_cache (key, body, created_at) VALUES",
-    3,
-    "",
-);
-
-/// Inserts entries, the first under a key staying, and fingerprints met for the first time.
-pub(crate) async fn insert_entries(
+/// Remembers fingerprints met for the first time.
+pub(crate) async fn insert_fingerprints(
     tx: &mut SqliteConnection,
-    entries: Vec<NewEntry>,
     fingerprints: &[StepFingerprint],
-    now: Timestamp,
 ) -> Result<(), Failure> {
     for fingerprint in fingerprints {
         args()
@@ -66,12 +58,35 @@ pub(crate) async fn insert_entries(
             .execute(&mut *tx)
             .await?;
     }
-    let rows = entries.into_iter().map(|entry| (entry, now)).collect();
-    INSERT.run(tx, rows, bind).await
+    Ok(())
 }
 
-fn bind((entry, now): (NewEntry, Timestamp), arguments: &mut Args) {
-    arguments.hash(&entry.key.0).bytes(entry.body).int(now.0);
+/// The statement that stores up to `rows` entries, the first under a key staying. Rows of nulls are ignored with the
+/// repeated keys, so a group is filled up with them to one of few sizes.
+pub(crate) fn insert_statement(rows: usize) -> String {
+    if rows == 0 {
+        return String::new();
+    }
+    format!(
+        "INSERT OR IGNORE INTO step_cache (key, body, created_at) VALUES {};",
+        vec!["(?,?,?)"; rows].join(",")
+    )
+}
+
+/// Arguments of [`insert_statement`].
+pub(crate) fn bind_entries(
+    entries: Vec<NewEntry>,
+    rows: usize,
+    now: Timestamp,
+    arguments: &mut Args,
+) {
+    let padding = rows.saturating_sub(entries.len());
+    for entry in entries {
+        arguments.hash(&entry.key.0).bytes(entry.body).int(now.0);
+    }
+    for _ in 0..3 * padding {
+        arguments.opt_int(None);
+    }
 }
 
 #[async_trait]

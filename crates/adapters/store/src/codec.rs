@@ -16,8 +16,9 @@ const PLAIN: u8 = 0;
 const ZSTD: u8 = 1;
 const BLOB: u8 = 2;
 
-/// Values up to this many bytes are stored as they are, in their row.
-pub(crate) const SMALL: usize = 512;
+/// Values up to this many bytes are stored as they are, in their row: a frame of a shorter one saves little, and making
+/// its tables costs more than everything else that is done to store it.
+pub(crate) const SMALL: usize = 1024;
 /// zstd's fastest regular level: on short JSON the higher ones gain little and cost much.
 const LEVEL: i32 = 1;
 /// A length beyond this is damage, not data: nothing as large is ever stored in one value.

@@ -2,6 +2,7 @@
 
 mod amounts;
 mod book;
+mod room;
 
 use async_trait::async_trait;
 use fapo_domain::ports::StoreError;
@@ -11,7 +12,7 @@ use fapo_domain::ports::ledger::{
 use fapo_domain::{JobId, MicroUsd};
 use tokio::sync::oneshot;
 
-pub(crate) use self::book::{Book, Wanted};
+pub(crate) use self::book::{BEGIN, Book, STORE, Wanted};
 use crate::error::Failure;
 use crate::sql::{Columns, args, to_i64};
 use crate::sqlite::{SqliteStore, gone};
@@ -110,10 +111,9 @@ impl Ledger for SqliteStore {
 
     async fn balance(&self, job: JobId) -> Result<Balance, StoreError> {
         self.run("read an account", async {
-            let mut wanted = Wanted::default();
-            wanted.add_job(job);
-            let book = Book::load(&mut *self.reader().await, wanted).await?;
-            book.balance(job)
+            Book::of_account(&mut *self.reader().await, job)
+                .await?
+                .balance(job)
                 .ok_or_else(|| Failure::not_found("account", job))
         })
         .await

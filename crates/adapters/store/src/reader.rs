@@ -1,15 +1,16 @@
 //! Joined look-ups in the step cache: one task answers everything that waits in its channel with one query.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use fapo_domain::StepKey;
 use fapo_domain::ports::StoreError;
+use sqlx::AssertSqlSafe;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::connections::ReadPool;
 use crate::error::{Failure, Shared};
-use crate::sql::{Columns, args, hash_list};
+use crate::sql::{Columns, args};
 
 /// Most keys in one query.
 const MOST: usize = 256;
@@ -59,14 +60,40 @@ async fn find(
     connection: &mut sqlx::sqlite::SqliteConnection,
     batch: &[Lookup],
 ) -> Result<HashMap<StepKey, Arc<Vec<u8>>>, Failure> {
-    let rows = args()
-        .text(hash_list(batch.iter().map(|lookup| &lookup.key.0)))
-        .query(
-            "SELECT key, body FROM step_cache WHERE key IN (SELECT unhex(value) FROM json_each(?))",
-        )
+    let (text, places) = select_statement(batch.len());
+    let mut arguments = args();
+    for lookup in batch {
+        arguments.hash(&lookup.key.0);
+    }
+    // nothing equals null
+    for _ in batch.len()..places {
+        arguments.opt_bytes(None);
+    }
+    let rows = arguments
+        .query(AssertSqlSafe(text))
         .fetch_all(connection)
         .await?;
     rows.iter()
         .map(|row| Ok((StepKey(row.hash(0)?), Arc::new(row.column(1)?))))
         .collect()
+}
+
+/// The query for so many keys, and for how many it has places: a power of two, so that the connection keeps all of them
+/// prepared.
+fn select_statement(keys: usize) -> (Arc<str>, usize) {
+    static TEXTS: OnceLock<Vec<(Arc<str>, usize)>> = OnceLock::new();
+    let texts = TEXTS.get_or_init(|| {
+        (0..)
+            .map(|n| 1usize << n)
+            .take_while(|places| *places <= MOST)
+            .map(|places| {
+                let list = vec!["?"; places].join(",");
+                let text = format!("SELECT key, body FROM step_cache WHERE key IN ({list})");
+                (text.into(), places)
+            })
+            .collect()
+    });
+    let place = texts.partition_point(|(_, places)| *places < keys);
+    let (text, places) = &texts[place];
+    (Arc::clone(text), *places)
 }

@@ -132,7 +132,7 @@ async fn refuse_other_scorer(
     let wanted: Vec<(u64, String)> = scores
         .iter()
         .filter(|score| score.status != ScoreStatus::Missing)
-        .map(|score| (score.ordinal, hex::encode(score.scorer.as_bytes())))
+        .map(|score| (score.ordinal, sql::to_hex(score.scorer.as_bytes())))
         .collect();
     let other = args()
         .int(evaluation)

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use fapo_domain::JobId;
 use fapo_domain::hash::ContentHash;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
-use sqlx::{Arguments, AssertSqlSafe, Decode, Encode, Row, Sqlite, Type};
+use sqlx::{Arguments, AssertSqlSafe, Decode, Encode, Row, SqlSafeStr, Sqlite, Type};
 
 use crate::codec;
 use crate::error::Failure;
@@ -67,10 +67,10 @@ impl Args {
         self.push(value)
     }
 
-    /// The statement with these arguments; its text is a literal, so it is cached by the connection.
+    /// The statement (or statements) with these arguments. Its text is one of few, so the connection keeps it prepared.
     pub(crate) fn query(
         &mut self,
-        sql: &'static str,
+        sql: impl SqlSafeStr,
     ) -> sqlx::query::Query<'static, Sqlite, SqliteArguments> {
         sqlx::query_with(sql, std::mem::take(&mut self.0))
     }
@@ -123,6 +123,22 @@ impl Columns for SqliteRow {
     }
 }
 
+/// Appends bytes as hex digits.
+fn push_hex(bytes: &[u8], text: &mut String) {
+    const DIGITS: [u8; 16] = *b"0123456789abcdef";
+    for byte in bytes {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+}
+
+/// Bytes as hex digits.
+pub(crate) fn to_hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    push_hex(bytes, &mut text);
+    text
+}
+
 /// Hashes as a JSON array of hex texts, for `IN (SELECT unhex(value) FROM json_each(?))`: one statement for any number.
 pub(crate) fn hash_list<'a>(hashes: impl IntoIterator<Item = &'a ContentHash>) -> String {
     let mut list = String::from("[");
@@ -131,7 +147,7 @@ pub(crate) fn hash_list<'a>(hashes: impl IntoIterator<Item = &'a ContentHash>) -
             list.push(',');
         }
         list.push('"');
-        list.push_str(&hex::encode(hash.as_bytes()));
+        push_hex(hash.as_bytes(), &mut list);
         list.push('"');
     }
     list.push(']');

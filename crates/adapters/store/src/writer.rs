@@ -5,7 +5,7 @@
 //! nobody, and many share the cost of a commit. Every caller has its own answer: a reservation that does not fit, or
 //! comes from a stale claim, fails alone.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use fapo_domain::clock::Clock;
 use fapo_domain::model::task::Fence;
@@ -13,15 +13,20 @@ use fapo_domain::money::SpendRole;
 use fapo_domain::ports::StoreError;
 use fapo_domain::ports::ledger::{Amount, Charge, LedgerError, ReservationId};
 use fapo_domain::{JobId, Spend, StepFingerprint, StepKey};
+use sqlx::AssertSqlSafe;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::cache::{self, Fingerprints, NewEntry};
 use crate::connections::WriteConnection;
 use crate::error::{Failure, Shared};
-use crate::ledger::{Book, Wanted};
+use crate::ledger::{self, Book, Wanted};
+use crate::sql::args;
 
 /// Most writes in one commit.
 const MOST: usize = 256;
+
+/// How often a group lets others run to see whether they join it.
+const GATHERINGS: usize = 4;
 
 /// A write on its way.
 pub(crate) enum Op {
@@ -78,14 +83,9 @@ impl Group {
                     None => return,
                 }
             }
-            // callers that are ready to run may join this group
-            tokio::task::yield_now().await;
+            gather(&mut ops, &mut batch).await;
             let mut guard = self.writer.lock().await;
-            while batch.len() < MOST
-                && let Ok(op) = ops.try_recv()
-            {
-                batch.push(op);
-            }
+            take_waiting(&mut ops, &mut batch);
             // a reservation nobody waits for any more is not made
             batch.retain(|op| !matches!(op, Op::Reserve { answer, .. } if answer.is_closed()));
             let undo = std::mem::take(&mut unheard);
@@ -111,8 +111,9 @@ impl Group {
         batch: &mut Vec<Op>,
         undo: &[Charge],
     ) -> Result<Vec<Applied>, Failure> {
-        let mut tx = guard.begin().await?;
-        let mut book = Book::load(&mut tx, wanted(batch, undo)).await?;
+        let wanted = wanted(batch, undo);
+        let (mut tx, rows) = guard.begin_with(ledger::BEGIN, wanted.arguments()?).await?;
+        let mut book = Book::read(&rows, &wanted)?;
         for charge in undo {
             // the account was there when the reservation was made
             let _ = book.settle(charge);
@@ -151,18 +152,59 @@ impl Group {
                 }
             });
         }
-        if !entries.is_empty() {
-            cache::insert_entries(&mut tx, entries, &fresh, self.clock.now()).await?;
-        } else if !book.is_changed() {
+        if entries.is_empty() && !book.is_changed() {
             // nothing but refusals: no commit is needed
             tx.roll_back().await;
             return Ok(join(batch, outcomes));
         }
-        book.store(&mut tx).await?;
-        tx.commit().await?;
+        cache::insert_fingerprints(&mut tx, &fresh).await?;
+        let (text, rows) = store_statement(entries.len());
+        let mut arguments = args();
+        book.changes(&mut arguments)?;
+        cache::bind_entries(entries, rows, self.clock.now(), &mut arguments);
+        tx.commit_with(AssertSqlSafe(text), arguments).await?;
         self.fingerprints.add(&fresh);
         Ok(join(batch, outcomes))
     }
+}
+
+/// Lets callers that are ready to run join the group, as long as more come.
+async fn gather(ops: &mut mpsc::Receiver<Op>, batch: &mut Vec<Op>) {
+    for _ in 0..GATHERINGS {
+        tokio::task::yield_now().await;
+        let before = batch.len();
+        take_waiting(ops, batch);
+        if batch.len() == before {
+            return;
+        }
+    }
+}
+
+fn take_waiting(ops: &mut mpsc::Receiver<Op>, batch: &mut Vec<Op>) {
+    while batch.len() < MOST
+        && let Ok(op) = ops.try_recv()
+    {
+        batch.push(op);
+    }
+}
+
+/// The statements that store a group with so many cache entries, and for how many entries they have room: a power of
+/// two, so that the connection keeps all of them prepared.
+fn store_statement(entries: usize) -> (Arc<str>, usize) {
+    static TEXTS: OnceLock<Vec<(Arc<str>, usize)>> = OnceLock::new();
+    let texts = TEXTS.get_or_init(|| {
+        let sizes = std::iter::once(0).chain((0..).map(|n| 1 << n));
+        sizes
+            .take_while(|rows| *rows <= MOST)
+            .map(|rows| {
+                let insert = cache::insert_statement(rows);
+                (format!("{} {insert} COMMIT", ledger::STORE).into(), rows)
+            })
+            .collect()
+    });
+    let place = texts.partition_point(|(_, rows)| *rows < entries);
+    let (text, rows) = &texts[place];
+    (Arc::clone(text), *rows)
 }
 
 /// Which rows of the ledger the batch is about.

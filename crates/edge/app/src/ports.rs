@@ -6,6 +6,7 @@ use fapo_domain::ports::datasets::Datasets;
 use fapo_domain::ports::jobs::{Findings, Jobs};
 use fapo_domain::ports::ledger::Ledger;
 use fapo_domain::ports::scores::Scores;
+use fapo_domain::ports::tasks::Tasks;
 use fapo_domain::ports::traces::Traces;
 use fapo_domain::ports::variants::Variants;
 
@@ -22,6 +23,8 @@ pub struct Ports {
     pub ledger: Arc<dyn Ledger>,
     /// Scores.
     pub scores: Arc<dyn Scores>,
+    /// Units of work.
+    pub tasks: Arc<dyn Tasks>,
     /// Runs.
     pub traces: Arc<dyn Traces>,
     /// Trees.
@@ -32,7 +35,7 @@ impl Ports {
     /// All ports over one store.
     pub fn over<S>(store: Arc<S>) -> Self
     where
-        S: Datasets + Jobs + Findings + Ledger + Scores + Traces + Variants + 'static,
+        S: Datasets + Jobs + Findings + Ledger + Scores + Tasks + Traces + Variants + 'static,
     {
         Self {
             datasets: Arc::clone(&store) as Arc<dyn Datasets>,
@@ -40,6 +43,7 @@ impl Ports {
             findings: Arc::clone(&store) as Arc<dyn Findings>,
             ledger: Arc::clone(&store) as Arc<dyn Ledger>,
             scores: Arc::clone(&store) as Arc<dyn Scores>,
+            tasks: Arc::clone(&store) as Arc<dyn Tasks>,
             traces: Arc::clone(&store) as Arc<dyn Traces>,
             variants: store,
         }

@@ -251,6 +251,6 @@ proptest! {
         prop_assert!(pipeline.is_none());
         prop_assert!(!problems.is_empty());
         let (project, problems) = fapo_project::read_project("fapo.yaml", &text);
-        prop_assert!(project.is_none() && problems.has_errors());
+        prop_assert!(project.is_none() || problems.has_errors());
     }
 }

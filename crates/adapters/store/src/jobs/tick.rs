@@ -65,8 +65,10 @@ pub(super) async fn commit(store: &SqliteStore, tick: Tick) -> Result<u64, Failu
         args()
             .job(job)
             .int(now.0)
-            .query("UPDATE tasks SET state = 'cancelled', updated_at = ?2 WHERE job = ?1 \
-                 AND state IN ('queued', 'leased') AND state = 'queued'")
+            .query(
+                "UPDATE tasks SET state = 'cancelled', updated_at = ?2 WHERE job = ?1 \
+                 AND state IN ('queued', 'leased') AND state = 'queued'",
+            )
             .execute(&mut *tx)
             .await?;
     }

@@ -10,11 +10,12 @@ use fapo_domain::money::SpendRole;
 use fapo_domain::ports::StoreError;
 use fapo_domain::ports::ledger::{Amount, Balance, Caps, Charge, LedgerError, ReservationId};
 use fapo_domain::{JobId, MicroUsd, Spend, TaskId};
-use sqlx::sqlite::SqliteConnection;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::amounts::{least, minus, plus};
+use crate::codec::to_text;
 use crate::error::Failure;
-use crate::sql::{self, Args, Columns, Insert, args};
+use crate::sql::{self, Args, Columns, args};
 
 /// Which rows to load.
 #[derive(Default)]
@@ -40,11 +41,11 @@ impl Wanted {
 }
 
 #[derive(Default)]
-struct Account {
-    caps: Caps,
-    reserved: Amount,
-    lost: Amount,
-    spent: BTreeMap<SpendRole, Spend>,
+pub(super) struct Account {
+    pub(super) caps: Caps,
+    pub(super) reserved: Amount,
+    pub(super) lost: Amount,
+    pub(super) spent: BTreeMap<SpendRole, Spend>,
     changed: bool,
     changed_roles: Vec<SpendRole>,
 }
@@ -70,116 +71,138 @@ pub(crate) struct Book {
     claims: HashMap<TaskId, Claim>,
 }
 
+/// The accounts of some jobs with what was spent by role; `?` is a JSON array of job ids.
+macro_rules! accounts {
+    () => {
+        "SELECT job, cap_cost, cap_calls, reserved_cost, reserved_calls, lost_cost, lost_calls, role, cost, \
+         model_calls, input_tokens, output_tokens, cached_tokens, reasoning_tokens \
+         FROM accounts LEFT JOIN ledger USING (job) WHERE job IN (SELECT unhex(value) FROM json_each(?))"
+    };
+}
+
+/// Reads accounts.
+const ACCOUNTS: &str = accounts!();
+/// Columns of an account's row, to tell it from a reservation's.
+const ACCOUNT_COLUMNS: usize = 14;
+
+/// Begins a transaction and reads accounts, and reservations with their tasks; the second `?` is a JSON array of
+/// `[job, task, epoch]`.
+pub(crate) const BEGIN: &str = concat!(
+    "BEGIN IMMEDIATE; ",
+    accounts!(),
+    "; SELECT k.key, t.epoch, t.state = 'leased', r.cost, r.calls, r.lost_cost, r.lost_calls \
+     FROM json_each(?) AS k LEFT JOIN tasks AS t ON t.id = unhex(k.value ->> 1) \
+     LEFT JOIN reservations AS r ON r.job = unhex(k.value ->> 0) \
+     AND r.task = unhex(k.value ->> 1) AND r.epoch = k.value ->> 2"
+);
+
+/// Stores what changed; each `?` is a JSON array of rows, so that one text serves any number of them.
+pub(crate) const STORE: &str = "INSERT OR REPLACE INTO reservations \
+     (job, task, epoch, cost, calls, lost_cost, lost_calls) \
+     SELECT unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6 \
+     FROM json_each(?); \
+     UPDATE accounts SET reserved_cost = n.value ->> 1, reserved_calls = n.value ->> 2, lost_cost = n.value ->> 3, \
+     lost_calls = n.value ->> 4 FROM json_each(?) AS n WHERE job = unhex(n.value ->> 0); \
+     INSERT OR REPLACE INTO ledger \
+     (job, role, cost, model_calls, input_tokens, output_tokens, cached_tokens, reasoning_tokens) \
+     SELECT unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, \
+     value ->> 7 FROM json_each(?);";
+
+impl Wanted {
+    /// Arguments of [`BEGIN`].
+    pub(crate) fn arguments(&self) -> Result<Args, Failure> {
+        let reservations: Vec<(String, String, i64)> = self
+            .reservations
+            .iter()
+            .map(|(job, id)| (job_hex(*job), task_hex(id.task), sql::to_i64(id.epoch)))
+            .collect();
+        let mut arguments = self.account_arguments()?;
+        arguments.text(to_text(&reservations)?);
+        Ok(arguments)
+    }
+
+    fn account_arguments(&self) -> Result<Args, Failure> {
+        let jobs: Vec<String> = self.jobs.iter().map(|job| job_hex(*job)).collect();
+        let mut arguments = args();
+        arguments.text(to_text(&jobs)?);
+        Ok(arguments)
+    }
+}
+
+fn job_hex(job: JobId) -> String {
+    sql::to_hex(job.0.as_bytes())
+}
+
+fn task_hex(task: TaskId) -> String {
+    sql::to_hex(task.0.as_bytes())
+}
+
 impl Book {
-    /// Loads the wanted rows.
-    pub(crate) async fn load(
+    /// Reads one account.
+    pub(crate) async fn of_account(
         connection: &mut SqliteConnection,
-        wanted: Wanted,
+        job: JobId,
     ) -> Result<Self, Failure> {
+        let mut wanted = Wanted::default();
+        wanted.add_job(job);
+        let rows = wanted
+            .account_arguments()?
+            .query(ACCOUNTS)
+            .fetch_all(connection)
+            .await?;
+        Self::read(&rows, &wanted)
+    }
+
+    /// Reads the rows that [`BEGIN`] found.
+    pub(crate) fn read(rows: &[SqliteRow], wanted: &Wanted) -> Result<Self, Failure> {
         let mut book = Self::default();
-        if wanted.jobs.is_empty() {
-            return Ok(book);
-        }
-        book.load_accounts(connection, &wanted.jobs).await?;
-        if !wanted.reservations.is_empty() {
-            book.load_reservations(connection, wanted.reservations)
-                .await?;
+        for row in rows {
+            if sqlx::Row::len(row) == ACCOUNT_COLUMNS {
+                book.read_account(row)?;
+            } else {
+                book.read_reservation(row, &wanted.reservations)?;
+            }
         }
         Ok(book)
     }
 
-    async fn load_accounts(
-        &mut self,
-        connection: &mut SqliteConnection,
-        jobs: &[JobId],
-    ) -> Result<(), Failure> {
-        let list: Vec<String> = jobs
-            .iter()
-            .map(|job| hex::encode(job.0.as_bytes()))
-            .collect();
-        let rows = args()
-            .text(crate::codec::to_text(&list)?)
-            .query(
-                "SELECT job, cap_cost, cap_calls, reserved_cost, reserved_calls, lost_cost, lost_calls, role, \
-                 cost, model_calls, input_tokens, output_tokens, cached_tokens, reasoning_tokens \
-                 FROM accounts LEFT JOIN ledger USING (job) \
-                 WHERE job IN (SELECT unhex(value) FROM json_each(?))",
-            )
-            .fetch_all(connection)
-            .await?;
-        for row in &rows {
-            let account = self.accounts.entry(row.job(0)?).or_default();
-            account.caps = Caps {
-                cost: row.column::<Option<i64>>(1)?.map(count).map(MicroUsd),
-                model_calls: row.column::<Option<i64>>(2)?.map(count),
-            };
-            account.reserved = Amount {
-                cost: MicroUsd(row.number(3)?),
-                model_calls: row.number(4)?,
-            };
-            account.lost = Amount {
-                cost: MicroUsd(row.number(5)?),
-                model_calls: row.number(6)?,
-            };
-            if let Some(role) = row.column::<Option<String>>(7)? {
-                account
-                    .spent
-                    .insert(sql::to_spend_role(&role)?, sql::to_spend(row, 8)?);
-            }
+    fn read_account(&mut self, row: &SqliteRow) -> Result<(), Failure> {
+        let account = self.accounts.entry(row.job(0)?).or_default();
+        account.caps = Caps {
+            cost: row.column::<Option<i64>>(1)?.map(count).map(MicroUsd),
+            model_calls: row.column::<Option<i64>>(2)?.map(count),
+        };
+        account.reserved = amount(row, 3)?;
+        account.lost = amount(row, 5)?;
+        if let Some(role) = row.column::<Option<String>>(7)? {
+            account
+                .spent
+                .insert(sql::to_spend_role(&role)?, sql::to_spend(row, 8)?);
         }
         Ok(())
     }
 
-    async fn load_reservations(
+    fn read_reservation(
         &mut self,
-        connection: &mut SqliteConnection,
-        reservations: Vec<(JobId, ReservationId)>,
+        row: &SqliteRow,
+        reservations: &[(JobId, ReservationId)],
     ) -> Result<(), Failure> {
-        let list: Vec<(String, String, i64)> = reservations
-            .iter()
-            .map(|(job, id)| {
-                (
-                    hex::encode(job.0.as_bytes()),
-                    hex::encode(id.task.0.as_bytes()),
-                    sql::to_i64(id.epoch),
-                )
-            })
-            .collect();
-        let rows = args()
-            .text(crate::codec::to_text(&list)?)
-            .query(
-                "SELECT k.key, t.epoch, t.state = 'leased', r.cost, r.calls, r.lost_cost, r.lost_calls \
-                 FROM json_each(?) AS k \
-                 LEFT JOIN tasks AS t ON t.id = unhex(k.value ->> 1) \
-                 LEFT JOIN reservations AS r ON r.job = unhex(k.value ->> 0) \
-                 AND r.task = unhex(k.value ->> 1) AND r.epoch = k.value ->> 2",
-            )
-            .fetch_all(connection)
-            .await?;
-        for row in &rows {
-            let index = usize::try_from(row.number(0)?).unwrap_or(usize::MAX);
-            let Some(&(job, id)) = reservations.get(index) else {
-                return Err(Failure::corrupt("a reservation that was not asked for"));
+        let index = usize::try_from(row.number(0)?).unwrap_or(usize::MAX);
+        let Some(&(job, id)) = reservations.get(index) else {
+            return Err(Failure::corrupt("a reservation that was not asked for"));
+        };
+        if let Some(epoch) = row.column::<Option<i64>>(1)? {
+            let leased = row.flag(2)?;
+            let epoch = count(epoch);
+            self.claims.insert(id.task, Claim { epoch, leased });
+        }
+        if row.column::<Option<i64>>(3)?.is_some() {
+            let held = Held {
+                reserved: amount(row, 3)?,
+                lost: amount(row, 5)?,
+                changed: false,
             };
-            if let Some(epoch) = row.column::<Option<i64>>(1)? {
-                let leased = row.flag(2)?;
-                let epoch = count(epoch);
-                self.claims.insert(id.task, Claim { epoch, leased });
-            }
-            if row.column::<Option<i64>>(3)?.is_some() {
-                let held = Held {
-                    reserved: Amount {
-                        cost: MicroUsd(row.number(3)?),
-                        model_calls: row.number(4)?,
-                    },
-                    lost: Amount {
-                        cost: MicroUsd(row.number(5)?),
-                        model_calls: row.number(6)?,
-                    },
-                    changed: false,
-                };
-                self.held.insert((job, id), held);
-            }
+            self.held.insert((job, id), held);
         }
         Ok(())
     }
@@ -243,44 +266,54 @@ impl Book {
             .any(|account| account.changed || !account.changed_roles.is_empty())
     }
 
-    /// Stores what changed.
-    pub(crate) async fn store(self, tx: &mut SqliteConnection) -> Result<(), Failure> {
-        static HELD: Insert = Insert::new(
-            "INSERT OR REPLACE INTO reservations (job, task, epoch, cost, calls, lost_cost, lost_calls) VALUES",
-            7,
-            "",
-        );
-        let held = self.held.into_iter().filter(|(_, held)| held.changed);
-        HELD.run(tx, held.collect(), bind_held).await?;
-        for (job, account) in self.accounts {
+    /// Arguments of [`STORE`].
+    pub(crate) fn changes(self, arguments: &mut Args) -> Result<(), Failure> {
+        let held: Vec<_> = self
+            .held
+            .iter()
+            .filter(|(_, held)| held.changed)
+            .map(|((job, id), held)| {
+                (
+                    job_hex(*job),
+                    task_hex(id.task),
+                    sql::to_i64(id.epoch),
+                    numbers(held.reserved),
+                    numbers(held.lost),
+                )
+            })
+            // flat, as the statement reads it
+            .map(
+                |(job, task, epoch, [cost, calls], [lost_cost, lost_calls])| {
+                    (job, task, epoch, cost, calls, lost_cost, lost_calls)
+                },
+            )
+            .collect();
+        let mut accounts = Vec::new();
+        let mut ledger = Vec::new();
+        for (job, account) in &self.accounts {
             if account.changed {
-                args()
-                    .job(job)
-                    .number(account.reserved.cost.0)
-                    .number(account.reserved.model_calls)
-                    .number(account.lost.cost.0)
-                    .number(account.lost.model_calls)
-                    .query(
-                        "UPDATE accounts SET reserved_cost = ?2, reserved_calls = ?3, lost_cost = ?4, \
-                         lost_calls = ?5 WHERE job = ?1",
-                    )
-                    .execute(&mut *tx)
-                    .await?;
+                let ([cost, calls], [lost_cost, lost_calls]) =
+                    (numbers(account.reserved), numbers(account.lost));
+                accounts.push((job_hex(*job), cost, calls, lost_cost, lost_calls));
             }
-            for role in account.changed_roles {
-                let spent = account.spent.get(&role).copied().unwrap_or_default();
-                args()
-                    .job(job)
-                    .text(sql::spend_role(role))
-                    .spend(&spent)
-                    .query(
-                        "INSERT OR REPLACE INTO ledger (job, role, cost, model_calls, input_tokens, output_tokens, \
-                         cached_tokens, reasoning_tokens) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    )
-                    .execute(&mut *tx)
-                    .await?;
+            for role in &account.changed_roles {
+                let spent = account.spent.get(role).copied().unwrap_or_default();
+                ledger.push((
+                    job_hex(*job),
+                    sql::spend_role(*role),
+                    sql::to_i64(spent.cost.0),
+                    sql::to_i64(spent.model_calls),
+                    sql::to_i64(spent.usage.input_tokens),
+                    sql::to_i64(spent.usage.output_tokens),
+                    sql::to_i64(spent.usage.cached_input_tokens),
+                    sql::to_i64(spent.usage.reasoning_tokens),
+                ));
             }
         }
+        arguments
+            .text(to_text(&held)?)
+            .text(to_text(&accounts)?)
+            .text(to_text(&ledger)?);
         Ok(())
     }
 
@@ -300,82 +333,6 @@ impl Book {
     }
 }
 
-impl Account {
-    fn fits(&self, amount: Amount) -> Result<(), LedgerError> {
-        let spent: Spend = self.spent.values().copied().sum();
-        let gone = Amount {
-            cost: spent.cost + self.lost.cost,
-            model_calls: spent.model_calls.saturating_add(self.lost.model_calls),
-        };
-        let cost = self
-            .caps
-            .cost
-            .map(|cap| Room::of(gone.cost.0, self.reserved.cost.0, amount.cost.0, cap.0));
-        let calls = self.caps.model_calls.map(|cap| {
-            Room::of(
-                gone.model_calls,
-                self.reserved.model_calls,
-                amount.model_calls,
-                cap,
-            )
-        });
-        let rooms = [cost, calls];
-        if rooms.iter().flatten().all(|room| room.fits) {
-            return Ok(());
-        }
-        let what = if cost.is_some_and(|room| !room.fits) {
-            format!(
-                "{} of the cost cap {} is left and {} may be needed",
-                MicroUsd(cost.map_or(0, |room| room.left)),
-                self.caps.cost.unwrap_or_default(),
-                amount.cost
-            )
-        } else {
-            format!(
-                "{} of the cap of {} model calls is left and {} may be needed",
-                calls.map_or(0, |room| room.left),
-                self.caps.model_calls.unwrap_or_default(),
-                amount.model_calls
-            )
-        };
-        Err(LedgerError::Exhausted {
-            what,
-            may_fit_later: rooms.iter().flatten().all(|room| room.could_fit),
-        })
-    }
-}
-
-/// One cap's verdict.
-#[derive(Clone, Copy)]
-struct Room {
-    fits: bool,
-    /// If everything reserved were settled at nothing.
-    could_fit: bool,
-    left: u64,
-}
-
-impl Room {
-    fn of(gone: u64, reserved: u64, amount: u64, cap: u64) -> Self {
-        let taken = gone.saturating_add(reserved);
-        Self {
-            fits: taken.saturating_add(amount) <= cap,
-            could_fit: gone.saturating_add(amount) <= cap,
-            left: cap.saturating_sub(taken),
-        }
-    }
-}
-
-fn bind_held(((job, id), held): ((JobId, ReservationId), Held), arguments: &mut Args) {
-    arguments
-        .job(job)
-        .hash(&id.task.0)
-        .number(id.epoch)
-        .number(held.reserved.cost.0)
-        .number(held.reserved.model_calls)
-        .number(held.lost.cost.0)
-        .number(held.lost.model_calls);
-}
-
 fn no_account(job: JobId) -> StoreError {
     StoreError::NotFound {
         kind: "account",
@@ -385,4 +342,15 @@ fn no_account(job: JobId) -> StoreError {
 
 fn count(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
+}
+
+fn amount(row: &SqliteRow, n: usize) -> Result<Amount, Failure> {
+    Ok(Amount {
+        cost: MicroUsd(row.number(n)?),
+        model_calls: row.number(n + 1)?,
+    })
+}
+
+fn numbers(amount: Amount) -> [i64; 2] {
+    [sql::to_i64(amount.cost.0), sql::to_i64(amount.model_calls)]
 }

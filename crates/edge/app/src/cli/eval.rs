@@ -13,6 +13,8 @@ use super::args::EvalArgs;
 use super::session::Session;
 use super::{Context, advice::Advice, find};
 use crate::exit::Exit;
+use crate::output::format;
+use crate::output::style::printable;
 use crate::project::read_tree;
 use crate::report::assemble::read_state;
 
@@ -76,10 +78,19 @@ pub async fn run(context: &Context, args: &EvalArgs) -> anyhow::Result<Exit> {
     let summary = &measured.summary;
     let covered = summary.counted() as f64 / summary.total().max(1) as f64;
     if summary.count(ScoreStatus::Missing) > 0 {
+        let why = result
+            .missing_because
+            .as_ref()
+            .map_or_else(String::new, |why| {
+                format!(": {}", printable(&format::one_line(why, 300)))
+            });
         context.output.note(&format!(
-            "{}: results are missing (the provider failed, or the budget ran out); missing cases do not count, and \
-             running it again asks only for them",
-            context.output.notes.warn("warning")
+            "{}: {} no result{why}\nsuch cases do not count; running it again asks only for them",
+            context.output.notes.warn("warning"),
+            match summary.count(ScoreStatus::Missing) {
+                1 => "1 case has".to_owned(),
+                more => format!("{} cases have", format::count(more)),
+            },
         ));
     }
     Ok(if covered < coverage {
@@ -89,17 +100,22 @@ pub async fn run(context: &Context, args: &EvalArgs) -> anyhow::Result<Exit> {
     })
 }
 
-/// The same evaluation where one was interrupted, else a new one.
+/// The same evaluation where one was interrupted or failed, else a new one.
 async fn start(context: &Context, session: &Session, spec: JobSpec) -> anyhow::Result<JobId> {
-    let interrupted = find::jobs(&session.ports)
+    let same = find::jobs(&session.ports)
         .await?
         .into_iter()
-        .find(|job| !job.status.is_final() && job.spec == spec);
-    if let Some(job) = interrupted {
-        context
-            .output
-            .note(&format!("goes on with job {}", job.id.short()));
-        return Ok(job.id);
+        .find(|job| job.spec == spec);
+    if let Some(job) = same {
+        if !job.status.is_final() {
+            context
+                .output
+                .note(&format!("goes on with job {}", job.id.short()));
+            return Ok(job.id);
+        }
+        if find::revive(context, &session.ports, &job).await? {
+            return Ok(job.id);
+        }
     }
     session.engine.submit(spec).await
 }

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use fapo_domain::VariantId;
-use fapo_domain::model::job::{Job, JobGoal};
+use fapo_domain::model::job::{Job, JobGoal, JobStatus};
 use fapo_domain::model::variant::VariantTree;
 
+use super::Context;
 use super::advice::Advice;
 use crate::ports::Ports;
 use crate::report::assemble::read_state;
@@ -43,6 +44,25 @@ pub async fn job(ports: &Ports, name: Option<&str>) -> anyhow::Result<Job> {
         )
         .into()),
     }
+}
+
+/// Puts the dead tasks of a failed job back to work, and the job with them. Says whether there was anything to revive.
+pub async fn revive(context: &Context, ports: &Ports, job: &Job) -> anyhow::Result<bool> {
+    if job.status != JobStatus::Failed {
+        return Ok(false);
+    }
+    let revived = ports.tasks.retry_dead_tasks(job.id).await?;
+    if revived > 0 {
+        context.output.note(&format!(
+            "job {} had failed; {} tried again",
+            job.id.short(),
+            match revived {
+                1 => "the task that died is".to_owned(),
+                more => format!("the {more} tasks that died are"),
+            }
+        ));
+    }
+    Ok(revived > 0)
 }
 
 fn is_named(job: &Job, name: &str) -> bool {

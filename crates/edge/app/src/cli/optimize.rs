@@ -15,7 +15,7 @@ use crate::exit::Exit;
 use crate::output::format;
 use crate::output::style::{Style, printable};
 use crate::report::bare_reason;
-use crate::report::data::ReportData;
+use crate::report::data::{ReportData, Versus};
 use crate::report::verdict::{evidence, verdict};
 
 pub async fn run(context: &Context, args: &OptimizeArgs) -> anyhow::Result<Exit> {
@@ -51,6 +51,13 @@ pub async fn run(context: &Context, args: &OptimizeArgs) -> anyhow::Result<Exit>
             .output
             .data(&text(&data, &summary, &args.dir, context.output.style))?;
     }
+    if ended.status == JobStatus::Failed {
+        context.output.note(&format!(
+            "{}: mend the cause; then `fapo optimize {}` tries the tasks that died again",
+            context.output.notes.accent("hint"),
+            args.dir.display()
+        ));
+    }
     Ok(exit_of(ended.status))
 }
 
@@ -68,18 +75,25 @@ async fn start(
     session: &Session,
     args: &OptimizeArgs,
 ) -> anyhow::Result<Result<JobId, Exit>> {
-    let running = find::jobs(&session.ports)
+    let newest = find::jobs(&session.ports)
         .await?
         .into_iter()
-        .find(|job| !job.status.is_final() && job.spec.goal == JobGoal::Optimize);
-    if let Some(job) = &running {
-        if !args.new {
-            return resume(context, session, args, job).await;
+        .find(|job| job.spec.goal == JobGoal::Optimize);
+    if let Some(job) = newest {
+        if !job.status.is_final() && !args.new {
+            return resume(context, session, args, &job);
         }
-        session.engine.cancel_job(job.id).await?;
-        context
-            .output
-            .note(&format!("job {} is cancelled", job.id.short()));
+        if !job.status.is_final() {
+            session.engine.cancel_job(job.id).await?;
+            context
+                .output
+                .note(&format!("job {} is cancelled", job.id.short()));
+        } else if !args.new
+            && changed(&job.spec, session, args).is_none()
+            && find::revive(context, &session.ports, &job).await?
+        {
+            return Ok(Ok(job.id));
+        }
     }
     let mut spec = match session.import(context, JobGoal::Optimize).await? {
         Ok(spec) => spec,
@@ -91,7 +105,7 @@ async fn start(
     Ok(Ok(id))
 }
 
-async fn resume(
+fn resume(
     context: &Context,
     session: &Session,
     args: &OptimizeArgs,
@@ -220,53 +234,52 @@ fn levels(data: &ReportData) -> Vec<String> {
 
 /// The summary for a terminal.
 fn text(data: &ReportData, summary: &Summary, dir: &Path, style: Style) -> String {
-    let mut lines = vec![style.bold(&summary.verdict)];
+    let mut head = vec![style.bold(&summary.verdict)];
     if let Some(reason) = &summary.stopped {
-        lines.push(format!("The search ended: {}", printable(reason)));
+        head.push(format!("The search ended: {}", printable(reason)));
     }
-    lines.push(String::new());
+    let mut figures = Vec::new();
     for (split, versus) in [("validation", &data.val), ("sealed test", &data.test)] {
-        let Some(versus) = versus else { continue };
-        let figures = versus
-            .comparison
-            .as_ref()
-            .filter(|_| data.improved())
-            .map_or_else(String::new, |comparison| {
-                format!("  {}", evidence(comparison))
-            });
-        let best = if data.improved() {
-            format!(" → {}", style.good(&format::percent(versus.best.mean)))
-        } else {
-            String::new()
-        };
-        lines.push(format!(
-            "{split:<12} {}{best}{figures}",
-            format::percent(versus.baseline.mean)
-        ));
-        if let Some(ratio) = versus
-            .comparison
-            .as_ref()
-            .filter(|_| data.improved())
-            .and_then(|comparison| comparison.cost_ratio)
-        {
-            lines.push(format!("{:<12} cost per case {}", "", format::ratio(ratio)));
+        if let Some(versus) = versus {
+            figures.extend(split_lines(split, versus, data.improved(), style));
         }
     }
-    if !summary.levels.is_empty() {
-        lines.push(String::new());
-        lines.extend(summary.levels.iter().map(|line| printable(line)));
-    }
-    lines.push(String::new());
-    lines.push(summary.spending.line());
+    let levels: Vec<String> = summary.levels.iter().map(|line| printable(line)).collect();
+    let mut end = vec![summary.spending.line()];
     if data.improved() {
-        lines.push(format!(
+        end.push(format!(
             "best    {}   fapo export {} --to best",
             data.best.short(),
             dir.display()
         ));
     }
-    lines.push(format!("report  {}", summary.report));
-    lines.join("\n")
+    end.push(format!("report  {}", summary.report));
+    [head, figures, levels, end]
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .map(|part| part.join("\n"))
+        .collect::<Vec<_>>()
+        .join("\n\n")
+}
+
+/// Baseline and best on one split.
+fn split_lines(split: &str, versus: &Versus, improved: bool, style: Style) -> Vec<String> {
+    let baseline = format::percent(versus.baseline.mean);
+    if !improved {
+        return vec![format!("{split:<12} {baseline}")];
+    }
+    let best = style.good(&format::percent(versus.best.mean));
+    let Some(comparison) = &versus.comparison else {
+        return vec![format!("{split:<12} {baseline} → {best}")];
+    };
+    let mut lines = vec![format!(
+        "{split:<12} {baseline} → {best}  {}",
+        evidence(comparison)
+    )];
+    if let Some(ratio) = comparison.cost_ratio {
+        lines.push(format!("{:<12} cost per case {}", "", format::ratio(ratio)));
+    }
+    lines
 }
 
 #[cfg(test)]

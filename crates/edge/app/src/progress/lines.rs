@@ -1,7 +1,6 @@
 //! Events in one line each, for those worth a line.
 
-use fapo_domain::model::decision::{Decision, DecisionKind, GateOutcome};
-use fapo_domain::model::job::JobStatus;
+use fapo_domain::model::decision::{Decision, DecisionKind, GateOutcome, StopReason};
 use fapo_policy::stage::StagePurpose;
 use fapo_policy::{Event, ProposalAnswer};
 
@@ -83,11 +82,6 @@ pub fn event_line(event: &Event, style: Style) -> Option<String> {
             clean(reason, 300)
         )),
         Event::Revived { tasks } => format!("{} revived", format::counted(*tasks, "task")),
-        Event::Finished {
-            status: JobStatus::Failed,
-            reason,
-            ..
-        } => style.bad(&format!("the job failed: {}", clean(reason, 300))),
         Event::Submitted { .. }
         | Event::StageStarted { .. }
         | Event::BlockScored { .. }
@@ -97,7 +91,7 @@ pub fn event_line(event: &Event, style: Style) -> Option<String> {
         | Event::Compared { .. }
         | Event::TestSkipped { .. }
         | Event::TestDone { .. }
-        // the decision with the same words has its line already
+        // the decision, the task or the command's own last word says the same
         | Event::Stopped { .. }
         | Event::Finished { .. } => return None,
     };
@@ -128,6 +122,10 @@ fn decided(decision: &Decision, style: Style) -> Option<String> {
             )
         }
         DecisionKind::LevelSkipped { level } => format!("level {level} is passed over – {reason}"),
+        // the task that died has its line
+        DecisionKind::Stopped {
+            why: StopReason::TaskDead,
+        } => return None,
         DecisionKind::Stopped { .. } => format!("the search ends – {reason}"),
     })
 }

@@ -67,6 +67,7 @@ struct View {
     output: Output,
     bar: ProgressBar,
     pace: Pace,
+    said: String,
 }
 
 impl View {
@@ -84,16 +85,21 @@ impl View {
             output: output.clone(),
             bar,
             pace: Pace::default(),
+            said: String::new(),
         }
     }
 
-    /// Writes the facts among `events`.
-    fn say(&self, events: &[JobEvent]) {
+    /// Writes the facts among `events`; one that is said several times in a row is written once.
+    fn say(&mut self, events: &[JobEvent]) {
         for event in events {
             let Ok(event) = serde_json::from_value::<Event>(event.body.clone()) else {
                 continue;
             };
             if let Some(line) = event_line(&event, self.output.notes) {
+                if line == self.said {
+                    continue;
+                }
+                self.said.clone_from(&line);
                 if self.output.live {
                     self.bar.println(line);
                 } else {

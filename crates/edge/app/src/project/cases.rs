@@ -20,10 +20,11 @@ pub(super) const MAX_DATA_PROBLEMS: usize = 100;
 pub(super) type Cases = CaseReader<BufReader<File>>;
 
 /// Opens a split's file as a stream of cases.
-pub(super) fn open_cases(dir: &Path, split: Split, file: &str) -> Result<Cases, Problem> {
-    let format = DataFormat::of(file).map_err(|message| data_problem(file, None, message))?;
+pub(super) fn open_cases(dir: &Path, split: Split, file: &str) -> Result<Cases, Box<Problem>> {
+    let format =
+        DataFormat::of(file).map_err(|message| Box::new(data_problem(file, None, message)))?;
     let opened = File::open(dir.join(file))
-        .map_err(|error| data_problem(file, None, format!("cannot be read: {error}")))?;
+        .map_err(|error| Box::new(data_problem(file, None, format!("cannot be read: {error}"))))?;
     Ok(CaseReader::new(
         BufReader::with_capacity(1 << 20, opened),
         format,
@@ -77,7 +78,7 @@ pub fn scan_cases(
         let reader = match open_cases(dir, *split, file) {
             Ok(reader) => reader,
             Err(problem) => {
-                scan.problems.push(problem);
+                scan.problems.push(*problem);
                 continue;
             }
         };

@@ -123,7 +123,7 @@ where
         let reader = match open_cases(&project.dir, split, file) {
             Ok(reader) => reader,
             Err(problem) => {
-                problems.push(problem);
+                problems.push(*problem);
                 continue;
             }
         };
@@ -199,7 +199,7 @@ where
     let reader = match open_documents(dir, file) {
         Ok(reader) => reader,
         Err(problem) => {
-            problems.push(problem);
+            problems.push(*problem);
             return Ok(None);
         }
     };
@@ -249,10 +249,11 @@ where
     }))
 }
 
-fn open_documents(dir: &Path, file: &str) -> Result<DocumentReader<BufReader<File>>, Problem> {
-    let format = DataFormat::of(file).map_err(|message| data_problem(file, None, message))?;
+fn open_documents(dir: &Path, file: &str) -> Result<DocumentReader<BufReader<File>>, Box<Problem>> {
+    let format =
+        DataFormat::of(file).map_err(|message| Box::new(data_problem(file, None, message)))?;
     let opened = File::open(dir.join(file))
-        .map_err(|error| data_problem(file, None, format!("cannot be read: {error}")))?;
+        .map_err(|error| Box::new(data_problem(file, None, format!("cannot be read: {error}"))))?;
     Ok(DocumentReader::new(
         BufReader::with_capacity(1 << 20, opened),
         format,

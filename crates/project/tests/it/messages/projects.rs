@@ -225,7 +225,7 @@ fn broken_projects() {
     for (title, from, to) in cases {
         let (project, problems) = read_project("fapo.yaml", &replaced(PROJECT, from, to));
         assert!(!problems.is_empty(), "{title}: no problem");
-        assert_eq!(project.is_none(), problems.has_errors(), "{title}");
+        assert!(project.is_some() || problems.has_errors(), "{title}");
         writeln!(out, "## {title}\n{problems}\n").unwrap();
     }
     let (_, problems) = read_project("fapo.yaml", "");

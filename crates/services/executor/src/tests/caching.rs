@@ -140,32 +140,3 @@ async fn equal_calls_within_one_block_are_made_once() {
     // only the repeated calls were looked up: 7 of `sort`, 7 of `out`
     assert_eq!(house.script.look_ups(), 14);
 }
-
-
-#[tokio::test]
-#[ignore = "temporary"]
-async fn speed() {
-    use crate::run::*;
-    let spec = super::stage::spec();
-    let tree = chain(&"sort {{ question }} ".repeat(30));
-    let script = Script::echo();
-    let plan = crate::plan::Plan::compile(&tree, &spec).unwrap();
-    let clock = fapo_testkit::clock::ManualClock::new();
-    let job = fapo_testkit::sample::job_id(1);
-    let session = Session {
-        plan: &plan, indices: vec![], models: &script, clock: &*clock, limits: &spec.project.limits, probe_depth: 5, job,
-        fence: fapo_domain::model::task::Fence { task: fapo_testkit::sample::task_id(job, 1), epoch: 1 },
-        evaluation: fapo_testkit::sample::evaluation_id("stage"), sample: 0,
-        calls: plan.fingerprints.iter().map(|f| CallSite { fingerprint: *f, look_up: false }).collect(),
-        asked: Some(std::sync::Mutex::default()), stopping: std::sync::atomic::AtomicBool::new(false),
-    };
-    for _ in 0..2 {
-        let begin = std::time::Instant::now();
-        for number in 0..2000u64 {
-            let case = super::stage::question(&format!("question {number} about a thing of some length, as they come"));
-            let ended = run_case(&session, number, case).await;
-            assert!(ended.record.output_text.is_some());
-        }
-        eprintln!("{:?} a step", begin.elapsed() / 6000);
-    }
-}

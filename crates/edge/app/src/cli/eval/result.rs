@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use fapo_domain::EvaluationId;
 use fapo_domain::model::job::Job;
 use fapo_domain::model::score::ScoreStatus;
 use fapo_policy::Measurement;
@@ -59,6 +60,8 @@ pub struct EvalResult {
     pub case_seconds_p50: Option<f64>,
     /// 95th percentile.
     pub case_seconds_p95: Option<f64>,
+    /// Why results are missing, by the first that is.
+    pub missing_because: Option<String>,
     /// The worst cases.
     pub failures: Vec<Failure>,
 }
@@ -75,12 +78,17 @@ impl EvalResult {
         let mut worst = Worst::new(show);
         let mut times: Vec<u32> = Vec::new();
         let mut cached = 0;
+        let mut missing = None;
         let mut from = 0;
         loop {
             let page = ports.scores.scores(evaluation, from, PAGE).await?;
             let Some(last) = page.last() else { break };
             from = last.score.ordinal + 1;
             for case in page {
+                if case.score.status == ScoreStatus::Missing {
+                    missing = missing.or(Some(case.score.ordinal));
+                    continue;
+                }
                 match case.uncached_ms {
                     Some(ms) => times.push(ms),
                     None => cached += 1,
@@ -123,6 +131,10 @@ impl EvalResult {
             seconds: job.updated_at.since(job.created_at).as_secs_f64(),
             case_seconds_p50: percentile(&times, 0.5),
             case_seconds_p95: percentile(&times, 0.95),
+            missing_because: match missing {
+                Some(ordinal) => why_missing(ports, evaluation, ordinal).await?,
+                None => None,
+            },
             failures: worst.describe(ports, &measured.evaluation).await?,
         })
     }
@@ -184,6 +196,21 @@ impl EvalResult {
         }
         parts.join("; ")
     }
+}
+
+/// What the run of a case without a result says: the step's error, else the class of the failure.
+async fn why_missing(
+    ports: &Ports,
+    evaluation: EvaluationId,
+    ordinal: u64,
+) -> anyhow::Result<Option<String>> {
+    let runs = ports.traces.runs(evaluation, &[ordinal]).await?;
+    Ok(runs.into_iter().next().and_then(|run| {
+        run.steps
+            .into_iter()
+            .find_map(|step| step.error)
+            .or(run.reason)
+    }))
 }
 
 fn seconds(value: f64) -> String {
@@ -254,6 +281,7 @@ mod tests {
             seconds: 12.3,
             case_seconds_p50: Some(0.81),
             case_seconds_p95: Some(2.1),
+            missing_because: None,
             failures: vec![
                 Failure {
                     case_id: "q-017".to_owned(),
