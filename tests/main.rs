@@ -1,5 +1,8 @@
 //! End to end, fault and architecture tests.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails right there")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails right there"
+)]
 
 mod architecture;
 mod e2e {

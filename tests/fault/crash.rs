@@ -109,12 +109,11 @@ async fn resumes_after(commit: u64, undisturbed: &Value, calls: u64) -> bool {
         "{when}"
     );
     let seen = sim.stats();
-    assert_eq!(
-        (seen.repeated, seen.requests),
-        (0, calls),
-        "{when}: {seen:?}"
-    );
     let (spent, lost) = spent_and_lost(&resumed);
+    // another role's commit can fall into the middle of a call; that call's reply was never stored, so it is made again
+    // and its worst case is counted as lost. Nothing else is made twice.
+    assert!(seen.repeated <= lost, "{when}: {seen:?}, {lost} lost");
+    assert_eq!(seen.requests, calls + seen.repeated, "{when}: {seen:?}");
     assert!(
         (spent - spent_and_lost(undisturbed).0).abs() < 1e-9,
         "{when}: {resumed:#}"
