@@ -126,7 +126,19 @@ fn the_winner_can_be_exported_as_a_folder_and_as_a_patch() {
 }
 
 #[test]
-fn optimizing_again_starts_a_job_of_its_own_and_pays_for_nothing_but_the_sealed_test() {
+fn the_same_command_after_the_end_shows_the_same_job_and_pays_nothing() {
+    let project = Project::example("answer-form").unwrap();
+    let (first, _) = optimize(&project);
+    let again = project
+        .fapo("optimize", &["--json"])
+        .unwrap()
+        .json()
+        .unwrap();
+    assert_eq!(first, again);
+}
+
+#[test]
+fn optimizing_anew_starts_a_job_of_its_own_and_pays_for_nothing_but_the_sealed_test() {
     let project = Project::example("answer-form").unwrap();
     let (first, _) = optimize(&project);
     let second = project

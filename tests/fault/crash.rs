@@ -11,7 +11,7 @@ use serde_json::Value;
 /// A small project whose model is a simulated one outside the process, so that it sees every call.
 fn project(base_url: &str) -> Project {
     let project = Project::example("answer-form").unwrap();
-    for (split, cases) in [("train", 4), ("val", 10), ("test", 4)] {
+    for (split, cases) in [("train", 2), ("val", 4), ("test", 2)] {
         let file = format!("data/{split}.jsonl");
         let lines: Vec<String> = project
             .read(&file)

@@ -79,9 +79,9 @@ async fn start(
         .await?
         .into_iter()
         .find(|job| job.spec.goal == JobGoal::Optimize);
-    if let Some(job) = newest {
+    if let Some(job) = &newest {
         if !job.status.is_final() && !args.new {
-            return resume(context, session, args, &job);
+            return resume(context, session, args, job);
         }
         if !job.status.is_final() {
             session.engine.cancel_job(job.id).await?;
@@ -90,7 +90,7 @@ async fn start(
                 .note(&format!("job {} is cancelled", job.id.short()));
         } else if !args.new
             && changed(&job.spec, session, args).is_none()
-            && find::revive(context, &session.ports, &job).await?
+            && find::revive(context, &session.ports, job).await?
         {
             return Ok(Ok(job.id));
         }
@@ -100,6 +100,18 @@ async fn start(
         Err(exit) => return Ok(Err(exit)),
     };
     limit(&mut spec.project.budget, args);
+    // a process killed after the last commit, or a command typed twice: what is done is not paid for again
+    if let Some(job) = newest
+        && job.status == JobStatus::Done
+        && job.spec == spec
+        && !args.new
+    {
+        context.output.note(&format!(
+            "job {} did exactly this already (--new does it again)",
+            job.id.short()
+        ));
+        return Ok(Ok(job.id));
+    }
     let id = session.engine.submit(spec).await?;
     context.output.note(&format!("job {} begins", id.short()));
     Ok(Ok(id))
