@@ -2,9 +2,12 @@
 
 use std::io::ErrorKind;
 
+use fapo_domain::Classified;
 use fapo_domain::error::chain;
 use fapo_domain::ports::StoreError;
+use fapo_domain::ports::ledger::LedgerError;
 use fapo_domain::ports::models::{MeteredError, ModelError};
+use fapo_domain::ports::work::WorkError;
 
 /// What failed, and what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +55,18 @@ pub fn explain(error: &anyhow::Error) -> String {
         }
     }
     text
+}
+
+/// The stable name of the innermost cause that has one; `docs/errors` has a page for each that a person can meet.
+pub fn reason(error: &anyhow::Error) -> Option<&'static str> {
+    let named = |cause: &(dyn std::error::Error + 'static)| {
+        let store = cause.downcast_ref::<StoreError>().map(Classified::reason);
+        let model = cause.downcast_ref::<ModelError>().map(Classified::reason);
+        let ledger = cause.downcast_ref::<LedgerError>().map(Classified::reason);
+        let work = cause.downcast_ref::<WorkError>().map(Classified::reason);
+        store.or(model).or(ledger).or(work)
+    };
+    error.chain().filter_map(named).last()
 }
 
 /// What to do about it: the first hint along the chain.
@@ -150,6 +165,7 @@ mod tests {
             "the job could not be started: cannot write to .fapo/store.db: no space left on device"
         );
         assert!(hint(&error).unwrap().contains("disk is full"));
+        assert_eq!(reason(&error), Some("STORE_UNWRITABLE"));
     }
 
     #[test]

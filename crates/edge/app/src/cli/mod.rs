@@ -77,7 +77,12 @@ fn fail(output: &Output, error: &anyhow::Error) {
     let text = advice::explain(error);
     let hint = advice::hint(error);
     if output.json {
-        let body = serde_json::json!({"error": text, "hint": hint, "exit": Exit::Failed.code()});
+        let body = serde_json::json!({
+            "error": text,
+            "reason": advice::reason(error),
+            "hint": hint,
+            "exit": Exit::Failed.code(),
+        });
         output.error(&body.to_string());
         return;
     }
