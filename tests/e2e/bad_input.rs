@@ -261,3 +261,55 @@ fn two_processes_do_not_work_in_one_folder() {
         &["another fapo"],
     );
 }
+
+#[test]
+fn a_full_disk_ends_the_command_at_whatever_moment_and_what_was_stored_stays() {
+    let project = example();
+    let before = project.fapo("eval", &["--json"]).unwrap().json().unwrap();
+    let fapo = project.command("optimize", &["--json"], &[]).unwrap();
+    let size = |name: &str| {
+        let file = project.path().join(".fapo").join(name);
+        std::fs::metadata(file).map_or(0, |file| file.len())
+    };
+    let mut moments = std::collections::BTreeSet::new();
+    for try_number in 0..40 {
+        // A limit on the size of any file this process writes is what a full disk looks like to it. Each try gets a
+        // little further than the one before, so that the disk is full at many different moments.
+        let room = 100 + 97 * try_number % 400;
+        let limit = (size("fapo.db") + size("fapo.db-wal")).div_ceil(1024) + room;
+        let limited = std::process::Command::new("/bin/bash")
+            .arg("-c")
+            .arg(format!(
+                "trap '' XFSZ; ulimit -f {limit}; exec timeout 60 \"$0\" \"$@\""
+            ))
+            .arg(fapo.get_program())
+            .args(fapo.get_args())
+            .env_clear()
+            .env("HOME", project.path())
+            .env("PATH", "/usr/bin:/bin")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&limited.stderr).into_owned();
+        assert!(!said.contains("panicked"), "{said}");
+        if limited.status.code() == Some(0) {
+            break;
+        }
+        assert_eq!(limited.status.code(), Some(FAILED), "{limit}: {said}");
+        for text in ["fapo.db", "STORE_UNWRITABLE"] {
+            assert!(said.contains(text), "{limit}: no {text} in {said}");
+        }
+        let error = said.lines().last().unwrap_or_default();
+        moments.insert(error.split(": ").take(2).collect::<String>());
+    }
+    assert!(moments.len() > 1, "the disk was full only at {moments:?}");
+    // with room again, the same command goes on to the end, and the old figures are still there
+    let summary = project
+        .fapo("optimize", &["--json"])
+        .unwrap()
+        .json()
+        .unwrap();
+    assert!(summary["improved"].as_bool().unwrap(), "{summary:#}");
+    let after = project.fapo("eval", &["--json"]).unwrap().json().unwrap();
+    assert_eq!(before["mean"], after["mean"]);
+    assert!(before["mean"].is_number(), "{before:#}");
+}

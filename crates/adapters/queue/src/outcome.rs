@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fapo_domain::error::chain;
+use fapo_domain::ports::StoreError;
 use fapo_domain::ports::work::WorkError;
 use fapo_domain::{Retry, TaskId};
 use serde_json::Value;
@@ -23,14 +24,19 @@ pub(crate) enum Outcome {
 
 impl Outcome {
     /// Reads a handler's answer. A panic is a failure that may pass: the next try may meet other data or another time.
-    pub fn of(ended: Result<Result<Value, WorkError>, JoinError>) -> Self {
+    ///
+    /// # Errors
+    /// When the handler met a store that cannot be written: no fault of its task, and nothing can be noted about it.
+    pub fn of(ended: Result<Result<Value, WorkError>, JoinError>) -> Result<Self, WorkError> {
         match ended {
-            Ok(Ok(result)) => Self::Done(result),
-            Ok(Err(error)) => Self::of_error(&error),
-            Err(joined) if joined.is_cancelled() => Self::Interrupted,
-            Err(joined) => {
-                Self::Failed(format!("PANIC: {}", panic_message(joined)), Duration::ZERO)
-            }
+            Ok(Ok(result)) => Ok(Self::Done(result)),
+            Ok(Err(error)) if error.reason == StoreError::UNWRITABLE => Err(error),
+            Ok(Err(error)) => Ok(Self::of_error(&error)),
+            Err(joined) if joined.is_cancelled() => Ok(Self::Interrupted),
+            Err(joined) => Ok(Self::Failed(
+                format!("PANIC: {}", panic_message(joined)),
+                Duration::ZERO,
+            )),
         }
     }
 

@@ -11,8 +11,11 @@
 //! What is written is written under the claim's fence, so nothing here can undo what another worker did since. The
 //! outcome is committed first, then the job's tick is pushed, then the message is acknowledged: a crash in between
 //! repeats a message, and no effect.
+//!
+//! A store that cannot be written (a full disk, damage) ends the worker with that error: nothing it would go on to do
+//! could be written down, and work that leaves no trace is paid for again.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use fapo_domain::clock::Clock;
@@ -21,7 +24,7 @@ use fapo_domain::model::task::{ClaimedTask, TaskState, Topic};
 use fapo_domain::ports::StoreError;
 use fapo_domain::ports::queue::{Delivery, Message, TaskQueue};
 use fapo_domain::ports::tasks::{Claim, Tasks};
-use fapo_domain::ports::work::TaskHandler;
+use fapo_domain::ports::work::{TaskHandler, WorkError};
 use fapo_domain::{Classified, JobId, Retry};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -105,15 +108,26 @@ impl Worker {
     /// Works until `stop` is cancelled, and returns once every handler ended or the grace period passed; handlers that
     /// are still at work then are aborted, and their tasks are claimed again once their leases have run out. Dropping
     /// the future aborts all handlers.
-    pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+    ///
+    /// # Errors
+    /// When what comes of tasks cannot be written down, and no retry helps; the other handlers are stopped first. The
+    /// tasks stay as the store has them.
+    pub async fn run(self: Arc<Self>, stop: CancellationToken) -> Result<(), WorkError> {
+        let stop = stop.child_token();
+        let broken = Arc::new(OnceLock::new());
         let permits = Arc::new(Semaphore::new(self.config.concurrency.max(1)));
         let mut under_way = JoinSet::new();
         while !stop.is_cancelled() {
             while under_way.try_join_next().is_some() {}
             for (delivery, permit) in self.receive(&permits, &stop).await {
-                let (worker, stop) = (Arc::clone(&self), stop.child_token());
+                let (worker, stop, broken) = (Arc::clone(&self), stop.clone(), Arc::clone(&broken));
                 under_way.spawn(async move {
-                    worker.process(&delivery, &stop).await;
+                    if let Err(error) = worker.process(&delivery, &stop).await {
+                        tracing::error!(error = %chain(&error), "the worker ends");
+                        // the first says why; those after it only follow from it
+                        let _ = broken.set(error);
+                        stop.cancel();
+                    }
                     drop(permit);
                 });
             }
@@ -129,6 +143,10 @@ impl Worker {
             );
             under_way.shutdown().await;
         }
+        // every handler is gone, so this is the last owner
+        Arc::into_inner(broken)
+            .and_then(OnceLock::into_inner)
+            .map_or(Ok(()), Err)
     }
 
     fn topic(&self) -> Topic {
@@ -173,11 +191,15 @@ impl Worker {
         }
     }
 
-    async fn process(&self, delivery: &Delivery, stop: &CancellationToken) {
+    async fn process(
+        &self,
+        delivery: &Delivery,
+        stop: &CancellationToken,
+    ) -> Result<(), WorkError> {
         let Message::Task { task, job } = delivery.message else {
             // ticks are no tasks; they have no business in this topic
             self.acknowledge(delivery).await;
-            return;
+            return Ok(());
         };
         let config = &self.config;
         let claim = self
@@ -185,12 +207,18 @@ impl Worker {
             .claim_task(task, &config.consumer, config.lease)
             .await;
         let ending = match claim {
-            Ok(Claim::Claimed(task)) => self.work(*task, delivery, stop).await,
+            Ok(Claim::Claimed(task)) => self.work(*task, delivery, stop).await?,
             Ok(Claim::Held(at) | Claim::NotBefore(at)) => {
                 // never at once: two clocks may differ a little
                 Ending::Later(at.since(self.clock.now()).max(Duration::from_millis(10)))
             }
             Ok(Claim::Over) | Err(StoreError::NotFound { .. }) => Ending::Finished,
+            Err(error) if error.retry() == Retry::Never => {
+                return Err(WorkError::from_port(
+                    format!("task {} cannot be claimed", task.short()),
+                    error,
+                ));
+            }
             Err(error) => {
                 tracing::warn!(task = %task.short(), error = %chain(&error), "cannot claim a task");
                 Ending::Later(config.backoff)
@@ -207,6 +235,7 @@ impl Worker {
                 }
             }
         }
+        Ok(())
     }
 
     /// Handles a claimed task and writes down what came of it.
@@ -215,32 +244,37 @@ impl Worker {
         task: ClaimedTask,
         delivery: &Delivery,
         stop: &CancellationToken,
-    ) -> Ending {
+    ) -> Result<Ending, WorkError> {
         let task = Arc::new(task);
         let Some(outcome) = self.handle(&task, delivery, stop).await else {
             tracing::warn!(task = %task.id.short(), "another worker has the task by now; the work here is dropped");
-            return Ending::Later(self.config.lease);
+            return Ok(Ending::Later(self.config.lease));
         };
-        match self.settle(&task, outcome, stop).await {
-            Ok(ending) => ending,
+        match self.settle(&task, outcome?, stop).await {
+            Ok(ending) => Ok(ending),
             Err(StoreError::StaleLease { .. }) => {
                 tracing::warn!(task = %task.id.short(), "another worker has the task by now; the result here is dropped");
-                Ending::Later(self.config.lease)
+                Ok(Ending::Later(self.config.lease))
             }
+            Err(error) if error.retry() == Retry::Never => Err(WorkError::from_port(
+                format!("what came of task {} cannot be written", task.id.short()),
+                error,
+            )),
             Err(error) => {
                 tracing::error!(task = %task.id.short(), error = %chain(&error), "cannot write what came of a task");
-                Ending::Later(self.config.backoff)
+                Ok(Ending::Later(self.config.backoff))
             }
         }
     }
 
-    /// Runs the handler under a heartbeat. `None` where the lease went stale meanwhile.
+    /// Runs the handler under a heartbeat. `None` where the lease went stale meanwhile; an error where the handler met a
+    /// store that cannot be written.
     async fn handle(
         &self,
         task: &Arc<ClaimedTask>,
         delivery: &Delivery,
         stop: &CancellationToken,
-    ) -> Option<Outcome> {
+    ) -> Option<Result<Outcome, WorkError>> {
         let stop_handler = stop.child_token();
         let mut running = {
             let (handler, task) = (Arc::clone(&self.handler), Arc::clone(task));

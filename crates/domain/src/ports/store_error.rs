@@ -73,6 +73,11 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// The reason of [`StoreError::Unwritable`]. A process that meets it ends: whatever it did next could not be kept.
+    pub const UNWRITABLE: &str = "STORE_UNWRITABLE";
+}
+
 impl Classified for StoreError {
     fn code(&self) -> ErrorCode {
         match self {
@@ -106,7 +111,7 @@ impl Classified for StoreError {
             Self::StaleLease { .. } => "LEASE_STALE",
             Self::VersionConflict { .. } => "VERSION_CONFLICT",
             Self::Invalid { .. } => "STORE_INPUT_INVALID",
-            Self::Unwritable { .. } => "STORE_UNWRITABLE",
+            Self::Unwritable { .. } => Self::UNWRITABLE,
             Self::Unavailable { .. } => "STORE_UNAVAILABLE",
             Self::Corrupt { .. } => "STORE_CORRUPT",
         }

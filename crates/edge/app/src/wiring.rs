@@ -218,7 +218,7 @@ impl Embedded {
     /// stands. Whatever an earlier process left undone is picked up first.
     ///
     /// # Errors
-    /// When the store fails.
+    /// When the store fails, or the job's state cannot be read. What was stored stays, and the same call goes on from it.
     pub async fn run_job(&self, job: JobId, stop: CancellationToken) -> anyhow::Result<Job> {
         let quit = stop.child_token();
         let mut roles = JoinSet::new();
@@ -231,27 +231,42 @@ impl Embedded {
                 Arc::clone(&self.clock),
                 WorkerConfig::new(name, concurrency),
             ));
-            roles.spawn(worker.run(quit.clone()));
+            let quit = quit.clone();
+            roles.spawn(async move { worker.run(quit).await.map_err(anyhow::Error::from) });
         }
         let orchestrator = self.orchestrator.clone();
         let orchestrator_quit = quit.clone();
-        roles.spawn(async move { orchestrator.run(orchestrator_quit).await });
-        self.orchestrator.wake(job).await?;
+        roles.spawn(async move { Ok(orchestrator.run(orchestrator_quit).await?) });
 
-        let mut look = tokio::time::interval(LOOK);
-        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let outcome = loop {
-            tokio::select! {
-                () = quit.cancelled() => break self.store.get_job(job).await,
-                _ = look.tick() => match self.store.get_job(job).await {
-                    Ok(found) if !found.status.is_final() => {}
-                    other => break other,
-                },
-            }
-        };
+        let outcome = self.watch(job, &mut roles, &quit).await;
         quit.cancel();
         while roles.join_next().await.is_some() {}
-        Ok(outcome?)
+        outcome
+    }
+
+    /// Looks at `job` until it is final, `quit` is cancelled, or one of the `roles` fails.
+    async fn watch(
+        &self,
+        job: JobId,
+        roles: &mut JoinSet<anyhow::Result<()>>,
+        quit: &CancellationToken,
+    ) -> anyhow::Result<Job> {
+        // not left to the loop: it goes on in spite of a job that it cannot read, and this job would never end
+        self.orchestrator.tick(job).await?;
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = quit.cancelled() => return Ok(self.store.get_job(job).await?),
+                _ = look.tick() => {
+                    let found = self.store.get_job(job).await?;
+                    if found.status.is_final() {
+                        return Ok(found);
+                    }
+                }
+                Some(ended) = roles.join_next() => ended??,
+            }
+        }
     }
 
     fn handlers(&self) -> Vec<(Arc<dyn TaskHandler>, usize)> {

@@ -7,12 +7,13 @@ use std::time::Duration;
 use fapo_domain::clock::{Clock, Timestamp};
 use fapo_domain::error::chain;
 use fapo_domain::model::task::Topic;
+use fapo_domain::ports::StoreError;
 use fapo_domain::ports::jobs::Jobs;
 use fapo_domain::ports::ledger::Ledger;
 use fapo_domain::ports::queue::{Delivery, Message, TaskQueue};
 use fapo_domain::ports::tasks::Tasks;
 use fapo_domain::{Classified, Retry};
-use futures::StreamExt;
+use futures::TryStreamExt;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::OrchestratorError;
@@ -89,31 +90,39 @@ impl OrchestratorService {
         }
     }
 
-    /// Ticks jobs until `stop` is cancelled; a tick under way is finished first. Nothing stops it otherwise: errors are
-    /// logged, and what they left undone is done by a later tick.
-    pub async fn run(&self, stop: CancellationToken) {
-        tokio::join!(self.reconcile_loop(&stop), self.tick_loop(&stop));
+    /// Ticks jobs until `stop` is cancelled; a tick under way is finished first. Other errors are logged, and what they
+    /// left undone is done by a later tick.
+    ///
+    /// # Errors
+    /// When the store cannot be written: no later tick would do better before a person mends it.
+    pub async fn run(&self, stop: CancellationToken) -> Result<(), OrchestratorError> {
+        tokio::try_join!(self.reconcile_loop(&stop), self.tick_loop(&stop))?;
+        Ok(())
     }
 
-    async fn reconcile_loop(&self, stop: &CancellationToken) {
+    async fn reconcile_loop(&self, stop: &CancellationToken) -> Result<(), OrchestratorError> {
         let mut interval = tokio::time::interval(self.config.reconcile_every);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => return Ok(()),
                 _ = interval.tick() => {}
             }
-            if let Err(error) = self.reconcile().await {
-                tracing::warn!(error = %chain(&error), "cannot fill the queue from the rows");
+            match self.reconcile().await {
+                Ok(_) => {}
+                Err(error) if is_broken(&error) => return Err(error),
+                Err(error) => {
+                    tracing::warn!(error = %chain(&error), "cannot fill the queue from the rows");
+                }
             }
         }
     }
 
-    async fn tick_loop(&self, stop: &CancellationToken) {
+    async fn tick_loop(&self, stop: &CancellationToken) -> Result<(), OrchestratorError> {
         let config = &self.config;
         while !stop.is_cancelled() {
             let received = tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => return Ok(()),
                 received = self.queue.receive(
                     Topic::Job,
                     &config.owner,
@@ -124,11 +133,11 @@ impl OrchestratorService {
             };
             match received {
                 Ok(deliveries) => {
-                    futures::stream::iter(deliveries)
-                        .for_each_concurrent(config.concurrency, |delivery| async move {
-                            self.handle(&delivery).await;
+                    futures::stream::iter(deliveries.into_iter().map(Ok))
+                        .try_for_each_concurrent(config.concurrency, |delivery| async move {
+                            self.handle(&delivery).await
                         })
-                        .await;
+                        .await?;
                 }
                 Err(error) => {
                     tracing::warn!(error = %chain(&error), "cannot receive ticks");
@@ -139,14 +148,18 @@ impl OrchestratorService {
                 }
             }
         }
+        Ok(())
     }
 
-    async fn handle(&self, delivery: &Delivery) {
+    async fn handle(&self, delivery: &Delivery) -> Result<(), OrchestratorError> {
         let job = delivery.message.job();
         let done = match self.tick(job).await {
             Ok(_) => self.queue.acknowledge(delivery).await,
             Err(error) => {
                 tracing::error!(%job, error = %chain(&error), "a tick failed");
+                if is_broken(&error) {
+                    return Err(error);
+                }
                 match error.retry() {
                     // the reconciler comes back to it, in case a person mends what is wrong
                     Retry::Never => self.queue.acknowledge(delivery).await,
@@ -158,6 +171,7 @@ impl OrchestratorService {
         if let Err(error) = done {
             tracing::debug!(%job, error = %chain(&error), "cannot give a tick's message back");
         }
+        Ok(())
     }
 
     /// Puts back into the queue whatever the rows say should be there: tasks that wait for a worker, and jobs that wait
@@ -193,4 +207,9 @@ impl OrchestratorService {
         }
         Ok(pushed)
     }
+}
+
+/// Whether the store takes nothing any more.
+fn is_broken(error: &OrchestratorError) -> bool {
+    error.reason() == StoreError::UNWRITABLE
 }

@@ -49,6 +49,8 @@ pub struct Rows {
     pub renewals: AtomicU64,
     /// While set, every call fails as unavailable.
     pub down: AtomicBool,
+    /// While set, every call fails as on a full disk.
+    pub full: AtomicBool,
 }
 
 pub fn job() -> JobId {
@@ -78,6 +80,7 @@ impl Rows {
             rows: Mutex::default(),
             renewals: AtomicU64::new(0),
             down: AtomicBool::new(false),
+            full: AtomicBool::new(false),
         }
     }
 
@@ -112,6 +115,12 @@ impl Rows {
             return Err(StoreError::Unavailable {
                 operation: "test",
                 source: "down".into(),
+            });
+        }
+        if self.full.load(Ordering::SeqCst) {
+            return Err(StoreError::Unwritable {
+                place: "test".to_owned(),
+                source: "full".into(),
             });
         }
         Ok(())

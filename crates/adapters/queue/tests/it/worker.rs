@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use fapo_domain::model::task::{ClaimedTask, TaskState, Topic};
+use fapo_domain::ports::StoreError;
 use fapo_domain::ports::queue::{Message, TaskQueue};
 use fapo_domain::ports::tasks::{Claim, Tasks};
 use fapo_domain::ports::work::{TaskHandler, WorkError};
@@ -26,6 +27,8 @@ enum Act {
     /// Answers after that long.
     Answer(Duration),
     Fail(Retry),
+    /// Fails because the store is full.
+    Full,
     Panic,
     /// Ends soon after it is told to, and not before.
     UntilStopped,
@@ -69,6 +72,13 @@ impl TaskHandler for Scripted {
                 reason: "SCRIPTED",
                 source: Some("because of the script".into()),
             }),
+            Act::Full => Err(WorkError::from_port(
+                "a case cannot be written",
+                StoreError::Unwritable {
+                    place: "test".to_owned(),
+                    source: "full".into(),
+                },
+            )),
             Act::Panic => panic!("scripted panic"),
             Act::UntilStopped => {
                 stop.cancelled().await;
@@ -106,7 +116,7 @@ impl Bench {
         }
     }
 
-    fn start(&self) -> JoinHandle<()> {
+    fn start(&self) -> JoinHandle<Result<(), WorkError>> {
         let worker = Worker::new(
             Arc::clone(&self.queue) as _,
             Arc::clone(&self.rows) as _,
@@ -148,9 +158,9 @@ impl Bench {
         assert!(left.is_empty(), "{left:?}");
     }
 
-    async fn end(&self, running: JoinHandle<()>) {
+    async fn end(&self, running: JoinHandle<Result<(), WorkError>>) {
         self.stop.cancel();
-        running.await.unwrap();
+        running.await.unwrap().unwrap();
     }
 
     fn begun(&self) -> Vec<u64> {
@@ -428,4 +438,43 @@ async fn no_more_tasks_than_permits_are_under_way() {
     .await;
     assert_eq!(bench.handler.most_under_way.load(Ordering::SeqCst), 3);
     bench.end(running).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_takes_no_result_ends_the_worker_and_stops_what_else_is_under_way() {
+    let mut bench = Bench::new([Act::UntilStopped, Act::Answer(Duration::from_secs(1))]);
+    bench.config.concurrency = 2;
+    let tasks = [bench.queue_task("a").await, bench.queue_task("b").await];
+    let running = bench.start();
+    wait_for("both to begin", || bench.begun().len() == 2).await;
+    bench.rows.full.store(true, Ordering::SeqCst);
+    let ended = tokio::time::timeout(LEASE, running).await;
+    let error = ended.expect("it ends at once").unwrap().unwrap_err();
+    assert_eq!(error.reason, StoreError::UNWRITABLE);
+    assert_eq!(bench.handler.under_way.load(Ordering::SeqCst), 0);
+    for task in tasks {
+        let row = bench.rows.row(task);
+        assert_eq!((row.state, row.reason), (TaskState::Leased, None));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_takes_no_claim_ends_the_worker() {
+    let bench = Bench::new([]);
+    bench.queue_task("a").await;
+    bench.rows.full.store(true, Ordering::SeqCst);
+    let ended = tokio::time::timeout(LEASE, bench.start()).await;
+    let error = ended.expect("it ends at once").unwrap().unwrap_err();
+    assert_eq!(error.reason, StoreError::UNWRITABLE);
+    assert!(bench.begun().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_meets_a_full_store_ends_the_worker_and_its_task_does_not_die_of_it() {
+    let bench = Bench::new([Act::Full]);
+    let task = bench.queue_task("a").await;
+    let ended = tokio::time::timeout(LEASE, bench.start()).await;
+    let error = ended.expect("it ends at once").unwrap().unwrap_err();
+    assert_eq!(error.reason, StoreError::UNWRITABLE);
+    assert_eq!(bench.rows.row(task).state, TaskState::Leased);
 }

@@ -47,10 +47,11 @@ async fn jobs_run_to_their_ends_through_the_queue() -> Result<()> {
             Arc::new(SystemClock),
             WorkerConfig::new(topic.as_str(), 4),
         );
-        loops.spawn(Arc::new(worker).run(stop.clone()));
+        let stop = stop.clone();
+        loops.spawn(async move { Ok(Arc::new(worker).run(stop).await?) });
     }
     let (service, stop_service) = (bench.service.clone(), stop.clone());
-    loops.spawn(async move { service.run(stop_service).await });
+    loops.spawn(async move { anyhow::Ok(service.run(stop_service).await?) });
 
     let mut jobs = Vec::new();
     for _ in 0..3 {
@@ -74,10 +75,15 @@ async fn jobs_run_to_their_ends_through_the_queue() -> Result<()> {
         .context("the jobs did not end in time")??;
 
     stop.cancel();
-    let ended = async { while loops.join_next().await.is_some() {} };
+    let ended = async {
+        while let Some(ended) = loops.join_next().await {
+            ended??;
+        }
+        anyhow::Ok(())
+    };
     tokio::time::timeout(Duration::from_secs(5), ended)
         .await
-        .context("the loops did not end in time")?;
+        .context("the loops did not end in time")??;
 
     let first = bench.hash(jobs[0]).await?;
     for job in &jobs[1..] {
