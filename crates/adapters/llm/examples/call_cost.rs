@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
-use fapo_domain::ports::models::{ChatRole, Message, ModelRequest, Models};
+use fapo_domain::ports::models::{ChatRole, Message, ModelRequest, Models, Waits};
 use fapo_llm::{PriceTable, ProviderModels};
 use fapo_sim::{SimServer, World};
 
@@ -80,6 +80,7 @@ async fn measure(base_url: &str, calls: u64, concurrency: u64) -> anyhow::Result
         stop: Vec::new(),
         seed: None,
         schema: None,
+        waits: Waits::default(),
     });
     let run = async |calls: u64| -> anyhow::Result<()> {
         let mut tasks = tokio::task::JoinSet::new();

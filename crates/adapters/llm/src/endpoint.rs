@@ -241,6 +241,9 @@ impl Endpoint {
             .kinds
             .iter()
             .any(|kind| kind == "insufficient_quota");
+        // Anthropic says this with a 400, as if it were about the request; no other request would fare better.
+        let unpaid = status == 400 && message.contains("credit balance is too low");
+        let status = if unpaid { 402 } else { status };
         let passes = match said.as_deref() {
             Some("true") => true,
             Some("false") => false,

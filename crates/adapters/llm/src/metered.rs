@@ -1,10 +1,11 @@
 //! Calls that are cached and paid for: look up, reserve the worst case, call, then store the reply and settle its charge
 //! in one commit.
 //!
-//! What a failure leaves behind: a call that the provider answered with an error gives its reservation back. A call that is
-//! *cancelled* (its future dropped), or whose reply could not be stored, leaves its reservation: the provider may have
-//! billed it, so it stays counted until the task's claim ends and [`Ledger::close`] counts it as lost. Tries are not
-//! reserved for one by one: a provider bills an answer, and of one call at most one answer is used.
+//! What a failure leaves behind: a call that the provider answered with an error gives its reservation back. Tries that ran
+//! out of time, or brought something that is no reply, may have been billed: each counts as lost at its worst case. A call
+//! that is *cancelled* (its future dropped), or whose reply could not be stored, leaves its reservation: the provider may have
+//! billed it, so it stays counted until the task's claim ends and it counts as lost. Tries are not reserved for one by
+//! one: mostly one of a call's tries is billed.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -18,6 +19,7 @@ use fapo_domain::ports::cache::StepCache;
 use fapo_domain::ports::ledger::{Amount, Charge, Ledger, LedgerError, ReservationId};
 use fapo_domain::ports::models::{
     Meter, MeteredError, MeteredModels, MeteredReply, ModelError, ModelReply, ModelRequest, Models,
+    Waits,
 };
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -118,7 +120,12 @@ impl Metered {
     }
 
     /// Reserves, waiting while other reservations may still make room.
-    async fn reserve(&self, meter: &Meter, amount: Amount) -> Result<(), MeteredError> {
+    async fn reserve(
+        &self,
+        meter: &Meter,
+        amount: Amount,
+        waits: &Waits,
+    ) -> Result<(), MeteredError> {
         let id = ReservationId::from(meter.fence);
         let deadline = Instant::now() + self.config.budget_wait;
         let mut poll = self.config.budget_poll;
@@ -146,11 +153,14 @@ impl Metered {
                     may_fit_later: !hopeless,
                 }));
             }
-            tokio::select! {
-                () = self.settled.notified() => {}
-                () = tokio::time::sleep_until(deadline.min(Instant::now() + poll)) => {
-                    poll = (poll * 2).min(LONGEST_POLL);
-                }
+            let room = self.settled.notified();
+            let next = deadline.min(Instant::now() + poll);
+            if waits
+                .during(tokio::time::timeout_at(next, room))
+                .await
+                .is_err()
+            {
+                poll = (poll * 2).min(LONGEST_POLL);
             }
         }
     }
@@ -163,8 +173,13 @@ impl Metered {
             .copied()
     }
 
-    fn charge(meter: &Meter, release: Amount, spent: Spend) -> Charge {
+    fn charge(meter: &Meter, release: Amount, spent: Spend, unanswered: u32) -> Charge {
+        let tries = u64::from(unanswered);
         Charge {
+            lost: Amount {
+                cost: MicroUsd(release.cost.0.saturating_mul(tries)),
+                model_calls: release.model_calls.saturating_mul(tries),
+            },
             job: meter.job,
             reservation: meter.fence.into(),
             role: meter.role,
@@ -238,7 +253,7 @@ impl MeteredModels for Metered {
         request: &ModelRequest,
         meter: &Meter,
     ) -> Result<MeteredReply, MeteredError> {
-        let turn = self.flights.enter(meter.key).await;
+        let turn = request.waits.during(self.flights.enter(meter.key)).await;
         if let Some(step) = turn.result() {
             return Ok(hit(step));
         }
@@ -250,7 +265,7 @@ impl MeteredModels for Metered {
             return Ok(reply);
         }
         let amount = self.worst_case(request, meter).await?;
-        self.reserve(meter, amount).await?;
+        self.reserve(meter, amount, &request.waits).await?;
         let reserved = Reserved {
             metered: self,
             id: meter.fence.into(),
@@ -260,7 +275,7 @@ impl MeteredModels for Metered {
         let reply = match self.models.complete(request).await {
             Ok(reply) => reply,
             Err(error) => {
-                let charge = Self::charge(meter, amount, Spend::default());
+                let charge = Self::charge(meter, amount, Spend::default(), error.unanswered());
                 self.ledger.settle(charge).await?;
                 reserved.settled();
                 return Err(error.into());
@@ -271,7 +286,7 @@ impl MeteredModels for Metered {
             fingerprint: meter.fingerprint,
             step: remember(&reply),
         };
-        let charge = Self::charge(meter, amount, reply.spend);
+        let charge = Self::charge(meter, amount, reply.spend, reply.unanswered);
         self.cache.put_step(entry, Some(charge)).await?;
         reserved.settled();
         turn.finish(|| remember(&reply));

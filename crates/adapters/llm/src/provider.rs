@@ -200,10 +200,15 @@ fn give_up(endpoint: &Endpoint, request: &ModelRequest, gave_up: GaveUp) -> Mode
             seconds: request.spec.timeout_s,
             attempts,
         },
-        Failure::Malformed { message } => ModelError::Malformed { provider, message },
+        Failure::Malformed { message } => ModelError::Malformed {
+            provider,
+            message,
+            attempts,
+        },
         Failure::TooLarge => ModelError::Malformed {
             provider,
             message: "the reply is larger than 32 MiB".to_owned(),
+            attempts,
         },
     }
 }
@@ -252,9 +257,16 @@ impl Models for ProviderModels {
         let limiter = endpoint.limiter(spec);
         let body = Bytes::from(endpoint.protocol.encode(request));
         let attempt = || self.attempt(&endpoint, request, body.clone());
-        let (reply, attempts) = retry::run(&limiter, &self.jitter, spec.attempts, attempt)
-            .await
-            .map_err(|gave_up| give_up(&endpoint, request, gave_up))?;
+        let done = retry::run(
+            &limiter,
+            &self.jitter,
+            spec.attempts,
+            &request.waits,
+            attempt,
+        )
+        .await
+        .map_err(|gave_up| give_up(&endpoint, request, gave_up))?;
+        let reply = done.value;
         let usage = reply.usage.unwrap_or_else(|| guess(request, &reply.text));
         let cost = self
             .prices
@@ -268,7 +280,8 @@ impl Models for ProviderModels {
                 model_calls: 1,
                 usage,
             },
-            attempts,
+            attempts: done.attempts,
+            unanswered: done.unanswered,
             served_by: reply.served_by,
         })
     }

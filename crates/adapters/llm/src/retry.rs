@@ -4,8 +4,10 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use fapo_domain::ports::models::Waits;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use tokio::time::Instant;
 
 use crate::limiter::{Limiter, MAX_PAUSE};
 
@@ -49,6 +51,14 @@ impl Failure {
         }
     }
 
+    /// Whether the provider may have billed the try: it was at work on it, or said something.
+    const fn may_be_billed(&self) -> bool {
+        match self {
+            Self::Timeout | Self::Malformed { .. } | Self::TooLarge => true,
+            Self::Rejected { .. } | Self::Overloaded { .. } | Self::Unavailable { .. } => false,
+        }
+    }
+
     const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Overloaded { retry_after, .. } | Self::Unavailable { retry_after, .. } => {
@@ -64,6 +74,16 @@ impl Failure {
 pub(crate) struct GaveUp {
     pub(crate) failure: Failure,
     pub(crate) attempts: u32,
+}
+
+/// A success, and what it took.
+#[derive(Debug)]
+pub(crate) struct Done<T> {
+    pub(crate) value: T,
+    /// Tries, this one included.
+    pub(crate) attempts: u32,
+    /// Failed tries that may have been billed.
+    pub(crate) unanswered: u32,
 }
 
 /// Draws waits, from a seed.
@@ -100,15 +120,16 @@ pub(crate) async fn run<T, F, C>(
     limiter: &Arc<Limiter>,
     jitter: &Jitter,
     attempts: u32,
+    waits: &Waits,
     mut call: F,
-) -> Result<(T, u32), GaveUp>
+) -> Result<Done<T>, GaveUp>
 where
     F: FnMut() -> C,
     C: Future<Output = Result<T, Failure>>,
 {
-    let mut attempt = 0;
+    let (mut attempt, mut unanswered) = (0, 0);
     loop {
-        let permit = match limiter.acquire().await {
+        let permit = match waits.during(limiter.acquire()).await {
             Ok(permit) => permit,
             Err(paused) => {
                 return Err(GaveUp {
@@ -121,13 +142,20 @@ where
             }
         };
         attempt += 1;
+        let began = Instant::now();
         let failure = match call().await {
             Ok(value) => {
                 permit.succeeded();
-                return Ok((value, attempt));
+                return Ok(Done {
+                    value,
+                    attempts: attempt,
+                    unanswered,
+                });
             }
             Err(failure) => failure,
         };
+        waits.forgive(began.elapsed());
+        unanswered += u32::from(failure.may_be_billed());
         let retry_after = failure.retry_after();
         match &failure {
             Failure::Overloaded { .. } => permit.overloaded(retry_after),
@@ -154,15 +182,13 @@ where
             delay_ms = delay.as_millis(),
             "trying again"
         );
-        tokio::time::sleep(delay).await;
+        waits.during(tokio::time::sleep(delay)).await;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
-
-    use tokio::time::Instant;
 
     use super::*;
 
@@ -187,12 +213,12 @@ mod tests {
         let mut script = VecDeque::from(failures);
         let start = Instant::now();
         let mut times = Vec::new();
-        let result = run(&limiter, &jitter, attempts, || {
+        let result = run(&limiter, &jitter, attempts, &Waits::default(), || {
             times.push(start.elapsed());
             std::future::ready(script.pop_front().map_or(Ok(()), Err))
         })
         .await
-        .map(|((), attempts)| attempts);
+        .map(|done| done.attempts);
         assert_eq!(limiter.snapshot().in_flight, 0);
         (result, times)
     }
@@ -245,7 +271,7 @@ mod tests {
         let jitter = Jitter::new(1);
         let mut calls = 0;
         for _ in 0..3 {
-            let result: Result<((), u32), _> = run(&limiter, &jitter, 5, || {
+            let result: Result<Done<()>, _> = run(&limiter, &jitter, 5, &Waits::default(), || {
                 calls += 1;
                 std::future::ready(Err(overloaded(Some(3600))))
             })
@@ -256,6 +282,47 @@ mod tests {
             ));
         }
         assert_eq!(calls, 1, "the provider is left alone");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tries_that_may_have_been_billed_are_told_apart() {
+        let limiter = Limiter::new(8);
+        let mut script = VecDeque::from([
+            unavailable(),
+            Failure::Timeout,
+            Failure::Malformed {
+                message: String::new(),
+            },
+        ]);
+        let call = || std::future::ready(script.pop_front().map_or(Ok(()), Err));
+        let done = run(&limiter, &Jitter::new(1), 5, &Waits::default(), call).await;
+        let done = done.unwrap();
+        assert_eq!((done.attempts, done.unanswered), (4, 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn queues_pauses_and_failed_tries_are_told_as_waits() {
+        let limiter = Limiter::new(1);
+        let waits = Waits::default();
+        let held = limiter.acquire().await.unwrap();
+        let mut failed = false;
+        let jitter = Jitter::new(1);
+        let call = run(&limiter, &jitter, 5, &waits, || {
+            let fails = !std::mem::replace(&mut failed, true);
+            async move {
+                tokio::time::sleep(Duration::from_secs(7)).await;
+                if fails { Err(unavailable()) } else { Ok(()) }
+            }
+        });
+        let mut call = std::pin::pin!(call);
+        assert!(futures::poll!(call.as_mut()).is_pending());
+        assert_eq!(waits.watch().borrow().waiting, 1, "in the queue");
+        drop(held);
+        assert!(futures::poll!(call.as_mut()).is_pending());
+        assert_eq!(waits.watch().borrow().waiting, 0, "at the provider");
+        call.await.unwrap();
+        let ended = *waits.watch().borrow();
+        assert_eq!((ended.waiting, ended.forgiven), (0, Duration::from_secs(7)));
     }
 
     #[tokio::test(start_paused = true)]
@@ -274,10 +341,12 @@ mod tests {
     async fn dropping_the_call_cancels_it_and_frees_its_slot() {
         let limiter = Limiter::new(1);
         let jitter = Jitter::new(1);
+        let waits = Waits::default();
         let call = run(
             &limiter,
             &jitter,
             5,
+            &waits,
             std::future::pending::<Result<(), Failure>>,
         );
         let cancelled = tokio::time::timeout(Duration::from_secs(1), call).await;

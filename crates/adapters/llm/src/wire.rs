@@ -171,7 +171,7 @@ pub(crate) fn one_line(text: &str) -> String {
 pub(crate) mod tests {
     use std::sync::Arc;
 
-    use fapo_domain::ports::models::{ChatRole, Message};
+    use fapo_domain::ports::models::{ChatRole, Message, Waits};
     use serde_json::{Value, json};
 
     use super::*;
@@ -198,6 +198,7 @@ pub(crate) mod tests {
             stop: Vec::new(),
             seed: None,
             schema: None,
+            waits: Waits::default(),
         }
     }
 

@@ -109,6 +109,7 @@ async fn per_call(store: &SqliteStore, calls: u32) -> Result<()> {
                     role: SpendRole::Task,
                     release: worst,
                     spent: sample::spend(40),
+                    lost: Amount::default(),
                 };
                 store.put_step(entry, Some(charge)).await?;
             }

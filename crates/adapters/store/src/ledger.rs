@@ -9,7 +9,8 @@ use fapo_domain::ports::StoreError;
 use fapo_domain::ports::ledger::{
     Amount, Balance, Caps, Charge, Ledger, LedgerError, ReservationId,
 };
-use fapo_domain::{JobId, MicroUsd};
+use fapo_domain::{JobId, MicroUsd, TaskId};
+use sqlx::sqlite::SqliteConnection;
 use tokio::sync::oneshot;
 
 pub(crate) use self::book::{BEGIN, Book, STORE, Wanted};
@@ -66,44 +67,10 @@ impl Ledger for SqliteStore {
         self.run("close a reservation", async {
             let mut writer = self.writer().await;
             let mut tx = writer.begin().await?;
-            let row = args()
-                .job(job)
-                .hash(&id.task.0)
-                .number(id.epoch)
-                .query(
-                    "SELECT coalesce(sum(cost), 0), coalesce(sum(calls), 0) FROM reservations \
-                     WHERE job = ? AND task = ? AND epoch <= ?",
-                )
-                .fetch_one(&mut *tx)
-                .await?;
-            let rest = Amount {
-                cost: MicroUsd(row.number(0)?),
-                model_calls: row.number(1)?,
-            };
-            if rest == Amount::default() {
-                return Ok(rest);
+            let rest = close(&mut tx, job, id.task, id.epoch).await?;
+            if rest != Amount::default() {
+                tx.commit().await?;
             }
-            args()
-                .job(job)
-                .hash(&id.task.0)
-                .number(id.epoch)
-                .query(
-                    "UPDATE reservations SET lost_cost = lost_cost + cost, lost_calls = lost_calls + calls, \
-                     cost = 0, calls = 0 WHERE job = ? AND task = ? AND epoch <= ?",
-                )
-                .execute(&mut *tx)
-                .await?;
-            args()
-                .job(job)
-                .number(rest.cost.0)
-                .number(rest.model_calls)
-                .query(
-                    "UPDATE accounts SET reserved_cost = reserved_cost - ?2, reserved_calls = reserved_calls - ?3, \
-                     lost_cost = lost_cost + ?2, lost_calls = lost_calls + ?3 WHERE job = ?1",
-                )
-                .execute(&mut *tx)
-                .await?;
-            tx.commit().await?;
             Ok(rest)
         })
         .await
@@ -118,4 +85,51 @@ impl Ledger for SqliteStore {
         })
         .await
     }
+}
+
+/// Counts what the claims of a task up to and including `epoch` still have reserved as lost, and returns it.
+pub(crate) async fn close(
+    tx: &mut SqliteConnection,
+    job: JobId,
+    task: TaskId,
+    epoch: u64,
+) -> Result<Amount, Failure> {
+    let row = args()
+        .job(job)
+        .hash(&task.0)
+        .number(epoch)
+        .query(
+            "SELECT coalesce(sum(cost), 0), coalesce(sum(calls), 0) FROM reservations \
+             WHERE job = ? AND task = ? AND epoch <= ?",
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+    let rest = Amount {
+        cost: MicroUsd(row.number(0)?),
+        model_calls: row.number(1)?,
+    };
+    if rest == Amount::default() {
+        return Ok(rest);
+    }
+    args()
+        .job(job)
+        .hash(&task.0)
+        .number(epoch)
+        .query(
+            "UPDATE reservations SET lost_cost = lost_cost + cost, lost_calls = lost_calls + calls, \
+             cost = 0, calls = 0 WHERE job = ? AND task = ? AND epoch <= ?",
+        )
+        .execute(&mut *tx)
+        .await?;
+    args()
+        .job(job)
+        .number(rest.cost.0)
+        .number(rest.model_calls)
+        .query(
+            "UPDATE accounts SET reserved_cost = reserved_cost - ?2, reserved_calls = reserved_calls - ?3, \
+             lost_cost = lost_cost + ?2, lost_calls = lost_calls + ?3 WHERE job = ?1",
+        )
+        .execute(&mut *tx)
+        .await?;
+    Ok(rest)
 }

@@ -14,6 +14,7 @@ use sqlx::sqlite::SqliteConnection;
 use crate::codec::{pack_json, unpack_json};
 use crate::connections::WriteTx;
 use crate::error::Failure;
+use crate::ledger;
 use crate::sql::{self, Columns, args};
 use crate::sqlite::SqliteStore;
 
@@ -55,6 +56,8 @@ impl Tasks for SqliteStore {
                 epoch: row.number(2)?,
                 lease_until,
             };
+            // whoever had it before is gone without ending its claim
+            ledger::close(&mut tx, task.job, id, task.epoch - 1).await?;
             tx.commit().await?;
             Ok(Claim::Claimed(Box::new(task)))
         })
@@ -90,7 +93,8 @@ impl Tasks for SqliteStore {
             let packed = pack_json(&result)?;
             let mut writer = self.writer().await;
             let mut tx = writer.begin().await?;
-            match claim_state(&mut tx, fence).await? {
+            let (state, job) = claim_state(&mut tx, fence).await?;
+            match state {
                 // the answer to the first attempt was lost on its way
                 TaskState::Done => return Ok(()),
                 TaskState::Leased => {}
@@ -98,6 +102,7 @@ impl Tasks for SqliteStore {
                     return Err(stale(fence));
                 }
             }
+            ledger::close(&mut tx, job, fence.task, fence.epoch).await?;
             args()
                 .hash(&fence.task.0)
                 .bytes(packed)
@@ -125,7 +130,7 @@ impl Tasks for SqliteStore {
         self.run("fail a task", async {
             let mut writer = self.writer().await;
             let mut tx = writer.begin().await?;
-            let state = claim_state(&mut tx, fence).await?;
+            let (state, job) = claim_state(&mut tx, fence).await?;
             match state {
                 TaskState::Leased => {}
                 TaskState::Queued | TaskState::Dead | TaskState::Cancelled => return Ok(state),
@@ -146,7 +151,9 @@ impl Tasks for SqliteStore {
             } else {
                 TaskState::Cancelled
             };
-            leave(tx, fence, state, reason, not_before, self.now()).await?;
+            ledger::close(&mut tx, job, fence.task, fence.epoch).await?;
+            let forgive = max_attempts == u64::MAX;
+            leave(tx, fence, state, reason, not_before, forgive, self.now()).await?;
             Ok(state)
         })
         .await
@@ -156,15 +163,17 @@ impl Tasks for SqliteStore {
         self.run("kill a task", async {
             let mut writer = self.writer().await;
             let mut tx = writer.begin().await?;
-            match claim_state(&mut tx, fence).await? {
+            let (state, job) = claim_state(&mut tx, fence).await?;
+            match state {
                 TaskState::Dead => return Ok(()),
                 TaskState::Leased => {}
                 TaskState::Queued | TaskState::Done | TaskState::Cancelled => {
                     return Err(stale(fence));
                 }
             }
+            ledger::close(&mut tx, job, fence.task, fence.epoch).await?;
             let now = self.now();
-            leave(tx, fence, TaskState::Dead, reason, now, now).await
+            leave(tx, fence, TaskState::Dead, reason, now, false, now).await
         })
         .await
     }
@@ -177,8 +186,8 @@ impl Tasks for SqliteStore {
             let released = args()
                 .int(now.0)
                 .query(
-                    "UPDATE tasks SET state = 'queued', not_before = ?1, owner = NULL, lease_until = NULL, \
-                     updated_at = ?1 WHERE state = 'leased'",
+                    "UPDATE tasks SET state = 'queued', forgiven = forgiven + 1, not_before = ?1, owner = NULL, \
+                     lease_until = NULL, updated_at = ?1 WHERE state = 'leased'",
                 )
                 .execute(&mut *tx)
                 .await?
@@ -315,25 +324,29 @@ async fn why_not(tx: &mut SqliteConnection, id: TaskId) -> Result<Claim, Failure
     })
 }
 
-/// The state of the task, if `fence` is its latest claim.
-async fn claim_state(tx: &mut SqliteConnection, fence: Fence) -> Result<TaskState, Failure> {
+/// The state of the task and its job, if `fence` is its latest claim.
+async fn claim_state(
+    tx: &mut SqliteConnection,
+    fence: Fence,
+) -> Result<(TaskState, JobId), Failure> {
     let row = args()
         .hash(&fence.task.0)
         .number(fence.epoch)
-        .query("SELECT state FROM tasks WHERE id = ? AND epoch = ?")
+        .query("SELECT state, job FROM tasks WHERE id = ? AND epoch = ?")
         .fetch_optional(tx)
         .await?
         .ok_or_else(|| stale(fence))?;
-    sql::to_task_state(row.column(0)?)
+    Ok((sql::to_task_state(row.column(0)?)?, row.job(1)?))
 }
 
-/// Ends a claim without a result.
+/// Ends a claim without a result; `forgive` keeps it out of the count of attempts.
 async fn leave(
     mut tx: WriteTx<'_>,
     fence: Fence,
     state: TaskState,
     reason: &str,
     not_before: Timestamp,
+    forgive: bool,
     now: Timestamp,
 ) -> Result<(), Failure> {
     args()
@@ -341,10 +354,11 @@ async fn leave(
         .text(sql::task_state(state))
         .text(reason)
         .int(not_before.0)
+        .flag(forgive)
         .int(now.0)
         .query(
-            "UPDATE tasks SET state = ?2, reason = ?3, not_before = ?4, owner = NULL, lease_until = NULL, \
-             updated_at = ?5 WHERE id = ?1",
+            "UPDATE tasks SET state = ?2, reason = ?3, not_before = ?4, forgiven = forgiven + ?5, owner = NULL, \
+             lease_until = NULL, updated_at = ?6 WHERE id = ?1",
         )
         .execute(&mut *tx)
         .await?;

@@ -6,6 +6,7 @@
 //! comes from a stale claim, fails alone.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use fapo_domain::clock::Clock;
 use fapo_domain::model::task::Fence;
@@ -25,8 +26,9 @@ use crate::sql::args;
 /// Most writes in one commit.
 const MOST: usize = 256;
 
-/// How often a group lets others run to see whether they join it.
-const GATHERINGS: usize = 4;
+/// How long a group waits for others once the last one held several writes. A commit costs about as much for one write as
+/// for twenty, and the callers that are answered together go on together; beside a model's latency the wait is nothing.
+const GATHER: Duration = Duration::from_millis(1);
 
 /// A write on its way.
 pub(crate) enum Op {
@@ -75,27 +77,38 @@ impl Group {
     pub(crate) async fn run(self, mut ops: mpsc::Receiver<Op>) {
         // reservations whose callers went away before they heard of them
         let mut unheard: Vec<Charge> = Vec::new();
+        let mut crowded = false;
+        let mut failed = false;
         loop {
             let mut batch = Vec::new();
-            if unheard.is_empty() {
+            if unheard.is_empty() || failed {
                 match ops.recv().await {
                     Some(op) => batch.push(op),
                     None => return,
                 }
             }
-            gather(&mut ops, &mut batch).await;
+            if crowded {
+                tokio::time::sleep(GATHER).await;
+            } else {
+                tokio::task::yield_now().await;
+            }
             let mut guard = self.writer.lock().await;
             take_waiting(&mut ops, &mut batch);
+            crowded = batch.len() > 1;
             // a reservation nobody waits for any more is not made
             batch.retain(|op| !matches!(op, Op::Reserve { answer, .. } if answer.is_closed()));
             let undo = std::mem::take(&mut unheard);
             match self.apply(&mut guard, &mut batch, &undo).await {
                 Ok(applied) => {
                     drop(guard);
+                    failed = false;
                     unheard = tell(applied);
                 }
                 Err(failure) => {
                     drop(guard);
+                    // with the next writes, then: a store that fails is not to be asked in a circle
+                    failed = true;
+                    unheard = undo;
                     let shared = Shared::new(failure.explain("commit joined writes", &self.place));
                     tell_failure(batch, &shared);
                 }
@@ -168,18 +181,6 @@ impl Group {
     }
 }
 
-/// Lets callers that are ready to run join the group, as long as more come.
-async fn gather(ops: &mut mpsc::Receiver<Op>, batch: &mut Vec<Op>) {
-    for _ in 0..GATHERINGS {
-        tokio::task::yield_now().await;
-        let before = batch.len();
-        take_waiting(ops, batch);
-        if batch.len() == before {
-            return;
-        }
-    }
-}
-
 fn take_waiting(ops: &mut mpsc::Receiver<Op>, batch: &mut Vec<Op>) {
     while batch.len() < MOST
         && let Ok(op) = ops.try_recv()
@@ -245,6 +246,7 @@ fn join(batch: &mut Vec<Op>, outcomes: Vec<Result<(), LedgerError>>) -> Vec<Appl
                     role: SpendRole::Task,
                     release: amount,
                     spent: Spend::default(),
+                    lost: Amount::default(),
                 },
                 answer,
             },

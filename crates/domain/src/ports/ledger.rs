@@ -131,6 +131,9 @@ pub struct Charge {
     pub release: Amount,
     /// What they really cost.
     pub spent: Spend,
+    /// What tries cost at most that the provider may have billed although nothing came of them. Counts as lost. It was
+    /// not reserved, so it can pass a cap by itself; no later call fits then.
+    pub lost: Amount,
 }
 
 /// Counts a job's money and calls.
@@ -160,8 +163,8 @@ pub trait Ledger: Send + Sync {
     async fn settle(&self, charge: Charge) -> Result<(), StoreError>;
 
     /// Closes the reservations of a task's claims up to and including `id.epoch`: what is still reserved counts as
-    /// lost and is returned. Called when a claim begins (for the epochs before it) and when it ends. Repeating is
-    /// harmless.
+    /// lost and is returned. The end of a claim does this by itself ([`super::tasks::Tasks`]); this is for work outside
+    /// any task. Repeating is harmless.
     async fn close(&self, job: JobId, id: ReservationId) -> Result<Amount, StoreError>;
 
     /// The account.

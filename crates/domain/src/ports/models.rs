@@ -1,11 +1,15 @@
 //! Language models: the bare call, and the call that is cached and paid for.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::sync::watch;
 
 use super::StoreError;
 use super::ledger::{Amount, LedgerError};
@@ -48,6 +52,62 @@ pub struct Message {
     pub content: String,
 }
 
+/// What of a call's time is not the call's own: waiting for a slot under the provider's limit, for room in the budget, for
+/// another caller's reply or between tries, and tries that failed. Whoever limits how long work may take leaves this out,
+/// so that a provider's outage is never taken for slow work. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Waits(Arc<watch::Sender<Waited>>);
+
+/// What was waited so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Waited {
+    /// Waits that go on now.
+    pub waiting: u32,
+    /// Time that counted at first and turned out to be lost: failed tries.
+    pub forgiven: Duration,
+}
+
+impl Default for Waits {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(Waited::default())))
+    }
+}
+
+impl Waits {
+    /// Awaits `work`, counting it as a wait from when it does not answer at once.
+    pub async fn during<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        if let Poll::Ready(ready) =
+            poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await
+        {
+            return ready;
+        }
+        self.0.send_modify(|waited| waited.waiting += 1);
+        // also where the future is dropped meanwhile
+        let _end = Waiting(&self.0);
+        work.await
+    }
+
+    /// Takes back time that was not waiting when it passed.
+    pub fn forgive(&self, time: Duration) {
+        self.0.send_modify(|waited| waited.forgiven += time);
+    }
+
+    /// Follows it.
+    pub fn watch(&self) -> watch::Receiver<Waited> {
+        self.0.subscribe()
+    }
+}
+
+/// A wait that goes on.
+struct Waiting<'a>(&'a watch::Sender<Waited>);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|waited| waited.waiting -= 1);
+    }
+}
+
 /// One call, complete: together with the provider's state it determines the reply.
 #[derive(Debug, Clone)]
 pub struct ModelRequest {
@@ -69,6 +129,8 @@ pub struct ModelRequest {
     pub seed: Option<u64>,
     /// Schema the reply must satisfy; providers that can, enforce it. `Some(Value::Bool(true))` asks for any JSON.
     pub schema: Option<Value>,
+    /// Is told while the call waits. No part of what is asked.
+    pub waits: Waits,
 }
 
 /// A reply.
@@ -82,6 +144,8 @@ pub struct ModelReply {
     pub spend: Spend,
     /// Tries, including the one that succeeded.
     pub attempts: u32,
+    /// Tries before it that the provider may have billed although nothing came of them; see [`ModelError::unanswered`].
+    pub unanswered: u32,
     /// The model's name as the provider reported it.
     pub served_by: Option<String>,
 }
@@ -154,15 +218,31 @@ pub enum ModelError {
         provider: String,
         /// What is wrong with it, cut to a line.
         message: String,
+        /// Tries.
+        attempts: u32,
     },
 }
 
 impl ModelError {
+    /// How many tries the provider may have billed although nothing came of them, at most: it was at work when the time
+    /// ran out, or what it sent could not be used. Where the last try ended otherwise, the ones before it are not told
+    /// apart, and none is counted.
+    pub const fn unanswered(&self) -> u32 {
+        match self {
+            Self::Timeout { attempts, .. } | Self::Malformed { attempts, .. } => *attempts,
+            Self::NoKey { .. }
+            | Self::Config { .. }
+            | Self::Rejected { .. }
+            | Self::Overloaded { .. }
+            | Self::Unavailable { .. } => 0,
+        }
+    }
+
     /// Whether a person must change something before any call can succeed: no key, wrong key, wrong address.
     pub const fn is_configuration(&self) -> bool {
         match self {
             Self::NoKey { .. } | Self::Config { .. } => true,
-            Self::Rejected { status, .. } => matches!(status, 401 | 403 | 404),
+            Self::Rejected { status, .. } => matches!(status, 401..=404),
             Self::Overloaded { .. }
             | Self::Unavailable { .. }
             | Self::Timeout { .. }

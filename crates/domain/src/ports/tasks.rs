@@ -36,7 +36,8 @@ pub struct DueTask {
     pub not_before: Timestamp,
 }
 
-/// Claims, renews and finishes tasks.
+/// Claims, renews and finishes tasks. The end of a claim, however it comes, closes its reservations in the same commit (see
+/// [`super::ledger::Ledger::close`]).
 #[async_trait]
 pub trait Tasks: Send + Sync {
     /// Tries to claim a task for `owner`. Atomic: of several callers one succeeds. A task whose lease has run out is
@@ -56,7 +57,7 @@ pub trait Tasks: Send + Sync {
     async fn complete_task(&self, fence: Fence, result: Value) -> Result<(), StoreError>;
 
     /// Gives a task back: it may be claimed again at `not_before`, or is dead once it was claimed `max_attempts` times.
-    /// Returns its new state.
+    /// With `u64::MAX` the claim was interrupted and is not counted among them. Returns its new state.
     async fn fail_task(
         &self,
         fence: Fence,
@@ -69,8 +70,8 @@ pub trait Tasks: Send + Sync {
     async fn kill_task(&self, fence: Fence, reason: &str) -> Result<(), StoreError>;
 
     /// Ends every live lease at once, so that the tasks can be claimed anew. Only for a deployment in one process, which
-    /// knows when it starts that all earlier owners are dead; in a cluster leases run out by themselves. Returns how
-    /// many there were; repeating is harmless.
+    /// knows when it starts that all earlier owners are dead; in a cluster leases run out by themselves. These claims
+    /// count as interrupted, not as failed. Returns how many there were; repeating is harmless.
     async fn release_leases(&self) -> Result<u64, StoreError>;
 
     /// Queued tasks, and leased ones whose lease has run out, oldest first: what a reconciler puts back into the queue.

@@ -64,7 +64,11 @@ where
             return Exit::Usage.into();
         }
     };
-    let runtime = match tokio::runtime::Runtime::new() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers())
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             output.error(&format!("error: cannot start worker threads: {error}"));
@@ -75,4 +79,11 @@ where
     // what still runs at the end holds nothing that is not stored
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     exit.into()
+}
+
+/// Threads that drive the work. The store's connections have threads of their own and take about one core, and a worker
+/// that only finds work now and then mostly costs the others the time to wake it.
+fn workers() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    cores.saturating_sub(1).clamp(1, 16)
 }

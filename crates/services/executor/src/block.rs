@@ -12,7 +12,6 @@ use fapo_domain::model::evaluation::{Block, CacheUse, EvaluationSpec};
 use fapo_domain::model::job::{BlockExecuted, JobGoal};
 use fapo_domain::model::task::ClaimedTask;
 use fapo_domain::model::trace::{RunRecord, RunStatus};
-use fapo_domain::ports::ledger::ReservationId;
 use fapo_domain::ports::models::ModelError;
 use fapo_domain::ports::work::WorkError;
 use fapo_domain::{CaseId, Classified, EvaluationId};
@@ -45,25 +44,7 @@ impl BlockRun<'_> {
     /// Runs what is missing of the block.
     pub(crate) async fn run(&self, stop: &CancellationToken) -> Result<BlockExecuted, WorkError> {
         self.check()?;
-        let ledger = &self.ports.ledger;
-        let reservation = ReservationId::from(self.task.fence());
-        if let Some(earlier) = reservation.epoch.checked_sub(1).filter(|epoch| *epoch > 0) {
-            let earlier = ReservationId {
-                epoch: earlier,
-                ..reservation
-            };
-            ledger
-                .close(self.task.job, earlier)
-                .await
-                .map_err(|error| {
-                    WorkError::from_port("an earlier claim's reservation cannot be closed", error)
-                })?;
-        }
-        let executed = self.execute(stop).await;
-        let closed = ledger.close(self.task.job, reservation).await;
-        let executed = executed?;
-        closed.map_err(|error| WorkError::from_port("the reservation cannot be closed", error))?;
-        Ok(executed)
+        self.execute(stop).await
     }
 
     /// The seal on the test split, held here too: whoever schedules wrongly still cannot look.

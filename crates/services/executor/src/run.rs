@@ -20,12 +20,13 @@ use fapo_domain::model::case::Case;
 use fapo_domain::model::project::LimitsSpec;
 use fapo_domain::model::task::Fence;
 use fapo_domain::model::trace::{RunRecord, RunStatus, StepOutput, StepStatus};
-use fapo_domain::ports::models::MeteredModels;
+use fapo_domain::ports::models::{MeteredModels, Waited, Waits};
 use fapo_domain::{EvaluationId, JobId, MicroUsd, Spend, StepFingerprint, StepId, StepKey};
 use fapo_project::template::CaseInput;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use serde_json::Value;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::key::SamplePath;
@@ -99,6 +100,8 @@ pub(crate) struct Run<'s> {
     pub(crate) session: &'s Session<'s>,
     pub(crate) input: CaseInput,
     pub(crate) began: Instant,
+    /// Where its model calls say that they wait.
+    pub(crate) waits: Waits,
     trace: Mutex<Trace>,
 }
 
@@ -109,6 +112,7 @@ pub(crate) async fn run_case(session: &Session<'_>, ordinal: u64, case: Case) ->
         session,
         input: CaseInput::new(case.case_id.as_str(), case.input),
         began: Instant::now(),
+        waits: Waits::default(),
         trace: Mutex::new(Trace::default()),
     };
     let place = Place {
@@ -120,7 +124,11 @@ pub(crate) async fn run_case(session: &Session<'_>, ordinal: u64, case: Case) ->
     let plan = session.plan;
     let whole = run.list(&place, &plan.steps, plan.output.step);
     let limit = Duration::from_secs(u64::from(session.limits.seconds));
-    let end = tokio::time::timeout(limit, whole).await.ok();
+    let end = tokio::select! {
+        biased;
+        end = whole => Some(end),
+        () = working_time(limit, run.waits.watch()) => None,
+    };
     let elapsed = run.began.elapsed();
     let trace = run
         .trace
@@ -184,6 +192,29 @@ pub(crate) async fn run_case(session: &Session<'_>, ordinal: u64, case: Case) ->
         },
     }
     Ended { record, cause }
+}
+
+/// Ends once so much time has passed in which no model call waited, and that was not lost in tries that failed: a provider
+/// that is down or overloaded, and the queue before it, say nothing about the pipeline.
+async fn working_time(limit: Duration, mut waits: watch::Receiver<Waited>) {
+    let mut left = limit;
+    let mut forgiven = Duration::ZERO;
+    let mut waited = *waits.borrow_and_update();
+    loop {
+        left += waited.forgiven - forgiven;
+        forgiven = waited.forgiven;
+        let began = Instant::now();
+        tokio::select! {
+            biased;
+            Ok(()) = waits.changed() => {}
+            () = tokio::time::sleep(left), if waited.waiting == 0 => return,
+            else => return,
+        }
+        if waited.waiting == 0 {
+            left = left.saturating_sub(began.elapsed());
+        }
+        waited = *waits.borrow_and_update();
+    }
 }
 
 /// Whole milliseconds; those of 49 days at most.

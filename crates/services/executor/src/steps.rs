@@ -154,6 +154,7 @@ impl Run<'_> {
             stop: llm.stop.clone(),
             seed: llm.seed.map(|seed| seed.wrapping_add(place.path.offset())),
             schema: llm.schema.clone(),
+            waits: self.waits.clone(),
         });
         let mut trace = self.trace();
         trace.record(position).key = Some(key);

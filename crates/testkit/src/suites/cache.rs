@@ -42,6 +42,7 @@ pub async fn the_first_result_under_a_key_stays_and_every_charge_is_settled(
         role: SpendRole::Task,
         release: worst,
         spent: sample::spend(40),
+        lost: Amount::default(),
     };
     // no account: neither stored nor charged
     let refused = ports.cache.put_step(cache_entry(0), Some(charge)).await;

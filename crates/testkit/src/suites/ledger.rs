@@ -1,6 +1,7 @@
 //! What every [`fapo_domain::ports::ledger::Ledger`] must do.
 
 use anyhow::{Result, bail, ensure};
+use fapo_domain::clock::Clock as _;
 use fapo_domain::money::SpendRole;
 use fapo_domain::ports::StoreError;
 use fapo_domain::ports::ledger::{Amount, Caps, Charge, LedgerError, ReservationId};
@@ -49,6 +50,7 @@ fn charge(job: JobId, reservation: ReservationId, release: Amount, cost: u64) ->
         role: SpendRole::Task,
         release,
         spent: spent(cost),
+        lost: Amount::default(),
     }
 }
 
@@ -80,6 +82,31 @@ pub async fn what_is_reserved_settled_and_lost_adds_up(ports: &Ports) -> Result<
     let balance = ports.ledger.balance(job).await?;
     ensure!((balance.reserved, balance.lost) == (Amount::default(), amount(100, 1)));
     ensure!(balance.total().cost == MicroUsd(230) && balance.total().model_calls == 3);
+    Ok(())
+}
+
+/// Whatever the cap says: it may have been billed.
+pub async fn tries_without_an_answer_count_as_lost(ports: &Ports) -> Result<()> {
+    let job = sample::job_id(1);
+    ports.ledger.open_account(job, caps(1000, 10)).await?;
+    let task = id(job, 1, 1);
+    ports.ledger.reserve(job, task, amount(400, 1)).await?;
+    let tries = Charge {
+        spent: Spend::default(),
+        lost: amount(1200, 3),
+        ..charge(job, task, amount(400, 1), 0)
+    };
+    ports.ledger.settle(tries).await?;
+    let balance = ports.ledger.balance(job).await?;
+    ensure!((balance.reserved, balance.lost) == (Amount::default(), amount(1200, 3)));
+    let full = ports.ledger.reserve(job, task, amount(1, 1)).await;
+    ensure!(matches!(
+        full,
+        Err(LedgerError::Exhausted {
+            may_fit_later: false,
+            ..
+        })
+    ));
     Ok(())
 }
 
@@ -168,18 +195,40 @@ pub async fn a_stale_claim_cannot_reserve(ports: &Ports) -> Result<()> {
     ));
     ports.ledger.reserve(job, live.into(), amount(7, 1)).await?;
     // what the dead claim held is lost; the live one's stays
-    let before = ReservationId {
-        epoch: live.epoch - 1,
-        ..live.into()
-    };
-    ensure!(ports.ledger.close(job, before).await? == amount(5, 1));
-    ensure!(ports.ledger.balance(job).await?.reserved == amount(7, 1));
+    let balance = ports.ledger.balance(job).await?;
+    ensure!((balance.reserved, balance.lost) == (amount(7, 1), amount(5, 1)));
     ports.tasks.complete_task(live, json!(1)).await?;
     let over = ports.ledger.reserve(job, live.into(), amount(7, 1)).await;
     ensure!(matches!(
         over,
         Err(LedgerError::Store(StoreError::StaleLease { .. }))
     ));
+    Ok(())
+}
+
+/// However it ends: nobody else would ever give it back.
+pub async fn the_end_of_a_claim_counts_what_it_still_holds_as_lost(ports: &Ports) -> Result<()> {
+    let job = with_tasks(ports, 1, 3).await?;
+    ports.ledger.open_account(job, Caps::default()).await?;
+    let now = ports.clock.now();
+    for (number, ended) in (0..).zip(["done", "failed", "killed"]) {
+        let fence = claim(ports, job, number).await?;
+        ports
+            .ledger
+            .reserve(job, fence.into(), amount(10, 1))
+            .await?;
+        match ended {
+            "done" => ports.tasks.complete_task(fence, json!(1)).await?,
+            "failed" => drop(ports.tasks.fail_task(fence, "x", now, 9).await?),
+            _ => ports.tasks.kill_task(fence, "x").await?,
+        }
+        let balance = ports.ledger.balance(job).await?;
+        let lost = amount(10 * u64::from(number + 1), u64::from(number + 1));
+        ensure!(
+            (balance.reserved, balance.lost) == (Amount::default(), lost),
+            "{ended}"
+        );
+    }
     Ok(())
 }
 

@@ -154,6 +154,27 @@ pub async fn a_failed_task_waits_then_dies_after_its_attempts(ports: &Ports) -> 
     Ok(())
 }
 
+/// Neither one that was given back, nor one whose owner died with the process.
+pub async fn interrupted_claims_do_not_count_as_attempts(ports: &Ports) -> Result<()> {
+    let job = with_tasks(ports, 1, 1).await?;
+    let now = ports.clock.now();
+    for _ in 0..3 {
+        let fence = claim(ports, job, 0).await?;
+        ports
+            .tasks
+            .fail_task(fence, "stopped", now, u64::MAX)
+            .await?;
+        claim(ports, job, 0).await?;
+        ports.tasks.release_leases().await?;
+    }
+    for expected in [TaskState::Queued, TaskState::Dead] {
+        let fence = claim(ports, job, 0).await?;
+        let state = ports.tasks.fail_task(fence, "no luck", now, 2).await?;
+        ensure!(state == expected, "{state:?}");
+    }
+    Ok(())
+}
+
 /// At its first attempt.
 pub async fn a_killed_task_is_dead_at_once(ports: &Ports) -> Result<()> {
     let job = with_tasks(ports, 1, 1).await?;

@@ -65,6 +65,8 @@ impl Account {
         reserved.cost.0 -= charge.release.cost.0;
         reserved.model_calls -= charge.release.model_calls;
         self.spent += charge.spent;
+        self.lost.cost += charge.lost.cost;
+        self.lost.model_calls += charge.lost.model_calls;
     }
 }
 
@@ -215,6 +217,7 @@ impl Models for Scripted {
                 },
             },
             attempts: 3,
+            unanswered: 0,
             served_by: None,
         })
     }
@@ -342,6 +345,26 @@ async fn a_cancelled_call_leaves_its_reservation_for_the_end_of_the_claim() {
     assert!(!again.cache_hit, "the turn is free again");
     let lost = memory.close(JOB, meter.fence.into()).await.unwrap();
     assert_eq!(lost, CALL);
+}
+
+#[tokio::test(start_paused = true)]
+async fn tries_that_may_have_been_billed_count_as_lost() {
+    let (models, memory) = (Arc::new(Scripted::new(9)), Memory::capped(1000));
+    models
+        .outcomes
+        .lock()
+        .unwrap()
+        .push_back(ModelError::Timeout {
+            provider: "p".into(),
+            seconds: 120,
+            attempts: 3,
+        });
+    let metered = metered(&models, &memory);
+    metered.complete(&ask(), &meter("a", 1)).await.unwrap_err();
+    let balance = memory.balance(JOB).await.unwrap();
+    assert_eq!(memory.reserved(), 0);
+    assert_eq!(balance.lost.cost, MicroUsd(300));
+    assert_eq!(balance.lost.model_calls, 3);
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,7 +10,7 @@ mod simulated;
 
 use std::sync::Arc;
 
-use fapo_domain::ports::models::{ChatRole, Message, ModelRequest};
+use fapo_domain::ports::models::{ChatRole, Message, ModelRequest, Waits};
 use fapo_llm::{PriceTable, ProviderModels};
 use serde_json::Value;
 
@@ -39,5 +39,6 @@ fn request(spec: Value, prompt: &str) -> ModelRequest {
         stop: Vec::new(),
         seed: None,
         schema: None,
+        waits: Waits::default(),
     }
 }

@@ -206,6 +206,15 @@ async fn a_redirect_is_not_followed() {
 }
 
 #[tokio::test]
+async fn an_empty_account_is_no_fault_of_the_request() {
+    let body = r#"{"error": {"type": "invalid_request_error", "message": "Your credit balance is too low"}}"#;
+    let raw = Raw::start(move |_| http("400 Bad", "", body)).await;
+    let spec = json!({"provider": "openai", "model": "m", "base_url": raw.base_url()});
+    let error = models(&[]).complete(&request(spec, "x")).await.unwrap_err();
+    assert!(error.is_configuration(), "{error}");
+}
+
+#[tokio::test]
 async fn quota_errors_and_the_providers_own_word_decide_on_a_retry() {
     let tries = async |status: &'static str, extra: &'static str, body: &'static str| {
         let raw = Raw::start(move |_| http(status, extra, body)).await;

@@ -236,6 +236,16 @@ impl Book {
             .accounts
             .get_mut(&charge.job)
             .ok_or_else(|| no_account(charge.job))?;
+        if charge.lost != Amount::default() {
+            account.lost = plus(account.lost, charge.lost);
+            let held = self
+                .held
+                .entry((charge.job, charge.reservation))
+                .or_default();
+            held.lost = plus(held.lost, charge.lost);
+            held.changed = true;
+            account.changed = true;
+        }
         if charge.release != Amount::default() {
             let held = self
                 .held

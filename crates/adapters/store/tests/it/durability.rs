@@ -111,6 +111,7 @@ async fn a_crash_at_any_commit_loses_nothing_acknowledged() {
             reservation,
             role: SpendRole::Task,
             release: worst,
+            lost: Amount::default(),
             spent: Spend {
                 cost: MicroUsd(40),
                 model_calls: 1,

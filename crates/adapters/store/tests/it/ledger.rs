@@ -81,6 +81,7 @@ async fn make(store: &SqliteStore, job: JobId, number: u32, call: &Call) -> Sums
             SpendRole::Judge
         },
         release: worst,
+        lost: Amount::default(),
         spent: Spend {
             cost: MicroUsd(call.worst * percent / 100),
             model_calls: 1,

@@ -17,7 +17,7 @@ use fapo_domain::model::task::Fence;
 use fapo_domain::model::trace::FinishReason;
 use fapo_domain::money::SpendRole;
 use fapo_domain::ports::diagnosis::{Proposal, ProposeError, Proposer};
-use fapo_domain::ports::models::{ChatRole, Message, Meter, MeteredModels, ModelRequest};
+use fapo_domain::ports::models::{ChatRole, Message, Meter, MeteredModels, ModelRequest, Waits};
 use fapo_domain::{StepFingerprint, StepKey};
 use fapo_project::template::TextTemplate;
 use fapo_project::{PipelineContext, read_pipeline};
@@ -237,6 +237,7 @@ impl Proposer for Reflect {
             stop: Vec::new(),
             seed: None,
             schema: Some(schema(request.level)),
+            waits: Waits::default(),
             spec: Arc::new(model),
         };
         let reply = self

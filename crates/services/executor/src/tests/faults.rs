@@ -168,6 +168,27 @@ async fn caps_fail_the_case_by_name_and_hits_count_like_calls() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn waiting_for_a_provider_is_not_the_cases_own_time() {
+    let mut spec = spec();
+    spec.project.limits.seconds = 3;
+    let pipeline = "
+steps:
+  - { id: first, kind: llm, prompt: prompts/left.md }
+  - { id: second, kind: llm, prompt: prompts/left.md, needs: [first] }
+output: second
+";
+    let status = async |seconds| {
+        let script = Script::echo()
+            .slow(Duration::from_millis(seconds))
+            .crowded(Duration::from_secs(600), Duration::from_secs(1));
+        let run = play(&spec, &tree(pipeline, &SIDES), &script, question("q")).await;
+        run.status
+    };
+    assert_eq!(status(1_400).await, RunStatus::Completed);
+    assert_eq!(status(1_600).await, RunStatus::TimedOut);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_case_that_takes_too_long_is_timed_out_with_what_it_did() {
     let mut spec = spec();
     spec.project.limits.seconds = 3;

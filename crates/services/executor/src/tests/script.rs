@@ -37,6 +37,10 @@ pub(super) struct Script {
     cache: Option<Arc<dyn StepCache>>,
     /// How long each call takes.
     delay: Duration,
+    /// How long each call waits before.
+    wait: Duration,
+    /// How long the try takes that fails before.
+    fails_after: Duration,
     /// Calls wait here until it is notified.
     hold: Option<Arc<Notify>>,
     /// The last message of each call that was not answered from the cache.
@@ -53,6 +57,8 @@ impl Script {
             reply: Box::new(reply),
             cache: None,
             delay: Duration::ZERO,
+            wait: Duration::ZERO,
+            fails_after: Duration::ZERO,
             hold: None,
             asked: Mutex::default(),
             requests: Mutex::default(),
@@ -87,6 +93,12 @@ impl Script {
 
     pub(super) fn slow(mut self, delay: Duration) -> Self {
         self.delay = delay;
+        self
+    }
+
+    /// Each call waits in a queue, and then has a try that fails.
+    pub(super) fn crowded(mut self, wait: Duration, fails_after: Duration) -> Self {
+        (self.wait, self.fails_after) = (wait, fails_after);
         self
     }
 
@@ -159,6 +171,11 @@ impl MeteredModels for Script {
         let _leave = Leave(&self.under_way);
         if let Some(hold) = &self.hold {
             hold.notified().await;
+        }
+        if !self.wait.is_zero() {
+            request.waits.during(tokio::time::sleep(self.wait)).await;
+            tokio::time::sleep(self.fails_after).await;
+            request.waits.forgive(self.fails_after);
         }
         if !self.delay.is_zero() {
             tokio::time::sleep(self.delay).await;
