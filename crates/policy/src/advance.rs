@@ -12,7 +12,7 @@ use crate::engine::Engine;
 use crate::event::Event;
 use crate::state::{JobState, Phase};
 
-/// What comes of a tick; everything but `open_test` is to be committed at once, and `open_test` before it.
+/// What comes of a tick, to be committed at once.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Advance {
     /// The next state.
@@ -27,7 +27,7 @@ pub struct Advance {
     pub lineage: Vec<Lineage>,
     /// Decision rows to add.
     pub decisions: Vec<Decision>,
-    /// What the sealed test is to be opened for, before the tasks are created.
+    /// What the sealed test is to be opened for.
     pub open_test: Option<ContentHash>,
 }
 

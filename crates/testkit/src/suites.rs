@@ -140,7 +140,7 @@ macro_rules! store_suites {
                 a_final_job_has_its_queued_tasks_cancelled,
                 jobs_to_tick_are_those_with_something_to_do,
                 events_can_be_read_from_any_point,
-                the_sealed_test_opens_once,
+                the_sealed_test_opens_once_and_with_its_tick,
             ]);
             $crate::store_suites!(@suite $make, tasks, [
                 a_claimed_task_is_held_until_its_lease_ends,

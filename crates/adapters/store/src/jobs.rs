@@ -4,7 +4,6 @@ mod tick;
 
 use async_trait::async_trait;
 use fapo_domain::clock::Timestamp;
-use fapo_domain::hash::ContentHash;
 use fapo_domain::model::decision::Decision;
 use fapo_domain::model::job::{Job, JobEvent, JobSpec, JobStatus};
 use fapo_domain::model::variant::{DiffStats, Lineage};
@@ -179,32 +178,6 @@ impl Jobs for SqliteStore {
                     })
                 })
                 .collect()
-        })
-        .await
-    }
-
-    async fn open_test(&self, job: JobId, what: ContentHash) -> Result<(), StoreError> {
-        self.run("open the sealed test", async {
-            let mut writer = self.writer().await;
-            let mut tx = writer.begin().await?;
-            let row = args()
-                .job(job)
-                .query("SELECT test_opened FROM jobs WHERE id = ?")
-                .fetch_optional(&mut *tx)
-                .await?
-                .ok_or_else(|| Failure::not_found("job", job))?;
-            match row.column::<Option<&[u8]>>(0)? {
-                Some(opened) if opened == what.as_bytes() => return Ok(()),
-                Some(_) => return Err(already("sealed test of job", job)),
-                None => {}
-            }
-            args()
-                .job(job)
-                .hash(&what)
-                .query("UPDATE jobs SET test_opened = ?2 WHERE id = ?1")
-                .execute(&mut *tx)
-                .await?;
-            tx.commit().await
         })
         .await
     }

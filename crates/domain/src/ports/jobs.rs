@@ -36,6 +36,9 @@ pub struct Tick {
     pub lineage: Vec<Lineage>,
     /// New decision rows.
     pub decisions: Vec<Decision>,
+    /// What the sealed test is opened for, where this tick opens it. A part of the tick, so that a tick that is lost has
+    /// opened nothing.
+    pub open_test: Option<ContentHash>,
 }
 
 /// Stores jobs.
@@ -60,7 +63,8 @@ pub trait Jobs: Send + Sync {
     async fn jobs_to_tick(&self, limit: u32) -> Result<Vec<JobId>, StoreError>;
 
     /// Commits a tick. Atomic; `VersionConflict` when the job changed since it was read, and nothing is written. A job
-    /// that becomes final has its queued tasks cancelled. Returns the new version.
+    /// that becomes final has its queued tasks cancelled. A job's sealed test is opened once: a tick that opens it for
+    /// something else is `AlreadyExists`, and nothing is written. Returns the new version.
     async fn commit_tick(&self, tick: Tick) -> Result<u64, StoreError>;
 
     /// A job's events after `after_seq`, in order.
@@ -76,10 +80,6 @@ pub trait Jobs: Send + Sync {
 
     /// A job's decisions in order.
     async fn decisions(&self, job: JobId) -> Result<Vec<Decision>, StoreError>;
-
-    /// Opens a job's sealed test: records that it was opened, by which variants. The first call succeeds; another with
-    /// the same `what` is harmless; another with a different one is `AlreadyExists`.
-    async fn open_test(&self, job: JobId, what: ContentHash) -> Result<(), StoreError>;
 }
 
 /// Stores what attribution found.

@@ -77,10 +77,6 @@ impl OrchestratorService {
         if consumed.is_empty() && advance.events.is_empty() && advance.tasks.is_empty() {
             return Ok((ticked, false));
         }
-        if let Some(what) = advance.open_test {
-            // before the tasks that look into it exist; a tick that is tried again opens it for the same
-            self.jobs.open_test(id, what).await?;
-        }
         let (tick, tasks) = commit(id, job.version, advance, consumed)?;
         let status = tick.status;
         let version = self.jobs.commit_tick(tick).await?;
@@ -165,6 +161,7 @@ fn commit(
         consumed,
         lineage: advance.lineage,
         decisions: advance.decisions,
+        open_test: advance.open_test,
     };
     Ok((tick, messages))
 }

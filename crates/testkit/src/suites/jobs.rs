@@ -32,6 +32,7 @@ pub(super) fn tick(job: JobId, expected_version: u64) -> Tick {
         consumed: Vec::new(),
         lineage: Vec::new(),
         decisions: Vec::new(),
+        open_test: None,
     }
 }
 
@@ -313,17 +314,21 @@ pub async fn events_can_be_read_from_any_point(ports: &Ports) -> Result<()> {
     Ok(())
 }
 
-/// By the same variants as often as a resumed job needs it; by others never.
-pub async fn the_sealed_test_opens_once(ports: &Ports) -> Result<()> {
+/// A tick that is lost opens nothing, so that a job killed there may still end otherwise. Once a tick is there, what it
+/// opened stays.
+pub async fn the_sealed_test_opens_once_and_with_its_tick(ports: &Ports) -> Result<()> {
     let job = created(ports, 1).await?;
-    ports.jobs.open_test(job, sample::hash("a and b")).await?;
-    ports.jobs.open_test(job, sample::hash("a and b")).await?;
-    let again = ports.jobs.open_test(job, sample::hash("a and c")).await;
-    ensure!(matches!(again, Err(StoreError::AlreadyExists { .. })));
-    let absent = ports
-        .jobs
-        .open_test(sample::job_id(9), sample::hash("x"))
-        .await;
-    ensure!(matches!(absent, Err(StoreError::NotFound { .. })));
+    let opening = |version, what: &str| Tick {
+        open_test: Some(sample::hash(what)),
+        ..tick(job, version)
+    };
+    let lost = ports.jobs.commit_tick(opening(7, "a and b")).await;
+    ensure!(matches!(lost, Err(StoreError::VersionConflict { .. })));
+    ports.jobs.commit_tick(opening(0, "a and c")).await?;
+    ports.jobs.commit_tick(opening(1, "a and c")).await?;
+    ports.jobs.commit_tick(tick(job, 2)).await?;
+    let other = ports.jobs.commit_tick(opening(3, "a and b")).await;
+    ensure!(matches!(other, Err(StoreError::AlreadyExists { .. })));
+    ensure!(ports.jobs.get_job(job).await?.version == 3);
     Ok(())
 }

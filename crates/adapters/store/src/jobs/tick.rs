@@ -23,7 +23,7 @@ pub(super) async fn commit(store: &SqliteStore, tick: Tick) -> Result<u64, Failu
     let now = store.now();
     let row = args()
         .job(job)
-        .query("SELECT version FROM jobs WHERE id = ?")
+        .query("SELECT version, test_opened FROM jobs WHERE id = ?")
         .fetch_optional(&mut *tx)
         .await?
         .ok_or_else(|| Failure::not_found("job", job))?;
@@ -34,6 +34,11 @@ pub(super) async fn commit(store: &SqliteStore, tick: Tick) -> Result<u64, Failu
         }
         .into());
     }
+    if let (Some(what), Some(opened)) = (tick.open_test, row.column::<Option<&[u8]>>(1)?)
+        && opened != what.as_bytes()
+    {
+        return Err(super::already("sealed test of job", job));
+    }
     let version = tick.expected_version + 1;
     args()
         .job(job)
@@ -41,8 +46,10 @@ pub(super) async fn commit(store: &SqliteStore, tick: Tick) -> Result<u64, Failu
         .text(sql::job_status(tick.status))
         .bytes(packed_state)
         .int(now.0)
+        .opt_bytes(tick.open_test.map(|what| what.as_bytes().to_vec()))
         .query(
-            "UPDATE jobs SET version = ?2, status = ?3, state = ?4, updated_at = ?5 WHERE id = ?1",
+            "UPDATE jobs SET version = ?2, status = ?3, state = ?4, updated_at = ?5, \
+             test_opened = coalesce(test_opened, ?6) WHERE id = ?1",
         )
         .execute(&mut *tx)
         .await?;

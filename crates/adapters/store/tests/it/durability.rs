@@ -39,6 +39,7 @@ fn tick(job: fapo_domain::JobId, version: u64) -> Tick {
         consumed: Vec::new(),
         lineage: Vec::new(),
         decisions: Vec::new(),
+        open_test: None,
     }
 }
 

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use fapo_domain::clock::Timestamp;
-use fapo_domain::hash::ContentHash;
 use fapo_domain::model::case::{Case, Split};
 use fapo_domain::model::decision::Decision;
 use fapo_domain::model::finding::{Attribution, Finding};
@@ -130,9 +129,6 @@ impl Jobs for Store {
         unasked()
     }
     async fn decisions(&self, _: JobId) -> Result<Vec<Decision>> {
-        unasked()
-    }
-    async fn open_test(&self, _: JobId, _: ContentHash) -> Result<()> {
         unasked()
     }
 }

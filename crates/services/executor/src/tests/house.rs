@@ -154,6 +154,7 @@ impl House {
             consumed: Vec::new(),
             lineage: Vec::new(),
             decisions: Vec::new(),
+            open_test: None,
         };
         self.store.commit_tick(tick).await.unwrap();
         self.claim(id).await

@@ -129,6 +129,7 @@ impl World {
                 consumed: Vec::new(),
                 lineage: Vec::new(),
                 decisions: Vec::new(),
+                open_test: None,
             })
             .await?;
         match self
