@@ -32,54 +32,38 @@ pub struct Verdict {
 
 /// The screen on train: drops a candidate that is most likely no better than its parent, as early as that shows.
 pub fn screen(acceptance: &AcceptanceSpec, comparison: &Comparison, look: Look) -> Verdict {
-    let seen = seen("train screen", comparison, look);
-    let evidence = json!({
-        "rule": "screen",
-        "threshold": acceptance.screen,
-        "coverage": comparison.coverage(),
-        "min_coverage": acceptance.coverage,
-        "pairs": comparison.pairs,
-        "of": look.cases,
-        "gain": comparison.gain,
-        "p_value": comparison.p_value,
-        "protected_regressions": comparison.protected_regressions,
-    });
-    let verdict = |outcome: Option<GateOutcome>, reason: String| Verdict {
-        outcome,
-        reason,
-        evidence: evidence.clone(),
-        breaks_condition: false,
+    let gate = Gate {
+        acceptance,
+        comparison,
+        look,
+        seen: seen("train screen", comparison, look),
+        evidence: json!({
+            "rule": "screen",
+            "threshold": acceptance.screen,
+            "coverage": comparison.coverage(),
+            "min_coverage": acceptance.coverage,
+            "pairs": comparison.pairs,
+            "of": look.cases,
+            "gain": comparison.gain,
+            "p_value": comparison.p_value,
+            "protected_regressions": comparison.protected_regressions,
+        }),
     };
-    if comparison.coverage() < acceptance.coverage {
-        return if look.full {
-            verdict(
-                Some(GateOutcome::Undecided),
-                too_few(&seen, comparison, acceptance),
-            )
-        } else {
-            verdict(None, format!("{seen}; too few for a decision, goes on"))
-        };
-    }
-    if let Some(reason) = futile(&seen, acceptance, comparison) {
-        return verdict(Some(GateOutcome::Reject), reason);
+    if let Some(verdict) = gate.too_few().or_else(|| gate.futile()) {
+        return verdict;
     }
     if !look.full {
-        return verdict(
-            None,
-            format!(
-                "{seen}, chance of no gain {:.2} < {}: goes on",
-                comparison.p_value, acceptance.screen
-            ),
-        );
+        return gate.goes_on();
     }
+    let seen = &gate.seen;
     if comparison.gain <= 0.0 {
-        return verdict(Some(GateOutcome::Reject), format!("{seen}: no gain"));
+        return gate.says(GateOutcome::Reject, format!("{seen}: no gain"));
     }
-    if let Some(reason) = protected(&seen, comparison) {
-        return verdict(Some(GateOutcome::Reject), reason);
+    if let Some(reason) = protected(seen, comparison) {
+        return gate.says(GateOutcome::Reject, reason);
     }
-    verdict(
-        Some(GateOutcome::Pass),
+    gate.says(
+        GateOutcome::Pass,
         format!(
             "{seen}, chance of no gain {:.2} < {}: goes on to val",
             comparison.p_value, acceptance.screen
@@ -96,63 +80,47 @@ pub fn validate(
     look: Look,
     cost_ratio: Option<f64>,
 ) -> Verdict {
-    let seen = seen("val gate", comparison, look);
     let rule = match acceptance.rule {
         AcceptanceRule::PairedBootstrap => "paired_bootstrap",
         AcceptanceRule::Mean => "mean",
     };
-    let evidence = json!({
-        "rule": rule,
-        "alpha": acceptance.alpha,
-        "min_gain": acceptance.min_gain,
-        "screen": acceptance.screen,
-        "coverage": comparison.coverage(),
-        "min_coverage": acceptance.coverage,
-        "pairs": comparison.pairs,
-        "of": look.cases,
-        "mean_a": comparison.mean_a,
-        "mean_b": comparison.mean_b,
-        "gain": comparison.gain,
-        "interval": [comparison.interval.0, comparison.interval.1],
-        "confidence": comparison.confidence,
-        "p_value": comparison.p_value,
-        "cost_ratio_to_baseline": cost_ratio,
-        "max_cost_ratio": constraints.cost_ratio,
-        "latency_p95_s": comparison.latency_p95_s,
-        "max_latency_p95_s": constraints.latency_p95_s,
-        "protected_regressions": comparison.protected_regressions,
-    });
-    let verdict = |outcome: Option<GateOutcome>, reason: String| Verdict {
-        outcome,
-        reason,
-        evidence: evidence.clone(),
-        breaks_condition: false,
+    let gate = Gate {
+        acceptance,
+        comparison,
+        look,
+        seen: seen("val gate", comparison, look),
+        evidence: json!({
+            "rule": rule,
+            "alpha": acceptance.alpha,
+            "min_gain": acceptance.min_gain,
+            "screen": acceptance.screen,
+            "coverage": comparison.coverage(),
+            "min_coverage": acceptance.coverage,
+            "pairs": comparison.pairs,
+            "of": look.cases,
+            "mean_a": comparison.mean_a,
+            "mean_b": comparison.mean_b,
+            "gain": comparison.gain,
+            "interval": [comparison.interval.0, comparison.interval.1],
+            "confidence": comparison.confidence,
+            "p_value": comparison.p_value,
+            "cost_ratio_to_baseline": cost_ratio,
+            "max_cost_ratio": constraints.cost_ratio,
+            "latency_p95_s": comparison.latency_p95_s,
+            "max_latency_p95_s": constraints.latency_p95_s,
+            "protected_regressions": comparison.protected_regressions,
+        }),
     };
-    if comparison.coverage() < acceptance.coverage {
-        return if look.full {
-            verdict(
-                Some(GateOutcome::Undecided),
-                too_few(&seen, comparison, acceptance),
-            )
-        } else {
-            verdict(None, format!("{seen}; too few for a decision, goes on"))
-        };
+    if let Some(verdict) = gate.too_few() {
+        return verdict;
     }
     if !look.full {
-        return match futile(&seen, acceptance, comparison) {
-            Some(reason) => verdict(Some(GateOutcome::Reject), reason),
-            None => verdict(
-                None,
-                format!(
-                    "{seen}, chance of no gain {:.2} < {}: goes on",
-                    comparison.p_value, acceptance.screen
-                ),
-            ),
-        };
+        return gate.futile().unwrap_or_else(|| gate.goes_on());
     }
+    let seen = &gate.seen;
     if comparison.gain <= 0.0 || comparison.gain < acceptance.min_gain {
-        return verdict(
-            Some(GateOutcome::Reject),
+        return gate.says(
+            GateOutcome::Reject,
             format!("{seen}, at least {} is needed", acceptance.min_gain),
         );
     }
@@ -163,8 +131,8 @@ pub fn validate(
             comparison.p_value, acceptance.alpha
         ),
         AcceptanceRule::PairedBootstrap => {
-            return verdict(
-                Some(GateOutcome::Branch),
+            return gate.says(
+                GateOutcome::Branch,
                 format!(
                     "{seen}, but chance of no gain {:.3} > {}: promising, no claim",
                     comparison.p_value, acceptance.alpha
@@ -172,13 +140,92 @@ pub fn validate(
             );
         }
     };
-    if let Some(reason) = broken_condition(&seen, constraints, comparison, cost_ratio) {
+    if let Some(reason) = broken_condition(seen, constraints, comparison, cost_ratio) {
         return Verdict {
             breaks_condition: true,
-            ..verdict(Some(GateOutcome::Reject), reason)
+            ..gate.says(GateOutcome::Reject, reason)
         };
     }
-    verdict(Some(GateOutcome::Promote), won)
+    gate.says(GateOutcome::Promote, won)
+}
+
+/// What both gates look at, and what they say alike.
+struct Gate<'a> {
+    acceptance: &'a AcceptanceSpec,
+    comparison: &'a Comparison,
+    look: Look,
+    /// What was seen, in words: the beginning of every reason.
+    seen: String,
+    evidence: Value,
+}
+
+impl Gate<'_> {
+    fn verdict(&self, outcome: Option<GateOutcome>, reason: String) -> Verdict {
+        Verdict {
+            outcome,
+            reason,
+            evidence: self.evidence.clone(),
+            breaks_condition: false,
+        }
+    }
+
+    fn says(&self, outcome: GateOutcome, reason: String) -> Verdict {
+        self.verdict(Some(outcome), reason)
+    }
+
+    fn goes_on(&self) -> Verdict {
+        let (seen, p_value) = (&self.seen, self.comparison.p_value);
+        let reason = format!(
+            "{seen}, chance of no gain {p_value:.2} < {}: goes on",
+            self.acceptance.screen
+        );
+        self.verdict(None, reason)
+    }
+
+    /// Too many pairs are missing for any decision.
+    fn too_few(&self) -> Option<Verdict> {
+        let (seen, coverage) = (&self.seen, self.comparison.coverage());
+        if coverage >= self.acceptance.coverage {
+            return None;
+        }
+        Some(if self.look.full {
+            let reason = format!(
+                "{seen}; only {:.0}% of the pairs have a result, {:.0}% are needed",
+                coverage * 100.0,
+                self.acceptance.coverage * 100.0
+            );
+            self.says(GateOutcome::Undecided, reason)
+        } else {
+            self.verdict(None, format!("{seen}; too few for a decision, goes on"))
+        })
+    }
+
+    /// Drops a candidate before all pairs are seen.
+    ///
+    /// While no pair differs the bootstrap has nothing to draw from and says 1; that is no evidence against a rare mend.
+    /// Then the rule of three decides (Hanley & Lippman-Hand 1983): after `n` pairs without a difference, differences are
+    /// rarer than `3 / n` with 95 % confidence, and the candidate is dropped once that cannot reach the smallest gain that
+    /// counts.
+    fn futile(&self) -> Option<Verdict> {
+        let (seen, comparison, acceptance) = (&self.seen, self.comparison, self.acceptance);
+        let reason = if comparison.wins + comparison.losses == 0 {
+            let largest_gain = 3.0 / comparison.pairs.max(1) as f64;
+            (largest_gain < acceptance.min_gain).then(|| {
+                format!(
+                    "{seen}, no pair differs: a gain of {} can be ruled out",
+                    acceptance.min_gain
+                )
+            })
+        } else {
+            (comparison.p_value >= acceptance.screen).then(|| {
+                format!(
+                    "{seen}, chance of no gain {:.2} >= {}",
+                    comparison.p_value, acceptance.screen
+                )
+            })
+        };
+        reason.map(|reason| self.says(GateOutcome::Reject, reason))
+    }
 }
 
 /// The first condition that a winner breaks, in words.
@@ -218,41 +265,10 @@ fn protected(seen: &str, comparison: &Comparison) -> Option<String> {
     ))
 }
 
-/// Why a look drops a candidate before all pairs are seen.
-///
-/// While no pair differs the bootstrap has nothing to draw from and says 1; that is no evidence against a rare mend. Then
-/// the rule of three decides (Hanley & Lippman-Hand 1983): after `n` pairs without a difference, differences are rarer
-/// than `3 / n` with 95 % confidence, and the candidate is dropped once that cannot reach the smallest gain that counts.
-fn futile(seen: &str, acceptance: &AcceptanceSpec, comparison: &Comparison) -> Option<String> {
-    if comparison.wins + comparison.losses == 0 {
-        let largest_gain = 3.0 / comparison.pairs.max(1) as f64;
-        return (largest_gain < acceptance.min_gain).then(|| {
-            format!(
-                "{seen}, no pair differs: a gain of {} can be ruled out",
-                acceptance.min_gain
-            )
-        });
-    }
-    (comparison.p_value >= acceptance.screen).then(|| {
-        format!(
-            "{seen}, chance of no gain {:.2} >= {}",
-            comparison.p_value, acceptance.screen
-        )
-    })
-}
-
 fn seen(gate: &str, comparison: &Comparison, look: Look) -> String {
     format!(
         "{gate}: {} of {} pairs seen, mean gain {:+.3}",
         comparison.pairs, look.cases, comparison.gain
-    )
-}
-
-fn too_few(seen: &str, comparison: &Comparison, acceptance: &AcceptanceSpec) -> String {
-    format!(
-        "{seen}; only {:.0}% of the pairs have a result, {:.0}% are needed",
-        comparison.coverage() * 100.0,
-        acceptance.coverage * 100.0
     )
 }
 
