@@ -115,7 +115,12 @@ pub fn validate(
         return verdict;
     }
     if !look.full {
-        return gate.futile().unwrap_or_else(|| gate.goes_on());
+        let dropped = match acceptance.rule {
+            AcceptanceRule::PairedBootstrap => gate.futile(),
+            // goes by the mean over all cases, whatever the noise
+            AcceptanceRule::Mean => None,
+        };
+        return dropped.unwrap_or_else(|| gate.goes_on());
     }
     let seen = &gate.seen;
     if comparison.gain <= 0.0 || comparison.gain < acceptance.min_gain {
@@ -174,11 +179,12 @@ impl Gate<'_> {
     }
 
     fn goes_on(&self) -> Verdict {
-        let (seen, p_value) = (&self.seen, self.comparison.p_value);
-        let reason = format!(
-            "{seen}, chance of no gain {p_value:.2} < {}: goes on",
-            self.acceptance.screen
-        );
+        let (seen, p_value, screen) = (&self.seen, self.comparison.p_value, self.acceptance.screen);
+        let reason = if p_value < screen {
+            format!("{seen}, chance of no gain {p_value:.2} < {screen}: goes on")
+        } else {
+            format!("{seen}: goes on")
+        };
         self.verdict(None, reason)
     }
 

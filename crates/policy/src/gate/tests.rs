@@ -143,6 +143,17 @@ fn the_mean_rule_ignores_the_noise_but_not_min_gain() {
 }
 
 #[test]
+fn the_mean_rule_is_not_ended_early_by_the_noise_of_a_part() {
+    let mean = AcceptanceSpec {
+        rule: AcceptanceRule::Mean,
+        ..AcceptanceSpec::default()
+    };
+    let free = ConstraintSpec::default();
+    let early = validate(&mean, &free, &compared(-0.1, 0.95), EARLY, None);
+    assert_eq!(early.outcome, None);
+}
+
+#[test]
 fn early_looks_at_val_never_promote() {
     let acceptance = AcceptanceSpec::default();
     let free = ConstraintSpec::default();

@@ -77,7 +77,8 @@ pub struct AcceptanceSpec {
     #[serde(default = "default_coverage")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub coverage: f64,
-    /// On train, a candidate is dropped once its chance of being no better (bootstrap) is at least this.
+    /// A candidate is dropped before all cases are run once its chance of being no better (bootstrap) is at least this:
+    /// on train, and with `paired_bootstrap` on validation.
     #[serde(default = "default_screen")]
     #[schemars(range(min = 0.5, max = 1.0))]
     pub screen: f64,
@@ -123,7 +124,7 @@ pub enum AcceptanceRule {
     /// The one-sided bootstrap p-value of the paired differences is at most `alpha`, and the gain at least `min_gain`.
     #[default]
     PairedBootstrap,
-    /// The mean is higher by more than `min_gain`, whatever the noise: the paper's rule.
+    /// The mean over all of validation is higher, by at least `min_gain`, whatever the noise: the paper's rule.
     Mean,
 }
 
