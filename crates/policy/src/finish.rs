@@ -23,6 +23,8 @@ impl Engine<'_> {
         match self.test_repeats() {
             Ok(repeats) => self.open_test(repeats),
             Err(reason) => {
+                let words = format!("no sealed test: {reason}");
+                self.decide(DecisionKind::TestSkipped, words, json!({}));
                 self.event(Event::TestSkipped { reason });
                 self.finish_done();
             }

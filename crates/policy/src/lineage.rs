@@ -31,7 +31,7 @@ pub fn lineage_hash(lineage: &[Lineage], decisions: &[Decision]) -> ContentHash 
     }
     let mut outcomes: Vec<(u32, String)> = decisions
         .iter()
-        .filter(|decision| !is_interruption(&decision.what))
+        .filter(|decision| !is_left_out(&decision.what))
         .map(|decision| (decision.iteration, canonical_json(&outcome(&decision.what))))
         .collect();
     outcomes.sort_unstable();
@@ -42,13 +42,15 @@ pub fn lineage_hash(lineage: &[Lineage], decisions: &[Decision]) -> ContentHash 
     hasher.finish()
 }
 
-/// A task that died interrupts a job, which goes on once the task was revived.
-const fn is_interruption(what: &DecisionKind) -> bool {
+/// A task that died interrupts a job, which goes on once the task was revived; and whether the sealed test can still be
+/// paid is a matter of money.
+const fn is_left_out(what: &DecisionKind) -> bool {
     matches!(
         what,
-        DecisionKind::Stopped {
-            why: StopReason::TaskDead
-        }
+        DecisionKind::TestSkipped
+            | DecisionKind::Stopped {
+                why: StopReason::TaskDead
+            }
     )
 }
 
@@ -67,6 +69,7 @@ fn outcome(what: &DecisionKind) -> Value {
         DecisionKind::LevelOpened { level } => json!(["level_opened", level]),
         DecisionKind::LevelSkipped { level } => json!(["level_skipped", level]),
         DecisionKind::Stopped { why } => json!(["stopped", why]),
+        DecisionKind::TestSkipped => json!(["test_skipped"]),
     }
 }
 

@@ -67,6 +67,8 @@ pub enum DecisionKind {
         /// Why.
         why: StopReason,
     },
+    /// The sealed test is not run.
+    TestSkipped,
 }
 
 /// A candidate's fate at a gate.

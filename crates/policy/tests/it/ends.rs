@@ -215,6 +215,12 @@ fn a_test_that_cannot_be_paid_is_skipped_and_said_so() {
         skipped.unwrap(),
         "2 model calls left, and the sealed test needs $0.006400 and 64 model calls"
     );
+    let last = run.decisions.last().unwrap();
+    assert_eq!(last.what, DecisionKind::TestSkipped);
+    assert_eq!(
+        last.reason,
+        "no sealed test: 2 model calls left, and the sealed test needs $0.006400 and 64 model calls"
+    );
 }
 
 #[test]

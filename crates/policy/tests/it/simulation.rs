@@ -126,7 +126,8 @@ fn check(run: &Run) -> Result<(), TestCaseError> {
             DecisionKind::Gate { .. }
             | DecisionKind::Refusal { .. }
             | DecisionKind::LevelSkipped { .. }
-            | DecisionKind::Stopped { .. } => {}
+            | DecisionKind::Stopped { .. }
+            | DecisionKind::TestSkipped => {}
         }
     }
     prop_assert_eq!(run.state.incumbent.variant, incumbent);

@@ -237,7 +237,8 @@ fn levels(data: &ReportData) -> Vec<String> {
                 DecisionKind::LevelSkipped { level } => format!("{level} passed over"),
                 DecisionKind::Gate { .. }
                 | DecisionKind::Refusal { .. }
-                | DecisionKind::Stopped { .. } => return None,
+                | DecisionKind::Stopped { .. }
+                | DecisionKind::TestSkipped => return None,
             };
             Some(format!("{what}: {}", bare_reason(decision)))
         })

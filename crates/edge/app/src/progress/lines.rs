@@ -127,6 +127,7 @@ fn decided(decision: &Decision, style: Style) -> Option<String> {
             why: StopReason::TaskDead,
         } => return None,
         DecisionKind::Stopped { .. } => format!("the search ends – {reason}"),
+        DecisionKind::TestSkipped => format!("no sealed test – {reason}"),
     })
 }
 

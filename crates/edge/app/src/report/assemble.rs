@@ -343,7 +343,8 @@ async fn val(
             | DecisionKind::LevelLeft { .. }
             | DecisionKind::LevelOpened { .. }
             | DecisionKind::LevelSkipped { .. }
-            | DecisionKind::Stopped { .. } => None,
+            | DecisionKind::Stopped { .. }
+            | DecisionKind::TestSkipped => None,
         });
     let comparison = match decided {
         _ if from == to => None,

@@ -264,7 +264,8 @@ impl ReportData {
                 | DecisionKind::Refusal { .. }
                 | DecisionKind::LevelLeft { .. }
                 | DecisionKind::LevelOpened { .. }
-                | DecisionKind::LevelSkipped { .. } => None,
+                | DecisionKind::LevelSkipped { .. }
+                | DecisionKind::TestSkipped => None,
             })
     }
 

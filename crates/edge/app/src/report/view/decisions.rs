@@ -43,6 +43,7 @@ pub fn bare_reason(decision: &Decision) -> &str {
         DecisionKind::Gate { split, .. } => first
             .strip_prefix(split.as_str())
             .is_some_and(|word| matches!(word, " screen" | " gate")),
+        DecisionKind::TestSkipped => first == "no sealed test",
         DecisionKind::Refusal { .. } | DecisionKind::Stopped { .. } => false,
     };
     if repeats { rest } else { &decision.reason }
@@ -53,9 +54,10 @@ pub fn level_row(decision: &Decision) -> Option<LevelRow> {
         DecisionKind::LevelLeft { level, why } => (level, left(why).to_owned()),
         DecisionKind::LevelOpened { level } => (level, "opened".to_owned()),
         DecisionKind::LevelSkipped { level } => (level, "passed over".to_owned()),
-        DecisionKind::Gate { .. } | DecisionKind::Refusal { .. } | DecisionKind::Stopped { .. } => {
-            return None;
-        }
+        DecisionKind::Gate { .. }
+        | DecisionKind::Refusal { .. }
+        | DecisionKind::Stopped { .. }
+        | DecisionKind::TestSkipped => return None,
     };
     Some(LevelRow {
         when: match decision.iteration {
@@ -108,6 +110,7 @@ pub fn decision_row(decision: &Decision) -> DecisionRow {
             String::new(),
         ),
         DecisionKind::Stopped { why } => ("search".to_owned(), stop(*why), "stop", String::new()),
+        DecisionKind::TestSkipped => ("sealed test".to_owned(), "skipped", "stop", String::new()),
     };
     DecisionRow {
         seq: decision.seq,
