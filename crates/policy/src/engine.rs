@@ -200,9 +200,14 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// Starts blocks wherever a stage's window has room.
+    /// Starts blocks wherever a stage's window has room. Hours bound the search and not the sealed test, which comes after
+    /// it.
     fn fill(&mut self) {
+        let late = self.hours_spent().is_some();
         for index in 0..self.out.state.stages.len() {
+            if late && self.out.state.stages[index].purpose != StagePurpose::Test {
+                self.state().stages[index].out_of_time();
+            }
             while let Some(block) = self.out.state.stages[index].start_block() {
                 let stage = &self.out.state.stages[index];
                 let payload = TaskPayload::Execute {

@@ -46,8 +46,9 @@ impl Engine<'_> {
         if cases == 0 {
             return Err("the dataset has no test cases".to_owned());
         }
-        if self.out.state.baseline.val.is_none() {
-            return Err("the baseline was not measured".to_owned());
+        match &self.out.state.baseline.val {
+            None => return Err("the baseline was not measured".to_owned()),
+            Some(val) => self.poorly_measured(val).map_or(Ok(()), Err)?,
         }
         let variants = if self.is_baseline_best() { 1.0 } else { 2.0 };
         let one = self.per_case().times(cases as f64 * variants);
@@ -249,11 +250,13 @@ impl Engine<'_> {
         if !self.out.state.stages.iter().all(Stage::is_complete) {
             return false;
         }
+        let ended_early = self.out.state.stages[0].budget_exhausted;
         let measured = self.end_stage(0);
         let (cases, counted) = (measured.evaluation.cases, measured.summary.counted());
         self.state().evaluated = Some(measured);
-        if self.out.state.budget_exhausted {
-            let reason = format!("the budget ran out after {counted} of {cases} cases");
+        if ended_early {
+            let why = self.spent().unwrap_or_default();
+            let reason = format!("{why} after {counted} of {cases} cases");
             self.note_stop(StopReason::BudgetSpent, reason.clone(), json!({}));
             self.finish(JobStatus::Done, reason);
         } else if cases > 0 && counted == 0 {

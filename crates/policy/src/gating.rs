@@ -223,9 +223,9 @@ impl Engine<'_> {
             let cases = running.evaluation.cases;
             let parent = against.variant;
             self.end_stage(stage);
-            let reason = format!(
-                "{split}: the budget ran out after {done} of {cases} cases, nothing is decided"
-            );
+            let why = self.spent().unwrap_or_default();
+            let reason =
+                format!("{split}: {why} after {done} of {cases} cases, nothing is decided");
             let verdict = Verdict {
                 outcome: Some(GateOutcome::Undecided),
                 reason: reason.clone(),

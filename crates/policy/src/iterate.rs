@@ -44,17 +44,20 @@ impl Engine<'_> {
         state.incumbent = measured;
         match poor {
             None => self.attribute(),
-            Some(reason) if self.out.state.budget_exhausted => self.stop(
-                StopReason::BudgetSpent,
-                format!("the budget ran out while the baseline was measured: {reason}"),
-                json!({}),
-            ),
-            Some(reason) => self.fail_unmeasured(reason),
+            Some(reason) => match self.spent() {
+                Some(why) => self.stop(
+                    StopReason::BudgetSpent,
+                    format!("{why} while the baseline was measured: {reason}"),
+                    json!({}),
+                ),
+                None => self.fail_unmeasured(reason),
+            },
         }
         true
     }
 
-    fn poorly_measured(&self, measurement: &Measurement) -> Option<String> {
+    /// Why too little is known of a variant on a split to compare anything with it; `None` where enough is.
+    pub fn poorly_measured(&self, measurement: &Measurement) -> Option<String> {
         let split = measurement.evaluation.split;
         let (cases, counted) = (measurement.evaluation.cases, measurement.summary.counted());
         if cases == 0 {

@@ -101,14 +101,8 @@ impl Engine<'_> {
                 json!({ "proposals": project.budget.proposals }),
             ));
         }
-        if let Some(hours) = project.budget.hours {
-            let used = state.elapsed_ms as f64 / 3_600_000.0;
-            if used >= hours {
-                return Err((
-                    format!("{used:.2} of {hours} hours are used up"),
-                    json!({ "hours": hours, "used": used }),
-                ));
-            }
+        if let Some(spent) = self.hours_spent() {
+            return Err(spent);
         }
         let clusters = u32::try_from(attribution.clusters.len()).unwrap_or(u32::MAX);
         let wanted = project
@@ -146,6 +140,26 @@ impl Engine<'_> {
             )),
             Some(fits) => Ok(wanted.min(u32::try_from(fits).unwrap_or(u32::MAX))),
         }
+    }
+
+    /// That the job's hours are used up, where they are.
+    pub fn hours_spent(&self) -> Option<(String, serde_json::Value)> {
+        let hours = self.spec.project.budget.hours?;
+        let used = self.out.state.elapsed_ms as f64 / 3_600_000.0;
+        (used >= hours).then(|| {
+            (
+                format!("{used:.2} of {hours} hours are used up"),
+                json!({ "hours": hours, "used": used }),
+            )
+        })
+    }
+
+    /// What ended an evaluation before its end, in words; `None` while there is budget and time.
+    pub fn spent(&self) -> Option<String> {
+        if self.out.state.budget_exhausted {
+            return Some("the budget ran out".to_owned());
+        }
+        self.hours_spent().map(|(reason, _)| reason)
     }
 
     /// What a case costs: the most of what baseline and incumbent cost on train and val.

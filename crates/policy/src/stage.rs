@@ -100,7 +100,8 @@ pub struct Stage {
     pub against: Option<VariantId>,
     /// The comparison that came back and is to be decided on.
     pub compared: Option<Comparison>,
-    /// Whether a block stopped because the job's budget is used up. No further block is started then.
+    /// Whether a block stopped because the job's budget is used up, or none may begin because its time is. No further
+    /// block is started then.
     pub budget_exhausted: bool,
 }
 
@@ -162,6 +163,14 @@ impl Stage {
     /// Moves the next look on: looks are after 1, 2, 4, 8... blocks, and at the end.
     pub fn next_look(&mut self) {
         self.until = self.until.saturating_mul(2).max(1).min(self.blocks);
+    }
+
+    /// The job's time is up: starts no further block. Where none is left before the next look, that look is still taken,
+    /// because it costs nothing.
+    pub const fn out_of_time(&mut self) {
+        if self.next < self.until {
+            self.budget_exhausted = true;
+        }
     }
 
     /// Takes the next block that may start now, if the window has room.

@@ -7,7 +7,7 @@ use fapo_domain::model::evaluation::CacheUse;
 use fapo_domain::model::job::{BlockExecuted, JobGoal, JobStatus};
 use fapo_domain::model::task::{FinishedTask, TaskPayload, TaskState};
 use fapo_domain::{MicroUsd, Spend};
-use fapo_policy::stage::WINDOW;
+use fapo_policy::stage::{StagePurpose, WINDOW};
 use fapo_policy::{Event, Phase, advance};
 
 use crate::run::{Order, Run, project, spec};
@@ -221,6 +221,72 @@ fn a_test_that_cannot_be_paid_is_skipped_and_said_so() {
         last.reason,
         "no sealed test: 2 model calls left, and the sealed test needs $0.006400 and 64 model calls"
     );
+}
+
+#[test]
+fn hours_end_an_evaluation_that_is_under_way() {
+    let mut project = project();
+    project.budget.hours = Some(1.0);
+    let mut run = Run::new(promising(), spec(project, 640, 64, 16), 1);
+    run.drive_until(Order::Calm, |run| {
+        run.state.phase == Phase::Gating && run.state.stages[0].done >= 4
+    });
+    run.elapsed_ms = 3_600_000;
+    let begun = run.state.stages[0].next;
+    run.drive(Order::Calm);
+    let done = run.events.iter().find_map(|event| match event {
+        Event::StageDone {
+            purpose: StagePurpose::Screen { .. },
+            complete,
+            summary,
+            ..
+        } => Some((*complete, summary.total())),
+        _ => None,
+    });
+    assert_eq!(
+        done,
+        Some((false, 16 * begun)),
+        "what was begun is finished, and nothing else is begun"
+    );
+    let gates = run.decided(|what| matches!(what, DecisionKind::Gate { .. }));
+    assert_eq!(gates.len(), 1, "{}", run.log());
+    assert!(
+        gates[0].reason.contains("of 1 hours are used up"),
+        "{}",
+        gates[0].reason
+    );
+    assert_eq!(run.stop_reason(), Some(StopReason::BudgetSpent));
+    assert!(run.state.test.is_some(), "the sealed test is not cut short");
+    assert_eq!(run.state.test.unwrap().baseline.total(), 16);
+}
+
+#[test]
+fn hours_that_end_while_the_baseline_is_measured_end_the_job() {
+    for (goal, status) in [
+        (JobGoal::Optimize, JobStatus::Done),
+        (
+            JobGoal::Evaluate {
+                split: Split::Train,
+                cases: None,
+                sample: 0,
+            },
+            JobStatus::Done,
+        ),
+    ] {
+        let mut project = project();
+        project.budget.hours = Some(1.0);
+        let mut spec = spec(project, 640, 640, 16);
+        spec.goal = goal;
+        let mut run = Run::new(promising(), spec, 1);
+        run.ms_per_tick = 400_000;
+        run.drive(Order::Calm);
+        assert_eq!(run.status, status);
+        assert_eq!(run.stop_reason(), Some(StopReason::BudgetSpent));
+        let reason = &run.state.stop.as_ref().unwrap().reason;
+        assert!(reason.contains("of 1 hours are used up"), "{reason}");
+        assert!(run.created.len() < 60, "{} tasks", run.created.len());
+        assert!(run.opened.is_empty());
+    }
 }
 
 #[test]

@@ -56,7 +56,8 @@ pub struct BudgetSpec {
     /// Model calls, over all roles; cache hits are no calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model_calls: Option<u64>,
-    /// Hours of the wall clock, counted while the job runs.
+    /// Hours of the wall clock, counted while the job runs. Once they are over no further cases are begun, but for the
+    /// sealed test.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hours: Option<f64>,
 }
