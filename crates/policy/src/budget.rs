@@ -23,20 +23,20 @@ pub fn caps(budget: &BudgetSpec) -> Caps {
 pub struct PerCase {
     /// Micro-dollars, without a cache.
     pub cost: f64,
-    /// Model calls that were made. Cache hits are no calls, so this is a lower bound.
+    /// Model calls, without a cache.
     pub model_calls: f64,
 }
 
 impl PerCase {
-    /// The mean over an evaluation.
+    /// The mean over an evaluation's cases that count.
     pub fn of(summary: &ScoreSummary) -> Self {
-        let cases = summary.total();
+        let cases = summary.counted();
         if cases == 0 {
             return Self::default();
         }
         Self {
-            cost: summary.full_cost.0.max(summary.spend.cost.0) as f64 / cases as f64,
-            model_calls: summary.spend.model_calls as f64 / cases as f64,
+            cost: summary.full_spend.cost.0 as f64 / cases as f64,
+            model_calls: summary.full_spend.model_calls as f64 / cases as f64,
         }
     }
 
@@ -146,6 +146,10 @@ impl std::fmt::Display for Left {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use fapo_domain::model::score::ScoreStatus;
+
     use super::*;
 
     fn account(cap_usd: Option<f64>, calls: Option<u64>, spent: Spend) -> Balance {
@@ -165,6 +169,21 @@ mod tests {
             cost: MicroUsd(micro),
             model_calls,
         }
+    }
+
+    #[test]
+    fn a_case_costs_what_it_costs_without_a_cache_and_missing_ones_do_not_make_it_cheap() {
+        let summary = ScoreSummary {
+            counts: BTreeMap::from([(ScoreStatus::Scored, 8), (ScoreStatus::Missing, 2)]),
+            full_spend: Spend {
+                cost: MicroUsd(800),
+                model_calls: 16,
+                ..Spend::default()
+            },
+            ..ScoreSummary::default()
+        };
+        let one = PerCase::of(&summary);
+        assert_eq!((one.cost, one.model_calls), (100.0, 2.0));
     }
 
     #[test]

@@ -73,8 +73,9 @@ pub struct ScoreSummary {
     pub metrics_micro: BTreeMap<String, u64>,
     /// What the runs cost (cache hits cost nothing).
     pub spend: crate::money::Spend,
-    /// What the runs would have cost without a cache: the basis of cost ratios.
-    pub full_cost: crate::money::MicroUsd,
+    /// What the runs that count would have cost without a cache: the basis of cost ratios and of predictions. Unlike
+    /// `spend` it does not depend on what happened to be in the cache.
+    pub full_spend: crate::money::Spend,
 }
 
 impl ScoreSummary {
@@ -99,7 +100,7 @@ impl ScoreSummary {
             *self.metrics_micro.entry(name.clone()).or_default() += value;
         }
         self.spend += other.spend;
-        self.full_cost += other.full_cost;
+        self.full_spend += other.full_spend;
     }
 
     /// Cases of any status.

@@ -200,6 +200,31 @@ fn money_for_the_sealed_test_is_held_back() {
 }
 
 #[test]
+fn calls_for_the_sealed_test_are_held_back_though_the_baseline_came_from_the_cache() {
+    let run = |warm: bool| {
+        let mut project = project();
+        project.budget.model_calls = Some(600);
+        project.escalation.plateau = 100;
+        let world = World {
+            skill: 0.0,
+            warm,
+            ..World::with_faults(2, 0.3, 0.0, 0.0)
+        };
+        Run::new(world, spec(project, 64, 64, 128), 1).finish(Order::Calm)
+    };
+    let warm = run(true);
+    assert_eq!(warm.stop_reason(), Some(StopReason::BudgetSpent));
+    let stop = warm.state.stop.as_ref().unwrap();
+    assert!(
+        stop.reason.contains("282 model calls are held back"),
+        "{}",
+        stop.reason
+    );
+    assert!(warm.state.test.is_some(), "{}", warm.log());
+    assert!(warm.balance.total().model_calls <= 600);
+}
+
+#[test]
 fn a_test_that_cannot_be_paid_is_skipped_and_said_so() {
     let mut project = project();
     project.budget.model_calls = Some(130); // the baseline alone needs 128
@@ -461,7 +486,7 @@ fn an_evaluate_job_over_a_million_cases_keeps_its_state_small() {
                     "sum_micro": block.len() * 500_000,
                     "metrics_micro": {},
                     "spend": Spend::default(),
-                    "full_cost": 0,
+                    "full_spend": Spend::default(),
                 })),
                 other => panic!("{other:?}"),
             };

@@ -187,7 +187,7 @@ impl Run {
                 block,
                 round: 0,
             } => {
-                let spend = self.world.spend(evaluation.variant, block.len());
+                let spend = self.world.spend(evaluation, block.len());
                 self.balance.spent[0].1 += spend;
                 None
             }

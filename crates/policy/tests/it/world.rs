@@ -43,6 +43,8 @@ pub struct World {
     pub missing: (f64, f64),
     /// Micro-dollars and calls of a case.
     pub case_cost: u64,
+    /// Whether the baseline's answers on train and val are in the step cache.
+    pub warm: bool,
     /// Proposals after which the proposer has no more ideas at a level.
     pub ideas: u32,
     pub known: BTreeMap<VariantId, Quality>,
@@ -66,6 +68,7 @@ impl World {
             trouble: 0.0,
             missing: (0.0, 0.0),
             case_cost: 100,
+            warm: false,
             ideas: u32::MAX,
             known: BTreeMap::from([(baseline(), first)]),
         }
@@ -157,11 +160,20 @@ impl World {
             completed: block.len() - missing,
             missing,
             budget_exhausted: false,
-            spend: self.spend(of.variant, block.len()),
+            spend: self.spend(of, block.len()),
         }
     }
 
-    pub fn spend(&self, variant: VariantId, cases: u64) -> Spend {
+    /// What running so many cases costs.
+    pub fn spend(&self, of: &EvaluationSpec, cases: u64) -> Spend {
+        if self.warm && of.variant == baseline() && of.split != Split::Test {
+            Spend::default()
+        } else {
+            self.full_spend(of.variant, cases)
+        }
+    }
+
+    fn full_spend(&self, variant: VariantId, cases: u64) -> Spend {
         let cost = self.quality(variant).cost * (cases * self.case_cost) as f64;
         Spend {
             cost: MicroUsd(cost as u64),
@@ -185,8 +197,8 @@ impl World {
         summary
             .metrics_micro
             .insert("exact_match".to_owned(), summary.sum_micro);
-        summary.spend = self.spend(of.variant, block.len());
-        summary.full_cost = summary.spend.cost;
+        summary.spend = self.spend(of, block.len());
+        summary.full_spend = self.full_spend(of.variant, summary.counted());
         summary
     }
 

@@ -181,7 +181,7 @@ pub fn score(summary: &ScoreSummary) -> Score {
         counted,
         cases: summary.total(),
         partial: false,
-        full_cost: summary.full_cost,
+        full_cost: summary.full_spend.cost,
         metrics: summary
             .metrics_micro
             .keys()

@@ -94,7 +94,9 @@ impl ScoringService {
                 .map_err(|error| WorkError::permanent(error.reason(), error.to_string()))?;
             summary.add(&score);
             summary.spend += run.spend;
-            summary.full_cost += run.full_spend.cost;
+            if score.status.counts() {
+                summary.full_spend += run.full_spend;
+            }
             scores.push(score);
         }
         self.scores

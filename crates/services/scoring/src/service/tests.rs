@@ -247,9 +247,10 @@ async fn a_block_is_scored_summed_and_stored() -> anyhow::Result<()> {
     assert_eq!(summary.count(ScoreStatus::Missing), 10);
     assert_eq!(summary.mean(), Some(1.0 / 3.0));
     assert!((summary.metric("f1").unwrap_or_default() - 2.0 / 3.0).abs() < 1e-6);
-    // 18 of the 35 runs paid, all of them count in full
+    // 18 of the 35 runs paid; the 30 with a result count in full
     assert_eq!(summary.spend.cost, MicroUsd(18 * 20));
-    assert_eq!(summary.full_cost, MicroUsd(35 * 20));
+    assert_eq!(summary.full_spend.cost, MicroUsd(30 * 20));
+    assert_eq!(summary.full_spend.model_calls, 30);
     let stored = world.store.scores(evaluation.id(), 0, 100).await?;
     assert_eq!(stored.len(), 35);
     assert_eq!(

@@ -126,7 +126,7 @@ impl EvalResult {
             model_calls: summary.spend.model_calls,
             input_tokens: summary.spend.usage.input_tokens,
             output_tokens: summary.spend.usage.output_tokens,
-            full_usd: summary.full_cost.usd(),
+            full_usd: summary.full_spend.cost.usd(),
             cases_with_cache_hits: cached,
             seconds: job.updated_at.since(job.created_at).as_secs_f64(),
             case_seconds_p50: percentile(&times, 0.5),
