@@ -1,6 +1,7 @@
 //! The end of a job: why the search stopped, the sealed test, and what is left behind.
 
-use fapo_domain::VariantId;
+use std::collections::BTreeSet;
+
 use fapo_domain::hash::{ContentHash, Hasher};
 use fapo_domain::model::case::Split;
 use fapo_domain::model::decision::{DecisionKind, StopReason};
@@ -8,6 +9,7 @@ use fapo_domain::model::evaluation::{CacheUse, EvaluationSpec};
 use fapo_domain::model::job::{JobGoal, JobSpec, JobStatus};
 use fapo_domain::model::score::{Comparison, ScoreSummary};
 use fapo_domain::ports::ledger::Amount;
+use fapo_domain::{CaseId, VariantId};
 use serde_json::{Value, json};
 
 use crate::budget;
@@ -304,12 +306,10 @@ fn average(comparisons: &[Comparison]) -> Option<Comparison> {
         .iter()
         .filter_map(|one| one.cost_ratio)
         .collect();
-    let mut protected_regressions: Vec<_> = comparisons
-        .iter()
-        .flat_map(|one| one.protected_regressions.iter().cloned())
-        .collect();
-    protected_regressions.sort_unstable();
-    protected_regressions.dedup();
+    let cases = |list: fn(&Comparison) -> &Vec<CaseId>| -> Vec<CaseId> {
+        let named: BTreeSet<_> = comparisons.iter().flat_map(list).collect();
+        named.into_iter().cloned().collect()
+    };
     Some(Comparison {
         pairs: comparisons.iter().map(|one| one.pairs).sum(),
         expected_pairs: comparisons.iter().map(|one| one.expected_pairs).sum(),
@@ -325,7 +325,8 @@ fn average(comparisons: &[Comparison]) -> Option<Comparison> {
         wins: comparisons.iter().map(|one| one.wins).sum(),
         losses: comparisons.iter().map(|one| one.losses).sum(),
         resamples: first.resamples,
-        protected_regressions,
+        protected_regressions: cases(|one| &one.protected_regressions),
+        protected_missing: cases(|one| &one.protected_missing),
         cost_ratio: (!ratios.is_empty()).then(|| ratios.iter().sum::<f64>() / ratios.len() as f64),
         latency_p95_s: comparisons
             .iter()

@@ -3,10 +3,13 @@
 //! Both see paired comparisons at looks after 1, 2, 4... blocks and at the end. Before the end a look can only drop a
 //! candidate (futility), never promote it, so looking early costs nothing of the promotion's error rate.
 
+use fapo_domain::CaseId;
 use fapo_domain::model::decision::GateOutcome;
 use fapo_domain::model::project::{AcceptanceRule, AcceptanceSpec, ConstraintSpec};
 use fapo_domain::model::score::Comparison;
 use serde_json::{Value, json};
+
+use crate::cost::CostRatio;
 
 /// Where in the case order a comparison was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +50,7 @@ pub fn screen(acceptance: &AcceptanceSpec, comparison: &Comparison, look: Look) 
             "gain": comparison.gain,
             "p_value": comparison.p_value,
             "protected_regressions": comparison.protected_regressions,
+            "protected_missing": comparison.protected_missing,
         }),
     };
     if let Some(verdict) = gate.too_few().or_else(|| gate.futile()) {
@@ -62,6 +66,9 @@ pub fn screen(acceptance: &AcceptanceSpec, comparison: &Comparison, look: Look) 
     if let Some(reason) = protected(seen, comparison) {
         return gate.says(GateOutcome::Reject, reason);
     }
+    if let Some(reason) = unverified(seen, comparison) {
+        return gate.says(GateOutcome::Undecided, reason);
+    }
     gate.says(
         GateOutcome::Pass,
         format!(
@@ -71,14 +78,14 @@ pub fn screen(acceptance: &AcceptanceSpec, comparison: &Comparison, look: Look) 
     )
 }
 
-/// The gate on val, which decides about a promotion. `cost_ratio` is the candidate's cost per case over the *baseline's*,
-/// `None` where the baseline is free.
+/// The gate on val, which decides about a promotion. `cost` is the candidate's cost over the *baseline's*, `None` where it
+/// is not known (yet).
 pub fn validate(
     acceptance: &AcceptanceSpec,
     constraints: &ConstraintSpec,
     comparison: &Comparison,
     look: Look,
-    cost_ratio: Option<f64>,
+    cost: Option<CostRatio>,
 ) -> Verdict {
     let rule = match acceptance.rule {
         AcceptanceRule::PairedBootstrap => "paired_bootstrap",
@@ -104,11 +111,13 @@ pub fn validate(
             "interval": [comparison.interval.0, comparison.interval.1],
             "confidence": comparison.confidence,
             "p_value": comparison.p_value,
-            "cost_ratio_to_baseline": cost_ratio,
+            "cost_ratio_to_baseline": cost.map(|cost| cost.ratio),
+            "cost_basis": cost.map(|cost| cost.basis),
             "max_cost_ratio": constraints.cost_ratio,
             "latency_p95_s": comparison.latency_p95_s,
             "max_latency_p95_s": constraints.latency_p95_s,
             "protected_regressions": comparison.protected_regressions,
+            "protected_missing": comparison.protected_missing,
         }),
     };
     if let Some(verdict) = gate.too_few() {
@@ -145,11 +154,14 @@ pub fn validate(
             );
         }
     };
-    if let Some(reason) = broken_condition(seen, constraints, comparison, cost_ratio) {
+    if let Some(reason) = broken_condition(seen, constraints, comparison, cost) {
         return Verdict {
             breaks_condition: true,
             ..gate.says(GateOutcome::Reject, reason)
         };
+    }
+    if let Some(reason) = unknown_condition(seen, constraints, comparison, cost) {
+        return gate.says(GateOutcome::Undecided, reason);
     }
     gate.says(GateOutcome::Promote, won)
 }
@@ -239,13 +251,13 @@ fn broken_condition(
     seen: &str,
     constraints: &ConstraintSpec,
     comparison: &Comparison,
-    cost_ratio: Option<f64>,
+    cost: Option<CostRatio>,
 ) -> Option<String> {
-    if let (Some(limit), Some(ratio)) = (constraints.cost_ratio, cost_ratio)
-        && ratio > limit
+    if let (Some(limit), Some(cost)) = (constraints.cost_ratio, cost)
+        && cost.ratio > limit
     {
         return Some(format!(
-            "{seen}, but it costs {ratio:.2} times the baseline, at most {limit} is allowed (cost_ratio)"
+            "{seen}, but {cost}, at most {limit} is allowed (cost_ratio)"
         ));
     }
     if let (Some(limit), Some(p95)) = (constraints.latency_p95_s, comparison.latency_p95_s)
@@ -258,17 +270,45 @@ fn broken_condition(
     protected(seen, comparison)
 }
 
+/// The first condition of which nobody knows whether a winner keeps it, in words: it must not pass for kept.
+fn unknown_condition(
+    seen: &str,
+    constraints: &ConstraintSpec,
+    comparison: &Comparison,
+    cost: Option<CostRatio>,
+) -> Option<String> {
+    if constraints.cost_ratio.is_some() && cost.is_none() {
+        return Some(format!(
+            "{seen}, but its cost is not known, and cost_ratio limits it"
+        ));
+    }
+    if constraints.latency_p95_s.is_some() && comparison.latency_p95_s.is_none() {
+        return Some(format!(
+            "{seen}, but it is not known how long all of its cases take, and latency_p95_s limits it"
+        ));
+    }
+    unverified(seen, comparison)
+}
+
 fn protected(seen: &str, comparison: &Comparison) -> Option<String> {
-    let first = comparison.protected_regressions.first()?;
-    let others = comparison.protected_regressions.len() - 1;
-    let more = if others == 0 {
-        String::new()
-    } else {
-        format!(" and {others} more")
-    };
+    let cases = first_of(&comparison.protected_regressions)?;
+    Some(format!("{seen}, but the protected case {cases} got worse"))
+}
+
+fn unverified(seen: &str, comparison: &Comparison) -> Option<String> {
+    let cases = first_of(&comparison.protected_missing)?;
     Some(format!(
-        "{seen}, but the protected case {first}{more} got worse"
+        "{seen}, but the protected case {cases} has no result"
     ))
+}
+
+/// `keep-1 and 2 more`.
+fn first_of(cases: &[CaseId]) -> Option<String> {
+    let (first, others) = cases.split_first()?;
+    Some(match others.len() {
+        0 => first.to_string(),
+        more => format!("{first} and {more} more"),
+    })
 }
 
 fn seen(gate: &str, comparison: &Comparison, look: Look) -> String {

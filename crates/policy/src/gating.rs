@@ -7,7 +7,7 @@ use fapo_domain::model::proposal::AttemptOutcome;
 use fapo_domain::model::score::Comparison;
 use serde_json::{Value, json};
 
-use crate::budget::PerCase;
+use crate::cost::CostRatio;
 use crate::engine::Engine;
 use crate::event::Event;
 use crate::gate::{self, Look, Verdict};
@@ -143,20 +143,15 @@ impl Engine<'_> {
         };
         let measured = self.end_stage(stage);
         let baseline = self.out.state.baseline.val.as_ref();
-        let cost_ratio = baseline.and_then(|baseline| {
-            let base = PerCase::of(&baseline.summary).cost;
-            (base > 0.0).then(|| PerCase::of(&measured.summary).cost / base)
-        });
+        let cost =
+            baseline.and_then(|baseline| CostRatio::of(&measured.summary, &baseline.summary));
         let project = &self.spec.project;
         let limits = &project.objective.subject_to;
-        let verdict = gate::validate(&project.acceptance, limits, &comparison, look, cost_ratio);
+        let verdict = gate::validate(&project.acceptance, limits, &comparison, look, cost);
         let (fate, words) = match verdict.outcome {
             Some(GateOutcome::Promote) => (AttemptOutcome::Promoted, "promoted"),
             Some(GateOutcome::Branch) => (AttemptOutcome::Branched, "promising on val, no claim"),
-            Some(GateOutcome::Undecided) => (
-                AttemptOutcome::Undecided,
-                "too many val results are missing",
-            ),
+            Some(GateOutcome::Undecided) => (AttemptOutcome::Undecided, "val results are missing"),
             Some(GateOutcome::Reject | GateOutcome::Pass) | None => {
                 let words = if verdict.breaks_condition {
                     "better on val, but a condition is broken"
@@ -255,6 +250,7 @@ impl Engine<'_> {
         let candidate = idea.variant;
         let comparison = comparison.map(|mut comparison| {
             comparison.protected_regressions.truncate(PROTECTED_SHOWN);
+            comparison.protected_missing.truncate(PROTECTED_SHOWN);
             comparison
         });
         let mut evidence = verdict.evidence;

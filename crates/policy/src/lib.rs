@@ -16,10 +16,12 @@
 //! * **It ends.** Every iteration uses up proposals, of which a job has a fixed number.
 //!
 //! What a candidate must do to be kept stands in [`gate`], when a level is left and opened in [`levels`], how
-//! evaluations are cut into tasks in [`stage`], and what may still be spent in [`budget`].
+//! evaluations are cut into tasks in [`stage`], what may still be spent in [`budget`], and
+//! what a candidate costs in [`cost`].
 
 mod advance;
 pub mod budget;
+pub mod cost;
 mod engine;
 mod event;
 mod finish;

@@ -168,6 +168,9 @@ pub struct Comparison {
     pub resamples: u32,
     /// Protected cases on which the second is worse.
     pub protected_regressions: Vec<CaseId>,
+    /// Protected cases of which the second has no result, so that nobody knows whether it is worse.
+    #[serde(default)]
+    pub protected_missing: Vec<CaseId>,
     /// Cost of the second over cost of the first, both counted without a cache; `None` where the first is free.
     pub cost_ratio: Option<f64>,
     /// 95th percentile of the second's case latency in seconds, over runs without cache hits; `None` without any.

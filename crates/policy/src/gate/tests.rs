@@ -1,6 +1,7 @@
 use fapo_domain::CaseId;
 
 use super::*;
+use crate::cost::CostBasis;
 
 fn compared(gain: f64, p_value: f64) -> Comparison {
     Comparison {
@@ -16,6 +17,7 @@ fn compared(gain: f64, p_value: f64) -> Comparison {
         losses: 5,
         resamples: 1000,
         protected_regressions: Vec::new(),
+        protected_missing: Vec::new(),
         cost_ratio: None,
         latency_p95_s: None,
     }
@@ -172,23 +174,36 @@ fn a_winner_that_breaks_a_condition_is_rejected_by_its_name() {
     };
     let mut winner = compared(0.1, 0.001);
     winner.latency_p95_s = Some(2.0);
-    let at =
-        |comparison: &Comparison, ratio| validate(&acceptance, &limits, comparison, FULL, ratio);
-    assert_eq!(at(&winner, Some(1.5)).outcome, Some(GateOutcome::Promote));
-    assert_eq!(at(&winner, None).outcome, Some(GateOutcome::Promote));
+    let at = |comparison: &Comparison, ratio| {
+        let cost = CostRatio {
+            ratio,
+            basis: CostBasis::Tokens,
+        };
+        validate(&acceptance, &limits, comparison, FULL, Some(cost))
+    };
+    assert_eq!(at(&winner, 1.5).outcome, Some(GateOutcome::Promote));
+    assert_eq!(at(&winner, 1.5).evidence["cost_basis"], "tokens");
 
-    let dear = at(&winner, Some(1.6));
+    let free = at(&winner, f64::INFINITY);
+    assert_eq!(free.outcome, Some(GateOutcome::Reject));
+
+    let dear = at(&winner, 1.6);
+    assert!(
+        dear.reason.contains("1.60 times the baseline's tokens"),
+        "{}",
+        dear.reason
+    );
     assert_eq!(dear.outcome, Some(GateOutcome::Reject));
     assert!(dear.reason.contains("cost_ratio"), "{}", dear.reason);
 
     let mut slow = winner.clone();
     slow.latency_p95_s = Some(2.1);
-    let slow = at(&slow, Some(1.0));
+    let slow = at(&slow, 1.0);
     assert_eq!(slow.outcome, Some(GateOutcome::Reject));
     assert!(slow.reason.contains("latency_p95_s"), "{}", slow.reason);
 
     winner.protected_regressions = vec![CaseId::new("keep-1"), CaseId::new("keep-2")];
-    let worse = at(&winner, Some(1.0));
+    let worse = at(&winner, 1.0);
     assert_eq!(worse.outcome, Some(GateOutcome::Reject));
     assert!(
         worse
@@ -197,6 +212,51 @@ fn a_winner_that_breaks_a_condition_is_rejected_by_its_name() {
         "{}",
         worse.reason
     );
+}
+
+#[test]
+fn a_condition_of_which_nothing_is_known_is_not_kept() {
+    let acceptance = AcceptanceSpec::default();
+    let at = |limits: &ConstraintSpec, comparison: &Comparison| {
+        let verdict = validate(&acceptance, limits, comparison, FULL, None);
+        assert!(!verdict.breaks_condition);
+        (verdict.outcome, verdict.reason)
+    };
+    let winner = compared(0.1, 0.001);
+    let free = ConstraintSpec::default();
+    assert_eq!(at(&free, &winner).0, Some(GateOutcome::Promote));
+
+    let dear = ConstraintSpec {
+        cost_ratio: Some(1.5),
+        ..ConstraintSpec::default()
+    };
+    let (outcome, reason) = at(&dear, &winner);
+    assert_eq!(outcome, Some(GateOutcome::Undecided));
+    assert!(reason.contains("cost_ratio"), "{reason}");
+
+    let slow = ConstraintSpec {
+        latency_p95_s: Some(2.0),
+        ..ConstraintSpec::default()
+    };
+    let (outcome, reason) = at(&slow, &winner);
+    assert_eq!(outcome, Some(GateOutcome::Undecided));
+    assert!(reason.contains("latency_p95_s"), "{reason}");
+    assert_eq!(
+        at(&slow, &compared(0.001, 0.001)).0,
+        Some(GateOutcome::Reject),
+        "a loser is one whatever else is unknown"
+    );
+
+    let mut gone = winner;
+    gone.protected_missing = vec![CaseId::new("keep-1")];
+    let (outcome, reason) = at(&free, &gone);
+    assert_eq!(outcome, Some(GateOutcome::Undecided));
+    assert!(
+        reason.ends_with("the protected case keep-1 has no result"),
+        "{reason}"
+    );
+    let on_train = screen(&acceptance, &gone, FULL);
+    assert_eq!(on_train.outcome, Some(GateOutcome::Undecided));
 }
 
 #[test]

@@ -233,6 +233,7 @@ impl World {
             losses: pairs.iter().filter(|(a, b)| b < a).count() as u64,
             resamples: 1000,
             protected_regressions: Vec::new(),
+            protected_missing: Vec::new(),
             cost_ratio: Some(self.quality(b.variant).cost / self.quality(a.variant).cost),
             latency_p95_s: Some(1.0),
         }

@@ -44,10 +44,11 @@ pub struct Pairing {
     wins: u64,
     losses: u64,
     regressions: Vec<CaseId>,
+    unverified: Vec<CaseId>,
 }
 
 impl Pairing {
-    /// No pairs yet. Cases in `protect` are named when the second side is worse on them.
+    /// No pairs yet. Cases in `protect` are named when the second side is worse on them or has no result.
     pub fn new(protect: Arc<HashSet<CaseId>>) -> Self {
         Self {
             protect,
@@ -61,6 +62,7 @@ impl Pairing {
             wins: 0,
             losses: 0,
             regressions: Vec::new(),
+            unverified: Vec::new(),
         }
     }
 
@@ -78,7 +80,11 @@ impl Pairing {
                 b: other,
             });
         }
-        if !a.score.status.counts() || !b.score.status.counts() {
+        if !b.score.status.counts() {
+            self.lacks(&b.score.case_id);
+            return Ok(());
+        }
+        if !a.score.status.counts() {
             return Ok(());
         }
         let (score_a, score_b) = (micro(a.score.score), micro(b.score.score));
@@ -99,6 +105,13 @@ impl Pairing {
         self.cost_b += b.full_cost;
         self.latencies.extend(b.uncached_ms);
         Ok(())
+    }
+
+    /// Notes a case of which the candidate has no result.
+    pub fn lacks(&mut self, case: &CaseId) {
+        if self.protect.contains(case) {
+            self.unverified.push(case.clone());
+        }
     }
 
     /// How many pairs there are.
@@ -136,6 +149,7 @@ impl Pairing {
             losses: self.losses,
             resamples: bootstrap.resamples,
             protected_regressions: self.regressions,
+            protected_missing: self.unverified,
             cost_ratio: (self.cost_a > MicroUsd::ZERO)
                 .then(|| self.cost_b.0 as f64 / self.cost_a.0 as f64),
             latency_p95_s: nearest_rank(&mut self.latencies, 0.95)
@@ -204,6 +218,7 @@ mod tests {
         assert_eq!((result.mean_a, result.mean_b), (0.375, 0.5625));
         assert!((result.gain - 0.1875).abs() < 1e-12);
         assert_eq!(result.protected_regressions, [CaseId::new("c1")]);
+        assert_eq!(result.protected_missing, [CaseId::new("c4")]);
         assert_eq!(result.cost_ratio, Some(55.0 / 40.0));
         // of 0.1, 0.2 and 0.6 seconds (ordinals 0, 1 and 5)
         assert_eq!(result.latency_p95_s, Some(0.6));

@@ -58,6 +58,7 @@ fn comparison(mean_a: f64, mean_b: f64, p_value: f64, pairs: u64) -> Comparison 
         losses: (pairs as f64 * 0.05) as u64,
         resamples: 2000,
         protected_regressions: Vec::new(),
+        protected_missing: Vec::new(),
         cost_ratio: Some(1.0 + gain.max(0.0) * 2.0),
         latency_p95_s: Some(3.2),
     }

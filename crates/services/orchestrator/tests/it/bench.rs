@@ -172,6 +172,7 @@ pub fn result(payload: &TaskPayload) -> anyhow::Result<Value> {
                 losses: 0,
                 resamples: 1000,
                 protected_regressions: Vec::new(),
+                protected_missing: Vec::new(),
                 cost_ratio: None,
                 latency_p95_s: None,
             })?

@@ -55,17 +55,20 @@ impl ScoringService {
             let Some(one) = left.seek(ordinal).await? else {
                 break;
             };
-            let Some(other) = right.seek(ordinal.max(one.score.ordinal)).await? else {
-                break;
-            };
-            let here = one.score.ordinal;
-            if here == other.score.ordinal && here == ordinal {
-                pairs.add(one, other).map_err(|mismatch| {
-                    WorkError::permanent("SCORER_VERSION_MISMATCH", mismatch.to_string())
-                })?;
+            if one.score.ordinal > ordinal {
+                // the incumbent has nothing before that place
+                at = one.score.ordinal;
+                continue;
             }
-            // the smaller side has nothing before the larger one's place, unless that place itself is a pair
-            at = other.score.ordinal.max(ordinal + 1);
+            match right.seek(ordinal).await? {
+                Some(other) if other.score.ordinal == ordinal => {
+                    pairs.add(one, other).map_err(|mismatch| {
+                        WorkError::permanent("SCORER_VERSION_MISMATCH", mismatch.to_string())
+                    })?;
+                }
+                Some(_) | None => pairs.lacks(&one.score.case_id),
+            }
+            at = ordinal + 1;
         }
         let (expected, confidence, seed) = (wanted.count, question.confidence, question.seed);
         // the bootstrap may take seconds of computing

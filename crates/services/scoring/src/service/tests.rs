@@ -325,6 +325,31 @@ async fn evaluations_are_compared_over_the_first_positions_of_their_order() -> a
 }
 
 #[tokio::test]
+async fn a_protected_case_without_a_row_on_the_candidates_side_is_named() -> anyhow::Result<()> {
+    let world = World::new().await?;
+    let (a, b) = (world.evaluation(b"a", None), world.evaluation(b"b", None));
+    world.record(&a, |_| Some("yes"), 0..CASES).await?;
+    world.score(&a, "a").await?;
+    for (key, ordinals) in [("hole", [0, 1, 2, 9]), ("more", [4, 5, 6, 7])] {
+        world.record(&b, |_| Some("yes"), ordinals).await?;
+        world.score(&b, key).await?;
+        let found = world.compare(&a, &b, CASES).await?;
+        assert_eq!(found.protected_missing, [CaseId::new("c3")]);
+    }
+    let short = world.evaluation(b"short", None);
+    world.record(&short, |_| Some("yes"), 0..3).await?;
+    world.score(&short, "short").await?;
+    let found = world.compare(&a, &short, CASES).await?;
+    assert_eq!((found.pairs, found.protected_missing.len()), (3, 1));
+    let early = world.compare(&a, &short, 3).await?;
+    assert!(
+        early.protected_missing.is_empty(),
+        "it was not asked for yet"
+    );
+    Ok(())
+}
+
+#[tokio::test]
 async fn comparisons_across_scorers_or_orders_are_refused() -> anyhow::Result<()> {
     let world = World::new().await?;
     let (a, b) = (world.evaluation(b"a", None), world.evaluation(b"b", None));
