@@ -153,6 +153,7 @@ CREATE TABLE evaluations (
 
 -- `full_spend` (here and in steps): what it would have cost without the step cache, as a JSON array of the six numbers of
 -- the spend; null where that is the spend itself. `full_cost` is its money. `cached`: whether any step was a cache hit.
+-- `full_duration_ms`: how long it would have taken without the step cache.
 CREATE TABLE runs (
     evaluation       INTEGER NOT NULL,
     ordinal          INTEGER NOT NULL,
@@ -172,6 +173,7 @@ CREATE TABLE runs (
     cached           INTEGER NOT NULL,
     started_at       INTEGER NOT NULL,
     duration_ms      INTEGER NOT NULL,
+    full_duration_ms INTEGER NOT NULL,
     PRIMARY KEY (evaluation, ordinal)
 ) STRICT, WITHOUT ROWID;
 
@@ -201,6 +203,7 @@ CREATE TABLE steps (
     attempts         INTEGER NOT NULL,
     started_ms       INTEGER NOT NULL,
     duration_ms      INTEGER NOT NULL,
+    full_duration_ms INTEGER NOT NULL,
     PRIMARY KEY (evaluation, ordinal, n)
 ) STRICT, WITHOUT ROWID;
 

@@ -174,6 +174,7 @@ pub fn step_record(id: &str, position: u32, text: &str) -> StepRecord {
         attempts: 1,
         started_ms: position * 10,
         duration_ms: 7,
+        full_duration_ms: 7,
     }
 }
 
@@ -195,6 +196,7 @@ pub fn run_record(evaluation: EvaluationId, ordinal: u64) -> RunRecord {
         full_spend: steps.iter().map(|step| step.full_spend).sum(),
         started_at: ManualClock::START,
         duration_ms: 17,
+        full_duration_ms: 17,
         steps,
     }
 }
@@ -245,6 +247,7 @@ pub fn cache_entry(number: u32) -> CacheEntry {
             output: output(&format!("reply {number}")),
             finish: Some(FinishReason::Stop),
             spend: spend(40),
+            duration_ms: 7,
         },
     }
 }

@@ -230,12 +230,13 @@ fn hit(step: &CachedStep) -> MeteredReply {
         finish: step.finish.unwrap_or(FinishReason::Other),
         spend: Spend::default(),
         full_spend: step.spend,
+        full_duration_ms: step.duration_ms,
         cache_hit: true,
         attempts: 0,
     }
 }
 
-fn remember(reply: &ModelReply) -> CachedStep {
+fn remember(reply: &ModelReply, duration_ms: u32) -> CachedStep {
     CachedStep {
         output: StepOutput {
             text: reply.text.clone(),
@@ -243,6 +244,7 @@ fn remember(reply: &ModelReply) -> CachedStep {
         },
         finish: Some(reply.finish),
         spend: reply.spend,
+        duration_ms,
     }
 }
 
@@ -272,6 +274,7 @@ impl MeteredModels for Metered {
             amount,
             settled: false,
         };
+        let began = Instant::now();
         let reply = match self.models.complete(request).await {
             Ok(reply) => reply,
             Err(error) => {
@@ -281,20 +284,22 @@ impl MeteredModels for Metered {
                 return Err(error.into());
             }
         };
+        let duration_ms = u32::try_from(began.elapsed().as_millis()).unwrap_or(u32::MAX);
         let entry = CacheEntry {
             key: meter.key,
             fingerprint: meter.fingerprint,
-            step: remember(&reply),
+            step: remember(&reply, duration_ms),
         };
         let charge = Self::charge(meter, amount, reply.spend, reply.unanswered);
         self.cache.put_step(entry, Some(charge)).await?;
         reserved.settled();
-        turn.finish(|| remember(&reply));
+        turn.finish(|| remember(&reply, duration_ms));
         Ok(MeteredReply {
             text: reply.text,
             finish: reply.finish,
             spend: reply.spend,
             full_spend: reply.spend,
+            full_duration_ms: duration_ms,
             cache_hit: false,
             attempts: reply.attempts,
         })

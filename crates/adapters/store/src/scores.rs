@@ -8,7 +8,7 @@ use fapo_domain::model::task::Fence;
 use fapo_domain::ports::StoreError;
 use fapo_domain::ports::scores::{ScoredCase, Scores};
 use fapo_domain::{CaseId, EvaluationId, MicroUsd};
-use sqlx::sqlite::SqliteConnection;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use crate::codec::{from_json, to_text};
 use crate::error::Failure;
@@ -92,16 +92,19 @@ impl Scores for SqliteStore {
                 .number(u64::from(limit))
                 .query(
                     "SELECT s.ordinal, s.case_id, s.status, s.score, s.breakdown, s.feedback, s.scorer, \
-                     coalesce(r.full_cost, 0), CASE WHEN r.cached = 0 THEN r.duration_ms END \
+                     coalesce(r.full_cost, 0), CASE WHEN r.cached = 0 THEN r.duration_ms END, r.full_duration_ms \
                      FROM scores AS s LEFT JOIN runs AS r ON r.evaluation = s.evaluation AND r.ordinal = s.ordinal \
                      WHERE s.evaluation = (SELECT id FROM evaluations WHERE hash = ?1) AND s.ordinal >= ?2 \
                      ORDER BY s.ordinal LIMIT ?3",
                 )
                 .fetch_all(&mut *self.reader().await)
                 .await?;
+            let time = |row, n| -> Result<Option<u32>, Failure> {
+                let known: Option<i64> = SqliteRow::column(row, n)?;
+                known.map(|_| SqliteRow::number32(row, n)).transpose()
+            };
             rows.iter()
                 .map(|row| {
-                    let uncached: Option<i64> = row.column(8)?;
                     Ok(ScoredCase {
                         score: CaseScore {
                             evaluation,
@@ -114,7 +117,8 @@ impl Scores for SqliteStore {
                             scorer: row.hash(6)?,
                         },
                         full_cost: MicroUsd(row.number(7)?),
-                        uncached_ms: uncached.map(|_| row.number32(8)).transpose()?,
+                        uncached_ms: time(row, 8)?,
+                        full_ms: time(row, 9)?,
                     })
                 })
                 .collect()

@@ -173,7 +173,8 @@ pub struct Comparison {
     pub protected_missing: Vec<CaseId>,
     /// Cost of the second over cost of the first, both counted without a cache; `None` where the first is free.
     pub cost_ratio: Option<f64>,
-    /// 95th percentile of the second's case latency in seconds, over runs without cache hits; `None` without any.
+    /// 95th percentile of the second's case latency in seconds, as it would be without a cache; `None` where it is not
+    /// known of every pair, or there are none.
     pub latency_p95_s: Option<f64>,
 }
 

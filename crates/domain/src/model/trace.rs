@@ -118,6 +118,9 @@ pub struct StepRecord {
     pub started_ms: u32,
     /// How long it took, in milliseconds.
     pub duration_ms: u32,
+    /// How long it would have taken without a cache: `duration_ms` where it was executed, [`CachedStep::duration_ms`] on a
+    /// cache hit.
+    pub full_duration_ms: u32,
 }
 
 /// One case run under one evaluation, with its steps.
@@ -146,6 +149,10 @@ pub struct RunRecord {
     pub started_at: Timestamp,
     /// How long it took, in milliseconds.
     pub duration_ms: u32,
+    /// How long it would have taken without a cache: the longest way through its steps by their
+    /// [`StepRecord::full_duration_ms`], and at least `duration_ms`. The basis of limits on latency, so that a candidate is
+    /// not fast merely because its parent filled the cache.
+    pub full_duration_ms: u32,
     /// Its steps by order of start.
     pub steps: Vec<StepRecord>,
 }
@@ -175,6 +182,8 @@ pub struct CachedStep {
     pub finish: Option<FinishReason>,
     /// What the original execution cost; a hit spends nothing.
     pub spend: Spend,
+    /// How long the original execution took, in milliseconds, with its retries and waits.
+    pub duration_ms: u32,
 }
 
 /// One entry to be stored.

@@ -332,6 +332,8 @@ pub struct MeteredReply {
     pub spend: Spend,
     /// What it cost when it was made.
     pub full_spend: Spend,
+    /// How long it took when it was made, in milliseconds, with its retries and waits for the provider.
+    pub full_duration_ms: u32,
     /// Whether it came from the cache.
     pub cache_hit: bool,
     /// Tries; 0 on a hit.

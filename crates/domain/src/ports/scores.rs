@@ -17,6 +17,8 @@ pub struct ScoredCase {
     pub full_cost: MicroUsd,
     /// How long the run took, in milliseconds; `None` where any of its steps came from the cache.
     pub uncached_ms: Option<u32>,
+    /// How long the run would have taken without a cache, in milliseconds; `None` where there is no run.
+    pub full_ms: Option<u32>,
 }
 
 /// Stores and reads scores. A score is identified by (evaluation, ordinal).

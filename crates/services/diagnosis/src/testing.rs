@@ -86,6 +86,7 @@ pub fn record(step: &str, kind: &str, output: StepOutput) -> StepRecord {
         attempts: 1,
         started_ms: 0,
         duration_ms: 1,
+        full_duration_ms: 1,
     }
 }
 
@@ -111,6 +112,7 @@ pub fn run(ordinal: u64, output: &str, steps: Vec<StepRecord>) -> RunRecord {
         full_spend: Spend::default(),
         started_at: Timestamp(0),
         duration_ms: 1,
+        full_duration_ms: 1,
         steps: steps
             .into_iter()
             .enumerate()

@@ -327,6 +327,7 @@ impl Outcome {
                     full_spend: Spend::default(),
                     started_at: session.clock.now(),
                     duration_ms: 0,
+                    full_duration_ms: 0,
                     steps: Vec::new(),
                 });
             }

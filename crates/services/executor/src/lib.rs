@@ -14,6 +14,7 @@
 
 mod block;
 mod config;
+mod duration;
 mod job;
 mod json;
 mod key;

@@ -29,6 +29,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::duration::longest_way;
 use crate::key::SamplePath;
 use crate::outcome::{Cause, Fault, Halt, REFUSED, StepError, stopped};
 use crate::plan::{Plan, Step};
@@ -146,6 +147,7 @@ pub(crate) async fn run_case(session: &Session<'_>, ordinal: u64, case: Case) ->
         full_spend: Spend::default(),
         started_at,
         duration_ms: millis(elapsed),
+        full_duration_ms: 0,
         steps: Vec::new(),
     };
     let unfinished = if end.is_none() {
@@ -160,6 +162,9 @@ pub(crate) async fn run_case(session: &Session<'_>, ordinal: u64, case: Case) ->
         record.spend += step.spend;
         record.full_spend += step.full_spend;
     }
+    record.full_duration_ms = record
+        .duration_ms
+        .max(longest_way(&plan.steps, &record.steps));
     let mut cause = Cause::Own;
     match (halt, end) {
         (Some(halt), _) => {

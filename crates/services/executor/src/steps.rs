@@ -221,6 +221,7 @@ impl Run<'_> {
         record.finish = Some(reply.finish);
         record.spend = reply.spend;
         record.full_spend = reply.full_spend;
+        record.full_duration_ms = reply.full_duration_ms;
         record.cache_hit = reply.cache_hit;
         record.attempts = reply.attempts;
         let usage = reply.usage();

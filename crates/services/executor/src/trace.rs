@@ -68,6 +68,7 @@ impl Trace {
                 attempts: 0,
                 started_ms: millis(started),
                 duration_ms: 0,
+                full_duration_ms: 0,
             },
             ended: false,
             output: None,
@@ -97,6 +98,9 @@ impl Trace {
         entry.ended = true;
         let record = &mut entry.record;
         record.duration_ms = millis(now).saturating_sub(record.started_ms);
+        if !record.cache_hit {
+            record.full_duration_ms = record.duration_ms;
+        }
         match error {
             Some((kind, message)) => {
                 record.status = StepStatus::Failed;

@@ -103,7 +103,7 @@ impl Pairing {
         }
         self.cost_a += a.full_cost;
         self.cost_b += b.full_cost;
-        self.latencies.extend(b.uncached_ms);
+        self.latencies.extend(b.full_ms);
         Ok(())
     }
 
@@ -152,7 +152,9 @@ impl Pairing {
             protected_missing: self.unverified,
             cost_ratio: (self.cost_a > MicroUsd::ZERO)
                 .then(|| self.cost_b.0 as f64 / self.cost_a.0 as f64),
-            latency_p95_s: nearest_rank(&mut self.latencies, 0.95)
+            latency_p95_s: (self.latencies.len() == self.differences.len())
+                .then(|| nearest_rank(&mut self.latencies, 0.95))
+                .flatten()
                 .map(|milliseconds| f64::from(milliseconds) / 1e3),
         }
     }
@@ -185,7 +187,8 @@ mod tests {
                 scorer: ContentHash::of(b"s"),
             },
             full_cost: MicroUsd(10),
-            uncached_ms: Some(100 * (ordinal as u32 + 1)),
+            uncached_ms: None,
+            full_ms: Some(100 * (ordinal as u32 + 1)),
         }
     }
 
@@ -210,7 +213,6 @@ mod tests {
             (scored(5, Failed, 0.0), scored(5, Scored, 0.75)),
         ];
         pairs[0].1.full_cost = MicroUsd(25);
-        pairs[2].1.uncached_ms = None;
         let result = compare(&pairs, &["c1", "c4", "c0"]);
         assert_eq!((result.pairs, result.expected_pairs), (4, 6));
         assert!((result.coverage() - 4.0 / 6.0).abs() < 1e-12);
@@ -220,8 +222,14 @@ mod tests {
         assert_eq!(result.protected_regressions, [CaseId::new("c1")]);
         assert_eq!(result.protected_missing, [CaseId::new("c4")]);
         assert_eq!(result.cost_ratio, Some(55.0 / 40.0));
-        // of 0.1, 0.2 and 0.6 seconds (ordinals 0, 1 and 5)
+        // of 0.1, 0.2, 0.3 and 0.6 seconds (ordinals 0, 1, 2 and 5), though all were cache hits
         assert_eq!(result.latency_p95_s, Some(0.6));
+        pairs[2].1.full_ms = None;
+        let unknown = compare(&pairs, &[]);
+        assert_eq!(
+            unknown.latency_p95_s, None,
+            "a part says nothing of the whole"
+        );
         assert!(result.interval.0 <= result.gain && result.gain <= result.interval.1);
         assert_eq!(result.resamples, 5_000);
     }

@@ -27,13 +27,14 @@ async fn all(ports: &Ports) -> Result<Vec<CaseScore>> {
     Ok(scored.into_iter().map(|case| case.score).collect())
 }
 
-/// Cost is counted without a cache; time only where no step was a hit.
+/// Cost and time are counted without a cache; the time that passed only where no step was a hit.
 pub async fn scores_come_back_by_ordinal_with_cost_and_time(ports: &Ports) -> Result<()> {
     let e = sample::evaluation_id("e");
     let mut hit = sample::run_record(e, 1);
     hit.steps[0].cache_hit = true;
     hit.steps[0].spend = Spend::default();
     hit.spend = sample::spend(40);
+    hit.full_duration_ms = 23;
     let runs = vec![sample::run_record(e, 0), hit];
     ports.traces.record_runs(None, runs).await?;
     let third = 1.0 / 3.0;
@@ -48,6 +49,7 @@ pub async fn scores_come_back_by_ordinal_with_cost_and_time(ports: &Ports) -> Re
     ensure!(got[0].score == case_score(e, 0, 1.0));
     ensure!((got[0].full_cost, got[0].uncached_ms) == (MicroUsd(80), Some(17)));
     ensure!((got[1].full_cost, got[1].uncached_ms) == (MicroUsd(80), None));
+    ensure!((got[0].full_ms, got[1].full_ms, got[2].full_ms) == (Some(17), Some(23), None));
     // bit for bit, and without a run there is neither cost nor time
     ensure!(got[2].score.score.to_bits() == third.to_bits());
     ensure!((got[2].full_cost, got[2].uncached_ms) == (MicroUsd::ZERO, None));

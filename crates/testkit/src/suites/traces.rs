@@ -53,9 +53,11 @@ fn rich(name: &str, ordinal: u64) -> RunRecord {
         cache_hit: true,
         spend: fapo_domain::Spend::default(),
         full_spend: sample::spend(77),
+        full_duration_ms: 41,
         attempts: 0,
         ..sample::step_record("again", 4, "hit")
     });
+    run.full_duration_ms = 99;
     run.full_spend = run.steps.iter().map(|step| step.full_spend).sum();
     run.spend = run.steps.iter().map(|step| step.spend).sum();
     run

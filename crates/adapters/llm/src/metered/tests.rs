@@ -270,6 +270,21 @@ async fn a_call_is_paid_once_and_a_hit_costs_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_hit_says_how_long_the_call_took() {
+    let (models, memory) = (Arc::new(Scripted::new(0)), Memory::capped(1000));
+    let metered = metered(&models, &memory);
+    let (request, first) = (ask(), meter("a", 1));
+    let answer = async {
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        models.gate.add_permits(1);
+    };
+    let (made, ()) = tokio::join!(metered.complete(&request, &first), answer);
+    assert_eq!(made.unwrap().full_duration_ms, 250);
+    let hit = metered.complete(&request, &meter("a", 2)).await.unwrap();
+    assert_eq!((hit.cache_hit, hit.full_duration_ms), (true, 250));
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_a_look_up_the_cache_is_not_asked() {
     let (models, memory) = (Arc::new(Scripted::new(9)), Memory::capped(1000));
     let meter = Meter {

@@ -42,7 +42,7 @@ pub(super) async fn fetch(
         .text(list.clone())
         .query(
             "SELECT ordinal, case_id, status, reason, output_text, output_json, cost, model_calls, input_tokens, \
-             output_tokens, cached_tokens, reasoning_tokens, started_at, duration_ms, full_spend FROM runs \
+             output_tokens, cached_tokens, reasoning_tokens, started_at, duration_ms, full_spend, full_duration_ms FROM runs \
              WHERE evaluation = ? AND ordinal IN (SELECT value FROM json_each(?))",
         )
         .fetch_all(&mut *tx)
@@ -53,8 +53,8 @@ pub(super) async fn fetch(
         .query(
             "SELECT ordinal, position, step, kind, status, key, cache_hit, input, output, finish, error_kind, error, \
              cost, model_calls, input_tokens, output_tokens, cached_tokens, reasoning_tokens, attempts, started_ms, \
-             duration_ms, full_spend FROM steps WHERE evaluation = ? AND ordinal IN (SELECT value FROM json_each(?)) \
-             ORDER BY ordinal, n",
+             duration_ms, full_spend, full_duration_ms FROM steps WHERE evaluation = ? \
+             AND ordinal IN (SELECT value FROM json_each(?)) ORDER BY ordinal, n",
         )
         .fetch_all(&mut *tx)
         .await?;
@@ -136,6 +136,7 @@ impl Raw {
             full_spend: sql::to_full_spend(row.column(14)?, spend)?,
             started_at: Timestamp(row.column(12)?),
             duration_ms: row.number32(13)?,
+            full_duration_ms: row.number32(15)?,
             steps,
         })
     }
@@ -163,6 +164,7 @@ impl Raw {
             attempts: row.number32(18)?,
             started_ms: row.number32(19)?,
             duration_ms: row.number32(20)?,
+            full_duration_ms: row.number32(22)?,
         })
     }
 

@@ -32,6 +32,7 @@ pub(super) struct PreparedRun {
     cached: bool,
     started_at: i64,
     duration_ms: u32,
+    full_duration_ms: u32,
     steps: Vec<PreparedStep>,
 }
 
@@ -81,6 +82,7 @@ impl Prepared {
             cached: run.steps.iter().any(|step| step.cache_hit),
             started_at: run.started_at.0,
             duration_ms: run.duration_ms,
+            full_duration_ms: run.full_duration_ms,
             steps: run
                 .steps
                 .iter()
@@ -127,16 +129,17 @@ impl Prepared {
 
 static RUNS: Insert = Insert::new(
     "INSERT INTO runs (evaluation, ordinal, case_id, status, reason, output_text, output_json, cost, model_calls, \
-     input_tokens, output_tokens, cached_tokens, reasoning_tokens, full_spend, full_cost, cached, started_at, duration_ms) VALUES",
-    18,
+     input_tokens, output_tokens, cached_tokens, reasoning_tokens, full_spend, full_cost, cached, started_at, duration_ms, \
+     full_duration_ms) VALUES",
+    19,
     "",
 );
 
 static STEPS: Insert = Insert::new(
     "INSERT INTO steps (evaluation, ordinal, n, position, step, kind, status, key, cache_hit, input, output, finish, \
      error_kind, error, cost, model_calls, input_tokens, output_tokens, cached_tokens, reasoning_tokens, full_spend, \
-     attempts, started_ms, duration_ms) VALUES",
-    24,
+     attempts, started_ms, duration_ms, full_duration_ms) VALUES",
+    25,
     "",
 );
 
@@ -174,7 +177,8 @@ fn bind_run((evaluation, run): (i64, PreparedRun), arguments: &mut Args) {
         .number(run.full_cost)
         .flag(run.cached)
         .int(run.started_at)
-        .number(u64::from(run.duration_ms));
+        .number(u64::from(run.duration_ms))
+        .number(u64::from(run.full_duration_ms));
 }
 
 fn bind_step((evaluation, ordinal, n, step): (i64, u64, u32, PreparedStep), arguments: &mut Args) {
@@ -198,5 +202,6 @@ fn bind_step((evaluation, ordinal, n, step): (i64, u64, u32, PreparedStep), argu
         .opt_text(step.full_spend)
         .number(u64::from(record.attempts))
         .number(u64::from(record.started_ms))
-        .number(u64::from(record.duration_ms));
+        .number(u64::from(record.duration_ms))
+        .number(u64::from(record.full_duration_ms));
 }

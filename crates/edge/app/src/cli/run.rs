@@ -300,6 +300,7 @@ mod tests {
             attempts: 0,
             started_ms: 0,
             duration_ms: 3,
+            full_duration_ms: 3,
         }
     }
 
@@ -354,6 +355,7 @@ mod tests {
             full_spend: spend,
             started_at: Timestamp(0),
             duration_ms: 1833,
+            full_duration_ms: 1833,
             steps: vec![
                 step("retrieve", "retrieve", json!(["Who built it?"]), docs),
                 answer,

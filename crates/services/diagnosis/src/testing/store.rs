@@ -164,6 +164,7 @@ impl Scores for Store {
                 score: score.clone(),
                 full_cost: MicroUsd::ZERO,
                 uncached_ms: None,
+                full_ms: None,
             })
             .collect())
     }

@@ -1,12 +1,13 @@
 //! What one run does: order, conditions, outputs, retrieval.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use fapo_domain::model::trace::{FinishReason, RunStatus, StepStatus};
+use fapo_domain::model::trace::{FinishReason, RunRecord, RunStatus, StepStatus};
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::script::{Script, say};
+use super::script::{MemoryCache, Script, say};
 use super::stage::{play, play_at, question, spec, text, tree};
 
 pub(super) const DIAMOND: &str = "
@@ -55,6 +56,44 @@ async fn independent_steps_run_at_the_same_time_and_their_records_say_so() {
     assert!(left.key.is_some() && run.steps[2].key.is_none());
     assert_eq!(run.spend.model_calls, 2);
     assert_eq!(run.full_spend, run.spend);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_answered_from_the_cache_says_how_long_it_would_have_taken() {
+    const CHAIN: &str = "
+steps:
+  - { id: left, kind: llm, prompt: prompts/left.md }
+  - { id: right, kind: llm, prompt: prompts/right.md }
+  - { id: last, kind: llm, prompt: prompts/last.md }
+output: last
+";
+    let chain = |last| {
+        let last = ("last", last);
+        tree(CHAIN, &[SIDES[0], SIDES[1], last])
+    };
+    let script = Script::echo()
+        .slow(Duration::from_millis(100))
+        .with_cache(Arc::new(MemoryCache::default()));
+    let both = "A {{ steps.left.text }} {{ steps.right.text }}";
+    let first = play(&spec(), &chain(both), &script, question("q")).await;
+    assert_eq!((first.duration_ms, first.full_duration_ms), (200, 200));
+
+    // only the last step is asked anew; the two before it stand side by side
+    let edited = both.replace('A', "B");
+    let second = play(&spec(), &chain(&edited), &script, question("q")).await;
+    assert_eq!((second.duration_ms, second.full_duration_ms), (100, 200));
+    let shown = |run: &RunRecord| -> Vec<(bool, u32, u32)> {
+        run.steps
+            .iter()
+            .map(|step| (step.cache_hit, step.duration_ms, step.full_duration_ms))
+            .collect()
+    };
+    assert_eq!(
+        shown(&second),
+        [(true, 0, 100), (true, 0, 100), (false, 100, 100)]
+    );
+    let third = play(&spec(), &chain(&edited), &script, question("q")).await;
+    assert_eq!((third.duration_ms, third.full_duration_ms), (0, 200));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fapo_domain::model::trace::{FinishReason, RunStatus, StepStatus};
 
-use super::script::{Script, last, say};
+use super::script::{MemoryCache, Script, last, say};
 use super::stage::{play, question, spec, text, tree};
 
 const PROMPTS: [(&str, &str); 3] = [
@@ -47,6 +47,34 @@ fn drafts(texts: &'static [&'static str]) -> Script {
             None => say(message.to_uppercase()),
         }
     })
+}
+
+#[tokio::test(start_paused = true)]
+async fn samples_from_the_cache_count_side_by_side_and_what_combines_them_after() {
+    for (combine, full) in [
+        ("{ method: vote }", 10),
+        (
+            "{ method: best_by, check: { id: judge, kind: llm, prompt: prompts/judge.md } }",
+            20,
+        ),
+        (
+            "{ method: merge, step: { id: merge, kind: llm, prompt: prompts/merge.md } }",
+            20,
+        ),
+    ] {
+        let script = drafts(&["it is a", "it is B", "it is b"])
+            .slow(Duration::from_millis(10))
+            .with_cache(std::sync::Arc::new(MemoryCache::default()));
+        for elapsed in [full, 0] {
+            let tree = tree(&pipeline(3, combine), &PROMPTS);
+            let run = play(&spec(), &tree, &script, question("q")).await;
+            assert_eq!(
+                (run.duration_ms, run.full_duration_ms),
+                (elapsed, full),
+                "{combine}"
+            );
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

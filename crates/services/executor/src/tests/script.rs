@@ -159,6 +159,7 @@ impl MeteredModels for Script {
                     finish: step.finish.unwrap(),
                     spend: Spend::default(),
                     full_spend: step.spend,
+                    full_duration_ms: step.duration_ms,
                     cache_hit: true,
                     attempts: 0,
                 });
@@ -169,6 +170,7 @@ impl MeteredModels for Script {
         self.asked.lock().unwrap().push(last(request));
         self.requests.lock().unwrap().push(request.clone());
         let _leave = Leave(&self.under_way);
+        let began = tokio::time::Instant::now();
         if let Some(hold) = &self.hold {
             hold.notified().await;
         }
@@ -196,6 +198,7 @@ impl MeteredModels for Script {
             model_calls: 1,
             usage,
         };
+        let duration_ms = crate::run::millis(began.elapsed());
         if let Some(cache) = &self.cache {
             let entry = CacheEntry {
                 key: meter.key,
@@ -207,6 +210,7 @@ impl MeteredModels for Script {
                     },
                     finish: Some(finish),
                     spend,
+                    duration_ms,
                 },
             };
             cache.put_step(entry, None).await?;
@@ -216,6 +220,7 @@ impl MeteredModels for Script {
             finish,
             spend,
             full_spend: spend,
+            full_duration_ms: duration_ms,
             cache_hit: false,
             attempts: 1,
         })

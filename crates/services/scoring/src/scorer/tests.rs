@@ -42,6 +42,7 @@ fn step(id: &str, kind: &str, output: Option<StepOutput>) -> StepRecord {
         attempts: 1,
         started_ms: 0,
         duration_ms: 1,
+        full_duration_ms: 1,
     }
 }
 
@@ -77,6 +78,7 @@ fn run(text: &str) -> RunRecord {
         full_spend: Spend::default(),
         started_at: Timestamp(0),
         duration_ms: 1,
+        full_duration_ms: 1,
         steps: Vec::new(),
     }
 }

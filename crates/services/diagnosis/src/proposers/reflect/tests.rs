@@ -48,6 +48,7 @@ impl MeteredModels for Says {
             finish: self.finish,
             spend,
             full_spend: spend,
+            full_duration_ms: 0,
             cache_hit: false,
             attempts: 1,
         })
