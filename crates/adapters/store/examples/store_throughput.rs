@@ -18,7 +18,7 @@ use fapo_domain::money::SpendRole;
 use fapo_domain::ports::cache::StepCache;
 use fapo_domain::ports::datasets::Datasets;
 use fapo_domain::ports::ledger::{Amount, Caps, Charge, Ledger, ReservationId};
-use fapo_domain::ports::traces::Traces;
+use fapo_domain::ports::traces::{StepsOf, Traces};
 use fapo_domain::{MicroUsd, StepKey};
 use fapo_store::{SqliteStore, StoreOptions};
 use fapo_testkit::sample;
@@ -61,7 +61,7 @@ async fn main() -> Result<()> {
     let evaluation = sample::evaluation_id("bench");
     for block in &runs {
         let ordinals: Vec<u64> = block.iter().map(|run| run.ordinal).collect();
-        let read = store.runs(evaluation, &ordinals).await?;
+        let read = store.runs(evaluation, &ordinals, StepsOf::All).await?;
         anyhow::ensure!(read.len() == block.len());
     }
     meter.tell("read runs, per step", calls)?;

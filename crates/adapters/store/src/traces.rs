@@ -11,7 +11,7 @@ use fapo_domain::hash::ContentHash;
 use fapo_domain::model::task::Fence;
 use fapo_domain::model::trace::{RunRecord, RunStatus};
 use fapo_domain::ports::StoreError;
-use fapo_domain::ports::traces::Traces;
+use fapo_domain::ports::traces::{StepsOf, Traces};
 use sqlx::sqlite::SqliteConnection;
 
 use crate::blobs::{self, NewBlob};
@@ -100,10 +100,11 @@ impl Traces for SqliteStore {
         &self,
         evaluation: EvaluationId,
         ordinals: &[u64],
+        steps: StepsOf,
     ) -> Result<Vec<RunRecord>, StoreError> {
         self.run("read runs", async {
             let mut connection = self.reader().await;
-            let raw = read::fetch(&mut connection, evaluation, ordinals).await?;
+            let raw = read::fetch(&mut connection, evaluation, ordinals, steps).await?;
             drop(connection);
             let ordinals = ordinals.to_vec();
             blocking(move || read::assemble(evaluation, raw, &ordinals)).await?

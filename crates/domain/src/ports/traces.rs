@@ -7,6 +7,15 @@ use crate::ids::EvaluationId;
 use crate::model::task::Fence;
 use crate::model::trace::RunRecord;
 
+/// Which runs are read with their steps. Steps are most of what is stored of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StepsOf {
+    /// All of them.
+    All,
+    /// Those that did not complete, where the steps say why; a completed run comes with its output and no steps.
+    Incomplete,
+}
+
 /// Stores runs and answers for them.
 ///
 /// A run is identified by (evaluation, ordinal). Large values are stored as compressed blobs.
@@ -27,10 +36,11 @@ pub trait Traces: Send + Sync {
         ordinals: &[u64],
     ) -> Result<Vec<u64>, StoreError>;
 
-    /// The runs with the given ordinals, with all steps, in the order asked for; absent ones are left out.
+    /// The runs with the given ordinals, with their steps, in the order asked for; absent ones are left out.
     async fn runs(
         &self,
         evaluation: EvaluationId,
         ordinals: &[u64],
+        steps: StepsOf,
     ) -> Result<Vec<RunRecord>, StoreError>;
 }

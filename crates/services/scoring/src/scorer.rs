@@ -12,6 +12,7 @@ use fapo_domain::model::project::{
 };
 use fapo_domain::model::score::{CaseScore, ScoreStatus};
 use fapo_domain::model::trace::{RunRecord, RunStatus, StepStatus};
+use fapo_domain::ports::traces::StepsOf;
 
 use crate::metrics::Mark;
 use crate::text::quote;
@@ -179,6 +180,16 @@ impl Scorer {
         std::iter::once(first)
             .chain(all.filter(|name| *name != first))
             .collect()
+    }
+
+    /// Which runs must come with their steps to be scored: those that failed, whose feedback names the step, and all
+    /// where a metric reads `from` a step.
+    pub fn reads_steps_of(&self) -> StepsOf {
+        if self.measures.iter().all(Measure::reads_output_only) {
+            StepsOf::Incomplete
+        } else {
+            StepsOf::All
+        }
     }
 
     /// Whether the case has all that scoring needs. The error names the case and the key.

@@ -7,6 +7,7 @@ use fapo_domain::model::trace::{
     FinishReason, RetrievedDocument, RunRecord, RunStatus, StepOutput, StepRecord, StepStatus,
 };
 use fapo_domain::ports::StoreError;
+use fapo_domain::ports::traces::StepsOf;
 use serde_json::json;
 
 use super::Ports;
@@ -65,17 +66,39 @@ fn rich(name: &str, ordinal: u64) -> RunRecord {
 
 /// Every field, in the order asked for, without those that are absent.
 pub async fn runs_come_back_with_all_their_steps(ports: &Ports) -> Result<()> {
-    let runs: Vec<_> = (0..5).map(|ordinal| rich("e", ordinal)).collect();
+    let mut runs: Vec<_> = (0..5).map(|ordinal| rich("e", ordinal)).collect();
+    for run in &mut runs[2..] {
+        run.status = RunStatus::Completed;
+    }
     ports.traces.record_runs(None, runs.clone()).await?;
     let evaluation = sample::evaluation_id("e");
-    let got = ports.traces.runs(evaluation, &[3, 99, 0, 4, 3]).await?;
+    let got = ports
+        .traces
+        .runs(evaluation, &[3, 99, 0, 4, 3], StepsOf::All)
+        .await?;
     ensure!(got.len() == 4);
     for (got, ordinal) in got.iter().zip([3, 0, 4, 3]) {
         ensure!(*got == runs[ordinal], "{got:#?}");
     }
+    // without its steps where it completed
+    let got = ports
+        .traces
+        .runs(evaluation, &[0, 1, 2, 3, 4], StepsOf::Incomplete)
+        .await?;
+    let bare: Vec<_> = runs
+        .iter()
+        .map(|run| match run.status {
+            RunStatus::Completed => RunRecord {
+                steps: Vec::new(),
+                ..run.clone()
+            },
+            _ => run.clone(),
+        })
+        .collect();
+    ensure!(got == bare, "{got:#?}");
     let other = ports
         .traces
-        .runs(sample::evaluation_id("other"), &[0])
+        .runs(sample::evaluation_id("other"), &[0], StepsOf::All)
         .await?;
     ensure!(other.is_empty());
     Ok(())
@@ -86,22 +109,22 @@ pub async fn a_final_run_stays_and_a_missing_one_is_replaced(ports: &Ports) -> R
     let e = sample::evaluation_id("e");
     let first = vec![sample::run_record(e, 0), sample::missing_run(e, 1)];
     ports.traces.record_runs(None, first.clone()).await?;
-    ensure!(ports.traces.runs(e, &[0, 1]).await? == first);
+    ensure!(ports.traces.runs(e, &[0, 1], StepsOf::All).await? == first);
     let mut other = sample::run_record(e, 0);
     other.output_text = Some("another".to_owned());
     let second = vec![other, sample::run_record(e, 1), sample::missing_run(e, 2)];
     ports.traces.record_runs(None, second.clone()).await?;
-    let got = ports.traces.runs(e, &[0, 1, 2]).await?;
+    let got = ports.traces.runs(e, &[0, 1, 2], StepsOf::All).await?;
     ensure!(got == [first[0].clone(), second[1].clone(), second[2].clone()]);
     // nor does a missing one replace a final one
     ports
         .traces
         .record_runs(None, vec![sample::missing_run(e, 1)])
         .await?;
-    ensure!(ports.traces.runs(e, &[1]).await? == [second[1].clone()]);
+    ensure!(ports.traces.runs(e, &[1], StepsOf::All).await? == [second[1].clone()]);
     // a repeated block is the same block
     ports.traces.record_runs(None, second.clone()).await?;
-    ensure!(ports.traces.runs(e, &[1, 2]).await? == second[1..]);
+    ensure!(ports.traces.runs(e, &[1, 2], StepsOf::All).await? == second[1..]);
     Ok(())
 }
 
@@ -136,9 +159,9 @@ pub async fn a_stale_fence_stores_nothing(ports: &Ports) -> Result<()> {
     let live = claim(ports, job, 0).await?;
     let refused = ports.traces.record_runs(Some(stale), runs()).await;
     ensure!(matches!(refused, Err(StoreError::StaleLease { .. })));
-    ensure!(ports.traces.runs(e, &[0]).await?.is_empty());
+    ensure!(ports.traces.runs(e, &[0], StepsOf::All).await?.is_empty());
     ports.traces.record_runs(Some(live), runs()).await?;
-    ensure!(ports.traces.runs(e, &[0]).await?.len() == 1);
+    ensure!(ports.traces.runs(e, &[0], StepsOf::All).await?.len() == 1);
     ports.tasks.complete_task(live, json!(1)).await?;
     let refused = ports
         .traces
@@ -171,7 +194,7 @@ pub async fn a_block_is_stored_as_a_whole(ports: &Ports) -> Result<()> {
     ports.traces.record_runs(None, runs).await?;
     let all: Vec<u64> = (0..150).collect();
     for evaluation in [a, b] {
-        let got = ports.traces.runs(evaluation, &all).await?;
+        let got = ports.traces.runs(evaluation, &all, StepsOf::All).await?;
         ensure!(got.len() == 150);
         for (run, ordinal) in got.iter().zip(0..) {
             ensure!(*run == sample::run_record(evaluation, ordinal));
@@ -197,6 +220,6 @@ pub async fn long_values_shared_by_runs_come_back(ports: &Ports) -> Result<()> {
         .collect();
     ports.traces.record_runs(None, runs.clone()).await?;
     let ordinals: Vec<u64> = (0..20).collect();
-    ensure!(ports.traces.runs(e, &ordinals).await? == runs);
+    ensure!(ports.traces.runs(e, &ordinals, StepsOf::All).await? == runs);
     Ok(())
 }

@@ -6,7 +6,7 @@ use fapo_domain::model::case::Split;
 use fapo_domain::ports::blobs::Blobs;
 use fapo_domain::ports::cache::StepCache;
 use fapo_domain::ports::datasets::Datasets;
-use fapo_domain::ports::traces::Traces;
+use fapo_domain::ports::traces::{StepsOf, Traces};
 use fapo_domain::ports::variants::Variants;
 use fapo_testkit::clock::ManualClock;
 use fapo_testkit::sample;
@@ -71,7 +71,10 @@ async fn a_full_disk_is_told_with_its_place_and_nothing_is_half_written() {
         "{error:?}"
     );
     let all: Vec<u64> = (0..256).collect();
-    assert_eq!(store.runs(evaluation, &all).await.unwrap(), before);
+    assert_eq!(
+        store.runs(evaluation, &all, StepsOf::All).await.unwrap(),
+        before
+    );
 
     let error = store.put_blobs(vec![noise(100_000)]).await.unwrap_err();
     assert!(matches!(error, StoreError::Unwritable { .. }));
@@ -97,7 +100,14 @@ async fn a_full_disk_is_told_with_its_place_and_nothing_is_half_written() {
         .map(|n| sample::run_record(evaluation, n))
         .collect();
     store.record_runs(None, runs).await.unwrap();
-    assert_eq!(store.runs(evaluation, &all).await.unwrap().len(), 256);
+    assert_eq!(
+        store
+            .runs(evaluation, &all, StepsOf::All)
+            .await
+            .unwrap()
+            .len(),
+        256
+    );
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use fapo_domain::clock::Timestamp;
 use fapo_domain::hash::ContentHash;
 use fapo_domain::model::trace::{RunRecord, StepRecord};
+use fapo_domain::ports::traces::StepsOf;
 use fapo_domain::{CaseId, EvaluationId, StepId, StepKey};
 use serde::de::DeserializeOwned;
 use sqlx::Connection;
@@ -27,6 +28,7 @@ pub(super) async fn fetch(
     connection: &mut SqliteConnection,
     evaluation: EvaluationId,
     ordinals: &[u64],
+    steps: StepsOf,
 ) -> Result<Raw, Failure> {
     let list = number_list(ordinals.iter().copied());
     let mut tx = connection.begin().await?;
@@ -47,14 +49,21 @@ pub(super) async fn fetch(
         )
         .fetch_all(&mut *tx)
         .await?;
+    let of = match steps {
+        StepsOf::All => "all",
+        StepsOf::Incomplete => "incomplete",
+    };
     let steps = args()
         .int(id)
         .text(list)
+        .text(of)
         .query(
             "SELECT ordinal, position, step, kind, status, key, cache_hit, input, output, finish, error_kind, error, \
              cost, model_calls, input_tokens, output_tokens, cached_tokens, reasoning_tokens, attempts, started_ms, \
-             duration_ms, full_spend, full_duration_ms FROM steps WHERE evaluation = ? \
-             AND ordinal IN (SELECT value FROM json_each(?)) ORDER BY ordinal, n",
+             duration_ms, full_spend, full_duration_ms FROM steps WHERE evaluation = ?1 \
+             AND ordinal IN (SELECT value FROM json_each(?2) WHERE ?3 = 'all' \
+             OR (SELECT status FROM runs WHERE evaluation = ?1 AND ordinal = value) <> 'completed') \
+             ORDER BY ordinal, n",
         )
         .fetch_all(&mut *tx)
         .await?;

@@ -10,7 +10,7 @@ use fapo_domain::ports::cache::StepCache;
 use fapo_domain::ports::jobs::{Jobs, Tick};
 use fapo_domain::ports::ledger::{Amount, Caps, Charge, Ledger, ReservationId};
 use fapo_domain::ports::scores::Scores;
-use fapo_domain::ports::traces::Traces;
+use fapo_domain::ports::traces::{StepsOf, Traces};
 use fapo_domain::{MicroUsd, Spend};
 use fapo_store::{SqliteStore, StoreOptions};
 use fapo_testkit::clock::ManualClock;
@@ -58,7 +58,13 @@ async fn a_store_dropped_without_closing_holds_everything_acknowledged() {
     }
     let store = open(&path).await.unwrap();
     let ordinals: Vec<u64> = (0..64).collect();
-    assert_eq!(store.runs(evaluation, &ordinals).await.unwrap(), runs);
+    assert_eq!(
+        store
+            .runs(evaluation, &ordinals, StepsOf::All)
+            .await
+            .unwrap(),
+        runs
+    );
     for n in 0..100 {
         let entry = sample::cache_entry(n);
         assert_eq!(store.get_step(entry.key).await.unwrap(), Some(entry.step));

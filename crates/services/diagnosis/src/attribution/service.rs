@@ -12,7 +12,7 @@ use fapo_domain::model::trace::RunRecord;
 use fapo_domain::ports::datasets::Datasets;
 use fapo_domain::ports::jobs::{Findings, Jobs};
 use fapo_domain::ports::scores::Scores;
-use fapo_domain::ports::traces::Traces;
+use fapo_domain::ports::traces::{StepsOf, Traces};
 use fapo_domain::ports::variants::Variants;
 use fapo_domain::ports::work::{TaskHandler, WorkError};
 use fapo_project::{PipelineContext, read_pipeline};
@@ -168,7 +168,7 @@ impl DiagnosisService {
             .map_err(|error| WorkError::from_port("cannot read cases", error))?;
         let runs = self
             .traces
-            .runs(evaluation.id(), &ordinals)
+            .runs(evaluation.id(), &ordinals, StepsOf::All)
             .await
             .map_err(|error| WorkError::from_port("cannot read runs", error))?;
         Ok((cases, runs))

@@ -15,7 +15,7 @@ use fapo_domain::ports::diagnosis::{Proposal, Proposer};
 use fapo_domain::ports::jobs::{Findings, Jobs, Proposals};
 use fapo_domain::ports::models::MeteredModels;
 use fapo_domain::ports::scores::Scores;
-use fapo_domain::ports::traces::Traces;
+use fapo_domain::ports::traces::{StepsOf, Traces};
 use fapo_domain::ports::variants::Variants;
 use fapo_domain::ports::work::{TaskHandler, WorkError};
 use serde_json::{Value, json};
@@ -199,7 +199,7 @@ impl ProposeService {
             .map_err(|error| WorkError::from_port("cannot read cases", error))?;
         let runs = self
             .traces
-            .runs(evaluation.id(), &ordinals)
+            .runs(evaluation.id(), &ordinals, StepsOf::All)
             .await
             .map_err(|error| WorkError::from_port("cannot read runs", error))?;
         let mut runs: BTreeMap<u64, _> = runs.into_iter().map(|run| (run.ordinal, run)).collect();

@@ -18,7 +18,7 @@ use fapo_domain::ports::StoreError;
 use fapo_domain::ports::datasets::{Dataset, Datasets, DuplicateCase, ImportId, IncomingCase};
 use fapo_domain::ports::jobs::{Findings, Jobs, Proposals, Tick};
 use fapo_domain::ports::scores::{ScoredCase, Scores};
-use fapo_domain::ports::traces::Traces;
+use fapo_domain::ports::traces::{StepsOf, Traces};
 use fapo_domain::ports::variants::Variants;
 use fapo_domain::{CaseId, DatasetId, EvaluationId, JobId, TaskId, VariantId};
 use serde_json::Value;
@@ -178,7 +178,7 @@ impl Traces for Store {
     async fn finished_ordinals(&self, _: EvaluationId, _: &[u64]) -> Result<Vec<u64>> {
         unasked()
     }
-    async fn runs(&self, _: EvaluationId, ordinals: &[u64]) -> Result<Vec<RunRecord>> {
+    async fn runs(&self, _: EvaluationId, ordinals: &[u64], _: StepsOf) -> Result<Vec<RunRecord>> {
         let inner = self.0.lock().unwrap();
         Ok(ordinals
             .iter()

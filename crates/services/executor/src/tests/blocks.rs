@@ -12,7 +12,7 @@ use fapo_domain::model::variant::VariantTree;
 use fapo_domain::ports::ledger::{Amount, Ledger, LedgerError, ReservationId};
 use fapo_domain::ports::models::{MeteredError, ModelError};
 use fapo_domain::ports::pipelines::PipelineRunner;
-use fapo_domain::ports::traces::Traces;
+use fapo_domain::ports::traces::{StepsOf, Traces};
 use fapo_domain::ports::variants::Variants;
 use fapo_domain::ports::work::TaskHandler;
 use fapo_domain::{MicroUsd, Retry};
@@ -50,7 +50,11 @@ async fn a_block_is_run_stored_and_not_run_again() {
     assert_eq!((executed.completed, executed.missing), (8, 0));
     assert_eq!(executed.spend.model_calls, 8);
     let ordinals = evaluation.ordinals(12, 0..8);
-    let runs = house.store.runs(evaluation.id(), &ordinals).await.unwrap();
+    let runs = house
+        .store
+        .runs(evaluation.id(), &ordinals, StepsOf::All)
+        .await
+        .unwrap();
     assert_eq!(runs.len(), 8);
     for (run, ordinal) in runs.iter().zip(&ordinals) {
         assert_eq!((run.ordinal, run.status), (*ordinal, RunStatus::Completed));

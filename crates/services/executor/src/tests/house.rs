@@ -16,7 +16,7 @@ use fapo_domain::ports::datasets::Datasets;
 use fapo_domain::ports::jobs::{Jobs, Tick};
 use fapo_domain::ports::ledger::{Caps, Ledger};
 use fapo_domain::ports::tasks::{Claim, Tasks};
-use fapo_domain::ports::traces::Traces;
+use fapo_domain::ports::traces::{StepsOf, Traces};
 use fapo_domain::ports::variants::Variants;
 use fapo_domain::ports::work::{TaskHandler, WorkError};
 use fapo_domain::{JobId, TaskId, VariantId};
@@ -196,6 +196,9 @@ impl House {
 
     pub(super) async fn runs(&self, evaluation: &EvaluationSpec) -> Vec<RunRecord> {
         let all: Vec<u64> = (0..evaluation.cases).collect();
-        self.store.runs(evaluation.id(), &all).await.unwrap()
+        self.store
+            .runs(evaluation.id(), &all, StepsOf::All)
+            .await
+            .unwrap()
     }
 }

@@ -162,6 +162,11 @@ impl Measure {
         })
     }
 
+    /// Whether it looks at the pipeline's output alone.
+    pub(super) const fn reads_output_only(&self) -> bool {
+        matches!(self.source, Source::Output)
+    }
+
     /// Whether the case has the right answer in a form this metric compares with.
     pub(super) fn check(&self, case: &Case) -> Result<(), ScoreError> {
         let Some(expected) = self.expected(case)? else {

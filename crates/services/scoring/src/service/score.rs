@@ -59,7 +59,7 @@ impl ScoringService {
         }
         let read_runs = async {
             self.traces
-                .runs(evaluation.id(), ordinals)
+                .runs(evaluation.id(), ordinals, context.scorer.reads_steps_of())
                 .await
                 .map_err(|error| WorkError::from_port("the runs cannot be read", error))
         };

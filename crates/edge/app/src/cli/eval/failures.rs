@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use fapo_domain::model::evaluation::EvaluationSpec;
 use fapo_domain::model::score::CaseScore;
+use fapo_domain::ports::traces::StepsOf;
 use serde::Serialize;
 
 use crate::ports::Ports;
@@ -71,7 +72,10 @@ impl Worst {
                 .datasets
                 .cases(evaluation.dataset, evaluation.split, &ordinals)
                 .await?;
-            let runs = ports.traces.runs(evaluation.id(), &ordinals).await?;
+            let runs = ports
+                .traces
+                .runs(evaluation.id(), &ordinals, StepsOf::All)
+                .await?;
             let case = cases.into_iter().next();
             failures.push(Failure {
                 case_id: score.case_id.to_string(),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use fapo_domain::EvaluationId;
 use fapo_domain::model::job::Job;
 use fapo_domain::model::score::ScoreStatus;
+use fapo_domain::ports::traces::StepsOf;
 use fapo_policy::Measurement;
 use serde::Serialize;
 
@@ -204,7 +205,10 @@ async fn why_missing(
     evaluation: EvaluationId,
     ordinal: u64,
 ) -> anyhow::Result<Option<String>> {
-    let runs = ports.traces.runs(evaluation, &[ordinal]).await?;
+    let runs = ports
+        .traces
+        .runs(evaluation, &[ordinal], StepsOf::All)
+        .await?;
     Ok(runs.into_iter().next().and_then(|run| {
         run.steps
             .into_iter()
