@@ -45,6 +45,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("saphyr", &["fapo-project"]),
     ("schemars", &["fapo-domain", "fapo-project"]),
     ("csv", &["fapo-project"]),
+    // Read like CSV and JSONL, where cases and documents get their form; files are opened by the binary.
+    ("parquet", &["fapo-project"]),
     ("clap", &["fapo"]),
     ("indicatif", &["fapo"]),
     ("comfy-table", &["fapo"]),

@@ -1,16 +1,19 @@
-//! Readers of data files: cases, documents, and lists of case ids. They stream: memory is bounded by one line (or row),
-//! whatever the file's size, and a bad line is told with its number while the others are still read.
+//! Readers of data files: cases, documents, and lists of case ids. They stream: memory is bounded by one line (or row), in
+//! Parquet by one row group, whatever the file's size; and a bad line is told with its number while the others are still
+//! read.
 //!
-//! Readers take any [`std::io::BufRead`], so that this crate opens no file.
+//! Readers take what the caller has opened, so that this crate opens no file. They buffer by themselves.
 
 mod case;
+mod cells;
 mod documents;
 mod lines;
 mod rows;
+mod table;
 #[cfg(test)]
 mod tests;
 
-use std::io::BufRead;
+use std::io::{BufRead, BufReader, Read, Seek};
 
 use fapo_domain::ids::CaseId;
 use fapo_domain::model::case::Split;
@@ -23,8 +26,11 @@ use rows::Rows;
 
 pub use documents::DocumentReader;
 
-/// Longest line of JSONL, and longest row of CSV, in bytes.
+/// Longest line of JSONL, and longest row of CSV and Parquet, in bytes.
 pub const MAX_LINE: usize = 8 << 20;
+
+/// Bytes of a text file that are read at a time.
+const BUFFER: usize = 1 << 20;
 
 /// How a data file is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,7 +39,7 @@ pub enum DataFormat {
     Jsonl,
     /// A header of column names, then rows.
     Csv,
-    /// Apache Parquet. Known by name, and not read by this build.
+    /// Apache Parquet: uncompressed, or with Snappy, Zstandard or gzip.
     Parquet,
 }
 
@@ -60,11 +66,12 @@ impl DataFormat {
                 Err("a compressed file is not read: unpack it first".to_owned())
             }
             Some(other) => Err(format!(
-                "the ending `.{other}` is no known format: use `.jsonl` or `.csv`"
+                "the ending `.{other}` is no known format: use `.jsonl`, `.csv` or `.parquet`"
             )),
-            None => {
-                Err("without an ending its format is not known: use `.jsonl` or `.csv`".to_owned())
-            }
+            None => Err(
+                "without an ending its format is not known: use `.jsonl`, `.csv` or `.parquet`"
+                    .to_owned(),
+            ),
         }
     }
 }
@@ -75,49 +82,65 @@ impl DataFormat {
 /// JSONL: `case_id` (a text), `input` (an object; also under the name `context`), `expected` and `metadata` (objects, may be
 /// left out). Any other key goes into `metadata`. CSV: columns `case_id`, `input.<key>`, `expected.<key>`, `metadata.<key>`;
 /// any other column is a key of the input; all values are texts.
-pub struct CaseReader<R: BufRead> {
-    source: Source<R>,
+///
+/// Parquet: the columns of either. `input` (or `context`), `expected` and `metadata` are structs, maps, or texts that hold a
+/// JSON object; any other column is a key of the metadata as in JSONL, and without a column `input` one of the input as in
+/// CSV. Values keep their types. Dates, times and timestamps become ISO 8601, decimals and UUIDs texts, bytes texts if they
+/// are UTF-8. A row takes the place of a line, counted from 1. The index of a pandas frame (`__index_level_0__`) is passed
+/// over.
+pub struct CaseReader<R: Read> {
+    source: Source<BufReader<R>, cells::Cases>,
     split: Split,
     file: String,
 }
 
 /// Where records come from.
-enum Source<R: BufRead> {
+enum Source<R: BufRead, P> {
     Jsonl(Lines<R>),
     Csv(Box<Rows<R>>),
+    Parquet(Box<P>),
     /// Nothing can be read; the reason is told once.
     Refused(Option<Problem>),
 }
 
-impl<R: BufRead> Source<R> {
-    fn new(reader: R, format: DataFormat, file: &str, check: rows::CheckColumns) -> Self {
+impl<R: Read, P> Source<BufReader<R>, P> {
+    fn new(
+        reader: R,
+        format: DataFormat,
+        file: &str,
+        check: rows::CheckColumns,
+        parquet: impl FnOnce(R) -> Result<P, Fault>,
+    ) -> Self {
+        let buffered = |reader| BufReader::with_capacity(BUFFER, reader);
         match format {
-            DataFormat::Jsonl => Self::Jsonl(Lines::new(reader, file)),
-            DataFormat::Csv => Self::Csv(Box::new(Rows::new(reader, file, check))),
-            DataFormat::Parquet => Self::Refused(Some(
-                error(
-                    "data-format",
-                    file,
-                    "Parquet is not supported by this build",
-                )
-                .help("convert the file to `.jsonl` or `.csv`"),
-            )),
+            DataFormat::Jsonl => Self::Jsonl(Lines::new(buffered(reader), file)),
+            DataFormat::Csv => Self::Csv(Box::new(Rows::new(buffered(reader), file, check))),
+            DataFormat::Parquet => match parquet(reader) {
+                Ok(rows) => Self::Parquet(Box::new(rows)),
+                Err(fault) => Self::Refused(Some(fault.problem(file, None))),
+            },
         }
     }
 }
 
-impl<R: BufRead> CaseReader<R> {
+impl<R: Read + Seek + Send + 'static> CaseReader<R> {
     /// Reads cases of `split`; `file` is the name that problems and cases carry.
     pub fn new(reader: R, format: DataFormat, split: Split, file: &str) -> Self {
         Self {
-            source: Source::new(reader, format, file, case::check_columns),
+            source: Source::new(
+                reader,
+                format,
+                file,
+                case::check_columns,
+                cells::Cases::open,
+            ),
             split,
             file: file.to_owned(),
         }
     }
 }
 
-impl<R: BufRead> Iterator for CaseReader<R> {
+impl<R: Read> Iterator for CaseReader<R> {
     type Item = Result<IncomingCase, Problem>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -130,6 +153,7 @@ impl<R: BufRead> Iterator for CaseReader<R> {
                 Ok((line, row)) => (line, case::from_row(rows.columns(), &row)),
                 Err(problem) => return Some(Err(problem)),
             },
+            Source::Parquet(cases) => cases.next_case()?,
             Source::Refused(problem) => return problem.take().map(Err),
         };
         Some(match case {
@@ -166,8 +190,9 @@ impl Fault {
         self
     }
 
-    fn problem(self, file: &str, line: u64) -> Problem {
-        let problem = error(self.rule, file, self.message).at(Some(line), None);
+    /// The problem in a line, or in the whole file.
+    fn problem(self, file: &str, line: impl Into<Option<u64>>) -> Problem {
+        let problem = error(self.rule, file, self.message).at(line.into(), None);
         match self.help {
             Some(help) => problem.help(help),
             None => problem,

@@ -77,14 +77,27 @@ pub(super) fn from_row(columns: &[String], row: &StringRecord) -> Result<Case, F
 
 /// A part of a case that a column gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Part {
+pub(super) enum Part {
     Name,
     Input,
     Expected,
     Metadata,
 }
 
-fn target(column: &str) -> (Part, &str) {
+impl Part {
+    /// What the part is called.
+    pub fn noun(self) -> &'static str {
+        match self {
+            Self::Name => "case_id",
+            Self::Input => "input",
+            Self::Expected => "expected",
+            Self::Metadata => "metadata",
+        }
+    }
+}
+
+/// The part and the key that a column gives.
+pub(super) fn target(column: &str) -> (Part, &str) {
     match column.split_once('.') {
         _ if column == "case_id" => (Part::Name, column),
         Some(("input" | "context", key)) => (Part::Input, key),
@@ -98,10 +111,7 @@ fn target(column: &str) -> (Part, &str) {
 pub(super) fn check_columns(columns: &[String]) -> Result<(), Fault> {
     if !columns.iter().any(|column| column == "case_id") {
         let fault = missing("case_id", columns, "every case needs a name");
-        return Err(Fault {
-            message: "there is no column `case_id`".to_owned(),
-            ..fault
-        });
+        return Err(fault.saying("there is no column `case_id`"));
     }
     let mut seen = std::collections::BTreeMap::new();
     for column in columns {
@@ -117,6 +127,12 @@ pub(super) fn check_columns(columns: &[String]) -> Result<(), Fault> {
 }
 
 impl Fault {
+    /// Says it in other words, with the same help.
+    pub(super) fn saying(mut self, message: impl Into<String>) -> Self {
+        self.message = message.into();
+        self
+    }
+
     /// Names the case.
     fn of(mut self, case_id: &str) -> Self {
         self.message = format!("case `{case_id}`: {}", self.message);
@@ -158,7 +174,8 @@ pub(super) fn id(key: &str, value: &Value) -> Result<String, Fault> {
     Ok(text.to_owned())
 }
 
-fn keys(name: &str, value: Value, case_id: &str) -> Result<Map<String, Value>, Fault> {
+/// A part that must be an object.
+pub(super) fn keys(name: &str, value: Value, case_id: &str) -> Result<Map<String, Value>, Fault> {
     let what = match value {
         Value::Object(map) => return Ok(map),
         Value::Null => "null",

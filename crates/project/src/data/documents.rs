@@ -1,6 +1,6 @@
 //! Documents of a corpus.
 
-use std::io::BufRead;
+use std::io::{BufReader, Read, Seek};
 
 use csv::StringRecord;
 use fapo_domain::model::case::Document;
@@ -8,26 +8,27 @@ use fapo_domain::problem::Problem;
 use serde_json::{Map, Value};
 
 use super::case::{id, missing};
-use super::{DataFormat, Fault, Source};
+use super::{DataFormat, Fault, Source, cells};
 
-/// A stream of documents, each with its line: JSON objects or rows with `doc_id`, `text`, and `title` if there is one. Other
-/// keys are passed over. Whether ids repeat is for the caller to see. Ends as [`super::CaseReader`] does.
-pub struct DocumentReader<R: BufRead> {
-    source: Source<R>,
+/// A stream of documents, each with its line (its row, in Parquet): JSON objects or rows with `doc_id`, `text`, and `title`
+/// if there is one. Other keys are passed over. Whether ids repeat is for the caller to see. Ends as [`super::CaseReader`]
+/// does.
+pub struct DocumentReader<R: Read> {
+    source: Source<BufReader<R>, cells::Documents>,
     file: String,
 }
 
-impl<R: BufRead> DocumentReader<R> {
+impl<R: Read + Seek + Send + 'static> DocumentReader<R> {
     /// Reads documents; `file` is the name that problems carry.
     pub fn new(reader: R, format: DataFormat, file: &str) -> Self {
         Self {
-            source: Source::new(reader, format, file, check_columns),
+            source: Source::new(reader, format, file, check_columns, cells::Documents::open),
             file: file.to_owned(),
         }
     }
 }
 
-impl<R: BufRead> Iterator for DocumentReader<R> {
+impl<R: Read> Iterator for DocumentReader<R> {
     type Item = Result<(u64, Document), Problem>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -40,6 +41,7 @@ impl<R: BufRead> Iterator for DocumentReader<R> {
                 Ok((line, row)) => (line, from_row(rows.columns(), &row)),
                 Err(problem) => return Some(Err(problem)),
             },
+            Source::Parquet(documents) => documents.next_document()?,
             Source::Refused(problem) => return problem.take().map(Err),
         };
         Some(match document {
@@ -49,17 +51,15 @@ impl<R: BufRead> Iterator for DocumentReader<R> {
     }
 }
 
-fn check_columns(columns: &[String]) -> Result<(), Fault> {
+/// Checks the columns of a file of documents.
+pub(super) fn check_columns(columns: &[String]) -> Result<(), Fault> {
     for (column, why) in [
         ("doc_id", "every document needs a name"),
         ("text", "it is what is searched"),
     ] {
         if !columns.iter().any(|name| name == column) {
             let fault = missing(column, columns, why);
-            return Err(Fault {
-                message: format!("there is no column `{column}`"),
-                ..fault
-            });
+            return Err(fault.saying(format!("there is no column `{column}`")));
         }
     }
     Ok(())
@@ -75,7 +75,8 @@ fn from_row(columns: &[String], row: &StringRecord) -> Result<Document, Fault> {
     )
 }
 
-fn from_object(mut object: Map<String, Value>) -> Result<Document, Fault> {
+/// A document from a JSON object.
+pub(super) fn from_object(mut object: Map<String, Value>) -> Result<Document, Fault> {
     let names: Vec<String> = object.keys().cloned().collect();
     let doc_id = match object.shift_remove("doc_id") {
         Some(value) => id("doc_id", &value)?,

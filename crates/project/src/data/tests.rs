@@ -1,4 +1,4 @@
-use std::io::{BufReader, Cursor, Read};
+use std::io::{BufReader, Cursor, Read, Seek, SeekFrom};
 
 use fapo_domain::model::case::Split;
 use proptest::prelude::*;
@@ -6,10 +6,25 @@ use serde_json::json;
 
 use super::*;
 
+/// Gives seven bytes at a time, so that lines cross the borders of what is read at once.
+struct Drops(Cursor<Vec<u8>>);
+
+impl Read for Drops {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = buffer.len().min(7);
+        self.0.read(&mut buffer[..count])
+    }
+}
+
+impl Seek for Drops {
+    fn seek(&mut self, position: SeekFrom) -> std::io::Result<u64> {
+        self.0.seek(position)
+    }
+}
+
 /// Cases and problems, each as a line to compare.
 fn cases(format: DataFormat, bytes: &[u8]) -> Vec<String> {
-    // a small buffer, so that lines cross its borders
-    let reader = BufReader::with_capacity(7, Cursor::new(bytes.to_vec()));
+    let reader = Drops(Cursor::new(bytes.to_vec()));
     CaseReader::new(reader, format, Split::Val, "f")
         .map(|item| match item {
             Ok(found) => format!(
@@ -142,10 +157,16 @@ impl Read for Broken {
     }
 }
 
+impl Seek for Broken {
+    fn seek(&mut self, _: SeekFrom) -> std::io::Result<u64> {
+        Err(std::io::Error::other("the disk is gone"))
+    }
+}
+
 #[test]
 fn a_file_that_breaks_is_told_and_ends() {
-    for format in [DataFormat::Jsonl, DataFormat::Csv] {
-        let reader = CaseReader::new(BufReader::new(Broken(false)), format, Split::Val, "f");
+    for format in [DataFormat::Jsonl, DataFormat::Csv, DataFormat::Parquet] {
+        let reader = CaseReader::new(Broken(false), format, Split::Val, "f");
         let found: Vec<_> = reader.collect();
         let last = found.last().unwrap().as_ref().unwrap_err().to_string();
         assert!(last.contains("cannot be read: the disk is gone"), "{last}");

@@ -84,15 +84,8 @@ fn file_name(file: &str, path: &str, check: &mut Check<'_>) {
             "keep it beside `pipeline/`, such as in `data/`",
         );
     }
-    match DataFormat::of(file) {
-        Ok(DataFormat::Jsonl | DataFormat::Csv) => {}
-        Ok(DataFormat::Parquet) => check.error(
-            "data-format",
-            path,
-            "Parquet is not supported by this build",
-            "convert the file to `.jsonl` or `.csv`",
-        ),
-        Err(message) => check.error("data-format", path, message, ""),
+    if let Err(message) = DataFormat::of(file) {
+        check.error("data-format", path, message, "");
     }
 }
 

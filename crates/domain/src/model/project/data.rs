@@ -25,7 +25,7 @@ pub struct DataSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub max_cases: Option<u64>,
-    /// Document collections for `retrieve` steps, by name: JSONL with `doc_id`, `title`, `text`.
+    /// Document collections for `retrieve` steps, by name: files with `doc_id`, `title`, `text`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub corpora: BTreeMap<String, String>,
 }

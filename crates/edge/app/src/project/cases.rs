@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fs::File;
-use std::io::BufReader;
 use std::path::Path;
 
 use fapo_domain::ContentHash;
@@ -17,7 +16,7 @@ use fapo_project::data::{CaseReader, DataFormat};
 pub(super) const MAX_DATA_PROBLEMS: usize = 100;
 
 /// A stream over one split's file.
-pub(super) type Cases = CaseReader<BufReader<File>>;
+pub(super) type Cases = CaseReader<File>;
 
 /// Opens a split's file as a stream of cases.
 pub(super) fn open_cases(dir: &Path, split: Split, file: &str) -> Result<Cases, Box<Problem>> {
@@ -25,12 +24,7 @@ pub(super) fn open_cases(dir: &Path, split: Split, file: &str) -> Result<Cases, 
         DataFormat::of(file).map_err(|message| Box::new(data_problem(file, None, message)))?;
     let opened = File::open(dir.join(file))
         .map_err(|error| Box::new(data_problem(file, None, format!("cannot be read: {error}"))))?;
-    Ok(CaseReader::new(
-        BufReader::with_capacity(1 << 20, opened),
-        format,
-        split,
-        file,
-    ))
+    Ok(CaseReader::new(opened, format, split, file))
 }
 
 /// The splits that have a file.

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
-use std::io::BufReader;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -249,16 +248,12 @@ where
     }))
 }
 
-fn open_documents(dir: &Path, file: &str) -> Result<DocumentReader<BufReader<File>>, Box<Problem>> {
+fn open_documents(dir: &Path, file: &str) -> Result<DocumentReader<File>, Box<Problem>> {
     let format =
         DataFormat::of(file).map_err(|message| Box::new(data_problem(file, None, message)))?;
     let opened = File::open(dir.join(file))
         .map_err(|error| Box::new(data_problem(file, None, format!("cannot be read: {error}"))))?;
-    Ok(DocumentReader::new(
-        BufReader::with_capacity(1 << 20, opened),
-        format,
-        file,
-    ))
+    Ok(DocumentReader::new(opened, format, file))
 }
 
 /// The hash over everything a job must not see change.

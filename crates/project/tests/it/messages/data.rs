@@ -101,11 +101,27 @@ fn broken_data() {
             DataFormat::Csv,
             open_quote.as_bytes(),
         ),
-        ("parquet", DataFormat::Parquet, b"PAR1"),
+        ("not Parquet", DataFormat::Parquet, b"case_id,q\na,b\n"),
+        ("Parquet that is cut off", DataFormat::Parquet, b"PAR1"),
+        (
+            "Parquet that is encrypted",
+            DataFormat::Parquet,
+            b"PAR1\0\0\0\0\0\0\0\0PARE",
+        ),
+        (
+            "Parquet that makes no sense",
+            DataFormat::Parquet,
+            b"PAR1\0\0\0\0\0\0\0\0PAR1",
+        ),
     ];
     let mut out = String::new();
     for (title, format, bytes) in cases {
-        let reader = CaseReader::new(Cursor::new(bytes), *format, Split::Train, "data/train");
+        let reader = CaseReader::new(
+            Cursor::new(bytes.to_vec()),
+            *format,
+            Split::Train,
+            "data/train",
+        );
         let problems: Vec<String> = reader
             .filter_map(Result::err)
             .map(|p| p.to_string())

@@ -72,7 +72,6 @@ fn broken_projects() {
         ),
         ("corpus is a split", "data/corpus.jsonl", "data/train.jsonl"),
         ("unknown data format", "data/train.jsonl", "data/train.xlsx"),
-        ("parquet", "data/train.jsonl", "data/train.parquet"),
         ("plain json", "data/train.jsonl", "data/train.json"),
         (
             "val_fraction out of range",
