@@ -8,6 +8,7 @@ mod architecture;
 mod e2e {
     mod bad_input;
     mod examples;
+    mod parquet;
 }
 mod fault {
     mod crash;
