@@ -4,6 +4,7 @@
 //! what the writer of the file made of a row group, and mostly far below it. What a row holds is bounded as a line of JSONL is.
 
 mod cursor;
+mod footer;
 mod guard;
 mod plan;
 mod source;
@@ -131,6 +132,7 @@ impl Table {
         let source =
             Shared::new(source).map_err(|found| Damage::from(ParquetError::from(found)))?;
         check_magic(&source)?;
+        footer::check(&source)?;
         let options = ReadOptionsBuilder::new()
             .with_column_stats_policy(ParquetStatisticsPolicy::SkipAll)
             .with_size_stats_policy(ParquetStatisticsPolicy::SkipAll)
@@ -264,44 +266,48 @@ fn rows(group: &RowGroupMetaData) -> Result<u64, Damage> {
     u64::try_from(group.num_rows()).map_err(|_| Damage::new("a row group has less than no rows"))
 }
 
+/// What is wrong with a file as a whole, and what to do.
+type Whole = (&'static str, &'static str);
+
+const NOT_PARQUET: Whole = (
+    "the file is not Parquet",
+    "name it by what it is, such as `.jsonl` or `.csv`",
+);
+const CUT_OFF: Whole = (
+    "the file is cut off: its end is missing",
+    "copy or write it again",
+);
+const ENCRYPTED: Whole = (
+    "the file is encrypted",
+    "write it without encryption: no keys are kept here",
+);
+
+fn data_format((message, help): Whole) -> Fault {
+    Fault::new("data-format", message).help(help)
+}
+
 /// Whether this is Parquet at all, and whole.
 fn check_magic<R: Read + Seek + Send>(source: &Shared<R>) -> Result<(), Fault> {
     let read = |start, length| source.get_bytes(start, length).map_err(Damage::from);
-    let fault = |message: &str, help: &str| Err(Fault::new("data-format", message).help(help));
-    let encrypted = || {
-        fault(
-            "the file is encrypted",
-            "write it without encryption: no keys are kept here",
-        )
-    };
-    let cut = || {
-        fault(
-            "the file is cut off: its end is missing",
-            "copy or write it again",
-        )
-    };
     let length = source.len();
     let short = usize::try_from(length)
         .unwrap_or(usize::MAX)
         .min(MAGIC.len());
     let start = read(0, short)?;
     if start == MAGIC_ENCRYPTED {
-        return encrypted();
+        return Err(data_format(ENCRYPTED));
     }
     if start.is_empty() || !MAGIC.starts_with(&start) {
-        return fault(
-            "the file is not Parquet",
-            "name it by what it is, such as `.jsonl` or `.csv`",
-        );
+        return Err(data_format(NOT_PARQUET));
     }
     if length < SHORTEST {
-        return cut();
+        return Err(data_format(CUT_OFF));
     }
     let end = read(length - MAGIC.len() as u64, MAGIC.len())?;
     if end == MAGIC_ENCRYPTED {
-        encrypted()
+        Err(data_format(ENCRYPTED))
     } else if end != MAGIC {
-        cut()
+        Err(data_format(CUT_OFF))
     } else {
         Ok(())
     }

@@ -42,6 +42,62 @@ fn what_is_not_a_whole_parquet_file_is_told() {
     );
 }
 
+/// A file of nothing but an end.
+fn ending(end: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(end.len()).unwrap().to_le_bytes();
+    [b"PAR1", end, &length, b"PAR1"].concat()
+}
+
+#[test]
+fn an_encrypted_file_with_its_end_in_the_clear_is_told_as_such() {
+    let whole = small();
+    let tail = whole.len() - 8;
+    let length = u32::from_le_bytes(whole[tail..tail + 4].try_into().unwrap());
+    let end = &whole[tail - usize::try_from(length).unwrap()..tail];
+    // after field 7, the order of columns: field 8, how it is encrypted
+    let end = [&end[..end.len() - 1], &[0x1c, 0x1c, 0, 0, 0]].concat();
+    assert_eq!(
+        cases(&ending(&end)),
+        [
+            "f: error[data-format]: the file is encrypted\n    help: write it without encryption: no keys are kept here"
+        ]
+    );
+}
+
+#[test]
+fn a_schema_that_is_nested_without_end_is_turned_away() {
+    let schema = |levels: u32| {
+        // version 1; a list of structs, its size in three bytes
+        let mut end = vec![0x15, 2, 0x19, 0xfc];
+        let size = levels + 2;
+        end.extend([0, 7, 14].map(|shift| u8::try_from(size >> shift & 0x7f).unwrap() | 0x80));
+        *end.last_mut().unwrap() &= 0x7f;
+        // named, with one child each, and a text at last
+        end.extend([0x48, 1, b'm', 0x15, 2, 0]);
+        for _ in 0..levels {
+            end.extend([0x35, 0, 0x18, 1, b'g', 0x15, 2, 0]);
+        }
+        end.extend([0x15, 12, 0x25, 0, 0x18, 1, b't', 0]);
+        // no rows, and no row groups
+        end.extend([0x16, 0, 0x19, 0x0c, 0]);
+        cases(&ending(&end))
+    };
+    let deep = "f: error[bad-header]: its columns are nested more than 400 levels deep\n    help: leave such columns out";
+    assert_eq!(schema(1_000_000), [deep]);
+    assert_eq!(schema(400), [deep]);
+    assert_eq!(
+        schema(150),
+        [
+            "f: error[bad-header]: column `g` holds more than 100 levels of nesting\n    help: cast it to text, or leave it out"
+        ]
+    );
+    assert!(
+        schema(50)[0].contains("there is no column `case_id`"),
+        "{:?}",
+        schema(50)
+    );
+}
+
 #[test]
 fn columns_that_do_not_make_cases_are_told_once() {
     let id = || texts(&["a", "b"]);
