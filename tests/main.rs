@@ -7,6 +7,7 @@
 mod architecture;
 mod e2e {
     mod bad_input;
+    mod check;
     mod examples;
     mod parquet;
 }

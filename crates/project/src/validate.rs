@@ -7,12 +7,13 @@ mod phrase;
 mod shape;
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use fapo_domain::model::pipeline::PipelineSpec;
 use fapo_domain::model::project::ProjectSpec;
 use fapo_domain::problem::Problems;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::problems::error;
 use crate::schema;
@@ -38,12 +39,24 @@ impl Repaired {
     }
 }
 
+/// What stands for a required key of `fapo.yaml` that is missing or wrong, so that the rest can be looked at: JSON pointer,
+/// key path, value. Those above come before those below.
+static PLACEHOLDERS: LazyLock<[(&str, &str, Value); 5]> = LazyLock::new(|| {
+    [
+        ("/name", "name", json!("")),
+        ("/models", "models", json!({})),
+        ("/data", "data", json!({})),
+        ("/data/train", "data.train", json!("")),
+        ("/scorer", "scorer", json!({})),
+    ]
+});
+
 /// `fapo.yaml`, typed. Where something is wrong with it, the rest is typed if that can be.
 pub(crate) fn project_spec(
     document: &Document,
     problems: &mut Problems,
 ) -> (Option<ProjectSpec>, Repaired) {
-    typed(document, &schema::PROJECT, problems)
+    typed(document, &schema::PROJECT, &*PLACEHOLDERS, problems)
 }
 
 /// `pipeline.yaml`, typed. Where something is wrong with it, the rest is typed if that can be.
@@ -51,12 +64,13 @@ pub(crate) fn pipeline_spec(
     document: &Document,
     problems: &mut Problems,
 ) -> (Option<PipelineSpec>, Repaired) {
-    typed(document, &schema::PIPELINE, problems)
+    typed(document, &schema::PIPELINE, &[], problems)
 }
 
 fn typed<T: DeserializeOwned>(
     document: &Document,
     root: &Value,
+    placeholders: &[(&str, &str, Value)],
     problems: &mut Problems,
 ) -> (Option<T>, Repaired) {
     if document.value.is_null() {
@@ -68,7 +82,8 @@ fn typed<T: DeserializeOwned>(
     match jsonschema::validator_for(&shaped.schema) {
         Ok(validator) => {
             for found in validator.iter_errors(&document.value) {
-                phrase::phrase(&found, document, &shaped, problems, &mut gone);
+                let stands_in = |pointer: &str| placeholders.iter().any(|(at, ..)| *at == pointer);
+                phrase::phrase(&found, document, &shaped, &stands_in, problems, &mut gone);
             }
         }
         Err(found) => problems.push(error(
@@ -77,11 +92,18 @@ fn typed<T: DeserializeOwned>(
             format!("the schema cannot be used: {found}"),
         )),
     }
-    let repaired = Repaired(gone.iter().map(|pointer| shaped.path(pointer)).collect());
+    let mut repaired = Repaired(gone.iter().map(|pointer| shaped.path(pointer)).collect());
     let mut value = document.value.clone();
     // the deepest and last first, so that positions in lists stay
     for pointer in gone.iter().rev() {
         remove(&mut value, pointer);
+    }
+    if !gone.is_empty() {
+        for (pointer, path, placeholder) in placeholders {
+            if put(&mut value, pointer, placeholder) {
+                repaired.0.insert((*path).to_owned());
+            }
+        }
     }
     match serde_json::from_value(value) {
         Ok(spec) => (Some(spec), repaired),
@@ -102,6 +124,20 @@ fn remove(value: &mut Value, pointer: &str) {
     };
     if let Some(Value::Object(map)) = value.pointer_mut(parent) {
         map.shift_remove(&key.replace("~1", "/").replace("~0", "~"));
+    }
+}
+
+/// Puts a value where a JSON pointer leads to nothing; false where there is something, or no object around it.
+fn put(value: &mut Value, pointer: &str, placeholder: &Value) -> bool {
+    let Some((parent, key)) = pointer.rsplit_once('/') else {
+        return false;
+    };
+    match value.pointer_mut(parent) {
+        Some(Value::Object(map)) if !map.contains_key(key) => {
+            map.insert(key.to_owned(), placeholder.clone());
+            true
+        }
+        _ => false,
     }
 }
 

@@ -1,9 +1,13 @@
 //! A project folder on disk: reading it, checking its data, importing it into a store.
 
+mod beside;
 mod cases;
+mod documents;
 mod import;
 mod load;
+mod scan;
 
-pub use cases::{CaseScan, scan_cases};
+pub use beside::World;
 pub use import::{ImportError, Imported, import_project};
-pub use load::{LoadError, LoadedProject, World, load_project, read_tree};
+pub use load::{LoadError, LoadedProject, load_project, read_tree};
+pub use scan::{DataScan, scan_data};

@@ -1,6 +1,6 @@
 //! Checks of `scorer:`, and of the metrics that `objective` and `target` name.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fapo_domain::model::project::{AlsoMetric, Metric, MetricOptions, ProjectSpec, ScorerSpec};
 use regex::Regex;
@@ -19,7 +19,8 @@ struct Use<'a> {
     path: String,
     metric: Metric,
     name: Option<&'a str>,
-    own: &'a MetricOptions,
+    /// Its own options; `None` where it only has a name.
+    own: Option<&'a MetricOptions>,
 }
 
 pub(super) fn check(spec: &ProjectSpec, check: &mut Check<'_>) {
@@ -62,7 +63,7 @@ fn uses(scorer: &ScorerSpec) -> Vec<Use<'_>> {
             path: "scorer".to_owned(),
             metric,
             name: None,
-            own: &scorer.options,
+            own: Some(&scorer.options),
         });
     }
     for (position, part) in scorer.weighted.iter().enumerate() {
@@ -70,7 +71,7 @@ fn uses(scorer: &ScorerSpec) -> Vec<Use<'_>> {
             path: item("scorer.weighted", position),
             metric: part.metric.metric,
             name: part.metric.name.as_deref(),
-            own: &part.metric.options,
+            own: Some(&part.metric.options),
         });
     }
     for (position, also) in scorer.also.iter().enumerate() {
@@ -80,13 +81,13 @@ fn uses(scorer: &ScorerSpec) -> Vec<Use<'_>> {
                 path,
                 metric: *metric,
                 name: None,
-                own: &scorer.options,
+                own: None,
             },
             AlsoMetric::Full(named) => Use {
                 path,
                 metric: named.metric,
                 name: named.name.as_deref(),
-                own: &named.options,
+                own: Some(&named.options),
             },
         });
     }
@@ -95,7 +96,8 @@ fn uses(scorer: &ScorerSpec) -> Vec<Use<'_>> {
 
 /// What one metric needs, from itself or from the scorer.
 fn metric(used: &Use<'_>, scorer: &ScorerSpec, check: &mut Check<'_>) {
-    let (own, shared) = (used.own, &scorer.options);
+    let shared = &scorer.options;
+    let own = |is_there: fn(&MetricOptions) -> bool| used.own.is_some_and(is_there);
     let name = used.metric.as_str();
     let mut need = |given: bool, key: &str, help: &str| {
         if !given {
@@ -110,7 +112,7 @@ fn metric(used: &Use<'_>, scorer: &ScorerSpec, check: &mut Check<'_>) {
         }
     };
     if !matches!(used.metric, Metric::Regex | Metric::JsonSchema) {
-        let given = own.expected.is_some() || shared.expected.is_some();
+        let given = own(|own| own.expected.is_some()) || shared.expected.is_some();
         need(
             given,
             "expected",
@@ -119,23 +121,24 @@ fn metric(used: &Use<'_>, scorer: &ScorerSpec, check: &mut Check<'_>) {
     }
     match used.metric {
         Metric::Regex => need(
-            own.pattern.is_some()
+            // what another metric takes its answer from is not what this one must match
+            own(|own| own.pattern.is_some())
                 || (scorer.metric == Some(Metric::Regex) && shared.pattern.is_some()),
             "pattern",
             "write what the output must match",
         ),
         Metric::Choice => need(
-            !own.choices.is_empty() || !shared.choices.is_empty(),
+            own(|own| !own.choices.is_empty()) || !shared.choices.is_empty(),
             "choices",
             "list what may be chosen: `choices: [A, B, C, D]`",
         ),
         Metric::JsonField => need(
-            own.field.is_some() || shared.field.is_some(),
+            own(|own| own.field.is_some()) || shared.field.is_some(),
             "field",
             "write the path of the field in the output: `field: answer.label`",
         ),
         Metric::JsonSchema => need(
-            own.schema.is_some() || shared.schema.is_some(),
+            own(|own| own.schema.is_some()) || shared.schema.is_some(),
             "schema",
             "write the schema that the output must satisfy",
         ),
@@ -149,7 +152,9 @@ fn metric(used: &Use<'_>, scorer: &ScorerSpec, check: &mut Check<'_>) {
         | Metric::SetF1
         | Metric::AllGold => {}
     }
-    if !std::ptr::eq(own, shared) {
+    if let Some(own) = used.own
+        && !std::ptr::eq(own, shared)
+    {
         patterns(&used.path, own, check);
     }
 }
@@ -170,18 +175,21 @@ fn patterns(path: &str, options: &MetricOptions, check: &mut Check<'_>) {
     {
         check.error("bad-schema", &join(path, "schema"), message, "");
     }
-    let mut seen = BTreeSet::new();
+    let mut seen = BTreeMap::new();
     for (position, choice) in options.choices.iter().enumerate() {
         let at = item(&join(path, "choices"), position);
-        if choice.trim().is_empty() {
+        let choice = choice.trim();
+        if choice.is_empty() {
             check.error("choices", &at, "an empty choice", "");
-        } else if !seen.insert(choice.trim()) {
-            check.error(
-                "choices",
-                &at,
-                format!("`{choice}` is listed twice"),
-                "remove one",
-            );
+        } else if let Some(first) = seen.insert(choice.to_lowercase(), choice) {
+            let message = if first == choice {
+                format!("`{choice}` is listed twice")
+            } else {
+                format!(
+                    "`{first}` and `{choice}` differ in case only, which does not tell choices apart"
+                )
+            };
+            check.error("choices", &at, message, "remove one");
         }
     }
     if let Some(field) = &options.field
@@ -229,6 +237,13 @@ fn names(uses: &[Use<'_>], scorer: &ScorerSpec, check: &mut Check<'_>) -> BTreeS
         let name = used.name.unwrap_or(used.metric.as_str());
         if name.trim().is_empty() {
             check.error("empty", &join(&used.path, "name"), "the name is empty", "");
+        } else if name == COMPOSITE {
+            check.error(
+                "duplicate-metric",
+                &used.path,
+                format!("`{name}` is what the composite of `weighted` is called"),
+                "give it another `name`",
+            );
         } else if !names.insert(name.to_owned()) {
             check.error(
                 "duplicate-metric",
@@ -268,7 +283,7 @@ fn objective(spec: &ProjectSpec, names: &BTreeSet<String>, check: &mut Check<'_>
 pub(crate) fn scored_from(scorer: &ScorerSpec) -> Vec<&str> {
     uses(scorer)
         .into_iter()
-        .map(|used| used.own)
+        .filter_map(|used| used.own)
         .chain(std::iter::once(&scorer.options))
         .filter_map(|options| options.from.as_deref())
         .collect()

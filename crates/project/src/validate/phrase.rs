@@ -11,11 +11,13 @@ use super::shape::{Shaped, listed};
 use crate::problems::{ProblemExt, error, suggestion};
 use crate::yaml::{Document, join};
 
-/// Tells of one error and notes, by JSON pointer, what would have to be left out to get past it.
+/// Tells of one error and notes, by JSON pointer, what would have to be left out to get past it. `stands_in` says of a
+/// pointer whether something is put there when it is missing, so that what is around it can stay.
 pub(super) fn phrase(
     found: &ValidationError<'_>,
     document: &Document,
     shaped: &Shaped,
+    stands_in: &dyn Fn(&str) -> bool,
     problems: &mut Problems,
     gone: &mut BTreeSet<String>,
 ) {
@@ -43,7 +45,12 @@ pub(super) fn phrase(
                 None => problem,
             };
             problems.push(document.at_value(problem, &path));
-            gone.insert(pointer.to_owned());
+            let inner = format!("{pointer}/{key}");
+            gone.insert(if stands_in(&inner) {
+                inner
+            } else {
+                pointer.to_owned()
+            });
             return;
         }
         Kind::Type { kind } => {

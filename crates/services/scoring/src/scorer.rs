@@ -59,6 +59,16 @@ impl ScoreError {
             Self::ExpectedUnusable { .. } => "EXPECTED_UNUSABLE",
         }
     }
+
+    /// Whether both say that a key is missing, and name the same one.
+    fn is_the_same_lack_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::ExpectedMissing { key, .. }, Self::ExpectedMissing { key: known, .. }) => {
+                key == known
+            }
+            _ => false,
+        }
+    }
 }
 
 /// What the scorer maximizes: one of its measures, or the weighted mean of several.
@@ -192,12 +202,18 @@ impl Scorer {
         }
     }
 
-    /// Whether the case has all that scoring needs. The error names the case and the key.
-    pub fn check_case(&self, case: &Case) -> Result<(), String> {
-        self.measures
-            .iter()
-            .try_for_each(|measure| measure.check(case))
-            .map_err(|error| error.to_string())
+    /// What the case lacks of what scoring needs; nothing where it can be scored. Each names the case and the key, and a
+    /// key that several metrics miss is named once.
+    pub fn check_case(&self, case: &Case) -> Vec<ScoreError> {
+        let mut found: Vec<ScoreError> = Vec::new();
+        for measure in &self.measures {
+            if let Err(error) = measure.check(case)
+                && !found.iter().any(|known| error.is_the_same_lack_as(known))
+            {
+                found.push(error);
+            }
+        }
+        found
     }
 
     /// Scores a run. Pure: equal arguments give an equal score.

@@ -1,12 +1,7 @@
 //! `fapo check`: all problems of a project, then what running it would cost.
 
-use std::fs::File;
-use std::io::{BufRead as _, BufReader};
-
-use fapo_domain::model::case::{Case, Split};
+use fapo_domain::model::case::Split;
 use fapo_domain::model::level::Level;
-use fapo_domain::problem::Problems;
-use fapo_scoring::Scorer;
 
 use super::Context;
 use super::args::DirArgs;
@@ -15,7 +10,7 @@ use super::session::{list_problems, load};
 use crate::exit::Exit;
 use crate::output::format;
 use crate::output::table::Columns;
-use crate::project::{CaseScan, LoadedProject, scan_cases};
+use crate::project::{DataScan, LoadedProject, scan_data};
 use crate::report::assemble::rule;
 
 pub async fn run(context: &Context, args: &DirArgs) -> anyhow::Result<Exit> {
@@ -29,14 +24,7 @@ pub async fn run(context: &Context, args: &DirArgs) -> anyhow::Result<Exit> {
 /// Checks the data and shows the estimate; with `plan` also what an optimization would do.
 pub fn show(context: &Context, project: &LoadedProject, plan: bool) -> anyhow::Result<Exit> {
     let spec = &project.spec;
-    let scorer = match Scorer::compile(&spec.scorer, &spec.objective) {
-        Ok(scorer) => scorer,
-        Err(problems) => {
-            list_problems(&context.output, &scorer_problems(problems));
-            return Ok(Exit::Problems);
-        }
-    };
-    let scan = scan_cases(&project.dir, spec, &|case: &Case| scorer.check_case(case));
+    let scan = scan_data(&project.dir, spec, Some(&project.scorer));
     if scan.problems.has_errors() {
         list_problems(&context.output, &scan.problems);
         return Ok(Exit::Problems);
@@ -71,25 +59,8 @@ pub fn show(context: &Context, project: &LoadedProject, plan: bool) -> anyhow::R
     Ok(Exit::Ok)
 }
 
-fn scorer_problems(messages: Vec<String>) -> Problems {
-    let mut problems = Problems::new();
-    for message in messages {
-        problems.push(fapo_domain::problem::Problem {
-            severity: fapo_domain::problem::Severity::Error,
-            rule: "scorer".into(),
-            file: "fapo.yaml".to_owned(),
-            line: None,
-            column: None,
-            path: Some("scorer".to_owned()),
-            message,
-            help: None,
-        });
-    }
-    problems
-}
-
 /// How much data there is; where there is no val file, a share of train will become val.
-fn sizes(project: &LoadedProject, scan: &CaseScan) -> Sizes {
+fn sizes(project: &LoadedProject, scan: &DataScan) -> Sizes {
     let data = &project.spec.data;
     let count = |split| scan.cases.get(&split).copied().unwrap_or(0);
     let mut train = count(Split::Train);
@@ -105,28 +76,8 @@ fn sizes(project: &LoadedProject, scan: &CaseScan) -> Sizes {
         val,
         test: count(Split::Test),
         input_bytes: scan.mean_input_bytes(),
-        document_bytes: document_bytes(project),
+        document_bytes: scan.mean_document_bytes(),
     }
-}
-
-/// Mean bytes of a document, from the first lines of each corpus.
-fn document_bytes(project: &LoadedProject) -> u64 {
-    const LOOKED_AT: usize = 500;
-    let (mut bytes, mut lines) = (0u64, 0u64);
-    for file in project.spec.data.corpora.values() {
-        let Ok(opened) = File::open(project.dir.join(file)) else {
-            continue;
-        };
-        for line in BufReader::new(opened)
-            .split(b'\n')
-            .take(LOOKED_AT)
-            .flatten()
-        {
-            bytes += line.len() as u64;
-            lines += 1;
-        }
-    }
-    bytes / lines.max(1)
 }
 
 fn text(project: &LoadedProject, sizes: Sizes, figures: &Estimate) -> String {

@@ -1,12 +1,9 @@
-//! The data files: opened as streams, and checked without a store.
+//! The files of cases: opening them, and what is said of them.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::fs::File;
 use std::path::Path;
 
-use fapo_domain::ContentHash;
-use fapo_domain::model::case::{Case, Split};
+use fapo_domain::model::case::Split;
 use fapo_domain::model::project::ProjectSpec;
 use fapo_domain::ports::datasets::IncomingCase;
 use fapo_domain::problem::{Problem, Problems, Severity};
@@ -20,11 +17,17 @@ pub(super) type Cases = CaseReader<File>;
 
 /// Opens a split's file as a stream of cases.
 pub(super) fn open_cases(dir: &Path, split: Split, file: &str) -> Result<Cases, Box<Problem>> {
+    let (reader, format) = open_data(dir, file)?;
+    Ok(CaseReader::new(reader, format, split, file))
+}
+
+/// Opens a data file and tells its format by its name.
+pub(super) fn open_data(dir: &Path, file: &str) -> Result<(File, DataFormat), Box<Problem>> {
     let format =
         DataFormat::of(file).map_err(|message| Box::new(data_problem(file, None, message)))?;
     let opened = File::open(dir.join(file))
         .map_err(|error| Box::new(data_problem(file, None, format!("cannot be read: {error}"))))?;
-    Ok(CaseReader::new(opened, format, split, file))
+    Ok((opened, format))
 }
 
 /// The splits that have a file.
@@ -40,99 +43,6 @@ pub(super) fn split_files(spec: &ProjectSpec) -> Vec<(Split, &str)> {
     .collect()
 }
 
-/// What a look through the data files found.
-#[derive(Debug, Default)]
-pub struct CaseScan {
-    /// Cases per split, before a missing val is cut from train.
-    pub cases: HashMap<Split, u64>,
-    /// Bytes of the cases' inputs, over all splits: the basis of token estimates.
-    pub input_bytes: u64,
-    /// Everything wrong, at most 100.
-    pub problems: Problems,
-}
-
-impl CaseScan {
-    /// Mean bytes of a case's input.
-    pub fn mean_input_bytes(&self) -> u64 {
-        self.input_bytes / self.cases.values().sum::<u64>().max(1)
-    }
-}
-
-/// Reads all data files once, as streams, and checks each case: form, unique ids, and whatever `check` says (such as
-/// whether the scorer finds what it expects).
-pub fn scan_cases(
-    dir: &Path,
-    spec: &ProjectSpec,
-    check: &dyn Fn(&Case) -> Result<(), String>,
-) -> CaseScan {
-    let mut scan = CaseScan::default();
-    let mut seen: HashMap<[u8; 16], (u8, u64)> = HashMap::new();
-    let files = split_files(spec);
-    for (number, (split, file)) in files.iter().enumerate() {
-        let reader = match open_cases(dir, *split, file) {
-            Ok(reader) => reader,
-            Err(problem) => {
-                scan.problems.push(*problem);
-                continue;
-            }
-        };
-        let limit = spec.data.max_cases.unwrap_or(u64::MAX);
-        let mut count = 0u64;
-        for incoming in reader {
-            if count >= limit || scan.problems.len() >= MAX_DATA_PROBLEMS {
-                break;
-            }
-            match incoming {
-                Ok(incoming) => {
-                    count += 1;
-                    scan.input_bytes += input_bytes(&incoming.case);
-                    let place = (u8::try_from(number).unwrap_or(u8::MAX), incoming.line);
-                    match seen.entry(short_hash(incoming.case.case_id.as_str())) {
-                        Entry::Occupied(first) => {
-                            let (first_file, first_line) = *first.get();
-                            let first_file = files[usize::from(first_file)].1;
-                            scan.problems
-                                .push(duplicate(&incoming, &format!("{first_file}:{first_line}")));
-                        }
-                        Entry::Vacant(vacant) => {
-                            vacant.insert(place);
-                        }
-                    }
-                    if let Err(message) = check(&incoming.case) {
-                        scan.problems
-                            .push(data_problem(file, Some(incoming.line), message));
-                    }
-                }
-                Err(problem) => scan.problems.push(problem),
-            }
-        }
-        if count == 0 && scan.problems.is_empty() {
-            scan.problems
-                .push(data_problem(file, None, "holds no cases".to_owned()));
-        }
-        scan.cases.insert(*split, count);
-    }
-    scan
-}
-
-/// Half of a content hash: 128 bits keep a million ids apart at 16 bytes each.
-fn short_hash(id: &str) -> [u8; 16] {
-    let mut half = [0; 16];
-    half.copy_from_slice(&ContentHash::of(id.as_bytes()).as_bytes()[..16]);
-    half
-}
-
-fn input_bytes(case: &Case) -> u64 {
-    case.input
-        .values()
-        .map(|value| {
-            value
-                .as_str()
-                .map_or_else(|| value.to_string().len(), str::len) as u64
-        })
-        .sum()
-}
-
 pub(super) fn duplicate(incoming: &IncomingCase, first: &str) -> Problem {
     let mut problem = data_problem(
         &incoming.file,
@@ -145,6 +55,36 @@ pub(super) fn duplicate(incoming: &IncomingCase, first: &str) -> Problem {
     problem.rule = "duplicate-case".into();
     problem.help = Some("ids are unique over all splits".to_owned());
     problem
+}
+
+/// A split of one case where val is still to be cut from it.
+pub(super) fn cannot_be_cut() -> Problem {
+    let mut problem = data_problem(
+        "fapo.yaml",
+        None,
+        "train holds one case, and val cannot be cut from that".to_owned(),
+    );
+    problem.path = Some("data.val".to_owned());
+    problem.help = Some("add cases to train, or give val a file of its own".to_owned());
+    problem
+}
+
+/// Whether no more problems of data files are collected.
+pub(super) fn is_hopeless(problems: &Problems) -> bool {
+    problems.len() >= MAX_DATA_PROBLEMS
+}
+
+/// Says at the end of a list that was cut short that there may be more.
+pub(super) fn say_if_cut_short(problems: &mut Problems) {
+    if let Some(last) = problems.iter().last().filter(|_| is_hopeless(problems)) {
+        let mut more = data_problem(
+            &last.file.clone(),
+            None,
+            format!("only the first {MAX_DATA_PROBLEMS} problems of the data files are listed"),
+        );
+        more.severity = Severity::Warning;
+        problems.push(more);
+    }
 }
 
 pub(super) fn data_problem(file: &str, line: Option<u64>, message: String) -> Problem {

@@ -1,8 +1,7 @@
 //! Brings a project into a store: cases, documents and the baseline, as streams. What comes out is a job's frozen
 //! specification.
 
-use std::collections::{BTreeMap, HashSet};
-use std::fs::File;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,12 +13,15 @@ use fapo_domain::ports::StoreError;
 use fapo_domain::ports::blobs::Blobs;
 use fapo_domain::ports::datasets::{Dataset, Datasets, ImportId, IncomingCase};
 use fapo_domain::ports::variants::Variants;
-use fapo_domain::problem::{Problem, Problems};
+use fapo_domain::problem::Problems;
 use fapo_domain::{ContentHash, DatasetId};
-use fapo_project::data::{DataFormat, DocumentReader};
 
-use super::cases::{MAX_DATA_PROBLEMS, data_problem, duplicate, open_cases, split_files};
+use super::cases::{
+    data_problem, duplicate, is_hopeless, open_cases, say_if_cut_short, split_files,
+};
+use super::documents::open_documents;
 use super::load::LoadedProject;
+use super::scan::lacks;
 
 /// Cases per write.
 const BATCH: usize = 1000;
@@ -68,6 +70,7 @@ where
         }
     }
     let Some(dataset) = dataset.filter(|_| !problems.has_errors()) else {
+        say_if_cut_short(&mut problems);
         return Err(ImportError::Problems(problems));
     };
     let baseline = store.put_variant(&project.tree).await?;
@@ -126,16 +129,20 @@ where
                 continue;
             }
         };
+        let before = problems.len();
         let limit = project.spec.data.max_cases.unwrap_or(u64::MAX);
         let mut count = 0u64;
         let mut batch = Vec::with_capacity(BATCH);
         for incoming in reader {
-            if count >= limit || problems.len() >= MAX_DATA_PROBLEMS {
+            if count >= limit || is_hopeless(problems) {
                 break;
             }
             match incoming {
                 Ok(incoming) => {
                     count += 1;
+                    for lack in lacks(Some(&project.scorer), &incoming.case) {
+                        problems.push(data_problem(file, Some(incoming.line), lack));
+                    }
                     batch.push(incoming);
                 }
                 Err(problem) => problems.push(problem),
@@ -146,7 +153,7 @@ where
             }
         }
         store_batch(store, import, batch, problems).await?;
-        if count == 0 && !problems.has_errors() {
+        if count == 0 && problems.len() == before && !is_hopeless(problems) {
             problems.push(data_problem(file, None, "holds no cases".to_owned()));
         }
     }
@@ -202,27 +209,22 @@ where
             return Ok(None);
         }
     };
+    let before = problems.len();
     let mut hasher = Hasher::new("corpus/v1");
-    let mut seen: HashSet<String> = HashSet::new();
     let mut chunks = Vec::new();
     let mut chunk: Vec<u8> = Vec::new();
     let mut documents = 0u64;
     for document in reader {
-        if problems.len() >= MAX_DATA_PROBLEMS {
+        if is_hopeless(problems) {
             return Ok(None);
         }
-        let (line, document) = match document {
+        let document = match document {
             Ok(read) => read,
             Err(problem) => {
                 problems.push(problem);
                 continue;
             }
         };
-        if !seen.insert(document.doc_id.clone()) {
-            let message = format!("document id `{}` was used before", document.doc_id);
-            problems.push(data_problem(file, Some(line), message));
-            continue;
-        }
         let bytes = serde_json::to_vec(&document).expect("a document is plain text fields");
         hasher.part(&bytes);
         documents += 1;
@@ -237,7 +239,9 @@ where
         chunk.push(b'\n');
     }
     if documents == 0 {
-        problems.push(data_problem(file, None, "holds no documents".to_owned()));
+        if problems.len() == before {
+            problems.push(data_problem(file, None, "holds no documents".to_owned()));
+        }
         return Ok(None);
     }
     chunks.extend(store.put_blobs(vec![Arc::from(chunk)]).await?);
@@ -246,14 +250,6 @@ where
         chunks,
         documents,
     }))
-}
-
-fn open_documents(dir: &Path, file: &str) -> Result<DocumentReader<File>, Box<Problem>> {
-    let format =
-        DataFormat::of(file).map_err(|message| Box::new(data_problem(file, None, message)))?;
-    let opened = File::open(dir.join(file))
-        .map_err(|error| Box::new(data_problem(file, None, format!("cannot be read: {error}"))))?;
-    Ok(DocumentReader::new(opened, format, file))
 }
 
 /// The hash over everything a job must not see change.

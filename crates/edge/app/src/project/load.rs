@@ -1,17 +1,24 @@
-//! Reads a project folder: `fapo.yaml`, the `pipeline/` tree, and the small files around them.
+//! Reads a project folder: `fapo.yaml` and the `pipeline/` tree, with the small files around them.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use fapo_domain::model::case::Split;
-use fapo_domain::model::project::{ProjectSpec, Provider};
+use fapo_domain::model::project::ProjectSpec;
 use fapo_domain::model::variant::VariantTree;
 use fapo_domain::problem::{Problem, Problems, Severity};
 use fapo_domain::{CaseId, ContentHash};
 use fapo_project::{Pipeline, PipelineContext, read_pipeline, read_project};
+use fapo_scoring::Scorer;
+
+use super::beside::{self, World};
+use super::scan::scan_what_can_be_read;
 
 /// Folders and files below `pipeline/` that are never part of a variant.
 const IGNORED: [&str; 4] = [".DS_Store", "__pycache__", ".git", "Thumbs.db"];
+
+/// The project's own file.
+const SETTINGS: &str = "fapo.yaml";
 
 /// How many cases are read to learn which input keys there are.
 const KEY_SAMPLE: usize = 200;
@@ -23,6 +30,8 @@ pub struct LoadedProject {
     pub dir: PathBuf,
     /// `fapo.yaml`, with `${NAME}` in base URLs replaced.
     pub spec: ProjectSpec,
+    /// The scorer in it, compiled.
+    pub scorer: Scorer,
     /// `pipeline/`.
     pub tree: VariantTree,
     /// The pipeline in it.
@@ -39,16 +48,6 @@ pub struct LoadedProject {
     pub spec_hash: ContentHash,
     /// Warnings; errors are a [`LoadError`].
     pub warnings: Problems,
-}
-
-/// A simulated model's behaviour.
-#[derive(Debug, Clone)]
-pub struct World {
-    /// The variable that stands for its endpoint in the frozen `base_url`; named by the world's hash, so another world
-    /// never answers from the first one's cache.
-    pub variable: String,
-    /// The world file's text.
-    pub text: String,
 }
 
 /// Why a project folder cannot be used.
@@ -74,7 +73,9 @@ pub enum LoadError {
     Problems(Problems),
 }
 
-/// Reads and checks everything but the data files. `env` looks up environment variables.
+/// Reads and checks everything but the data files: whoever uses them reads them whole anyway, and they may be large. Only
+/// where there are problems already are they read here, so that the problems of all files come at once. `env` looks up
+/// environment variables.
 ///
 /// # Errors
 /// [`LoadError::Problems`] holds every problem of every file, warnings included.
@@ -82,7 +83,7 @@ pub fn load_project(
     dir: &Path,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<LoadedProject, LoadError> {
-    let path = dir.join("fapo.yaml");
+    let path = dir.join(SETTINGS);
     if !path.is_file() {
         return Err(LoadError::NoProject {
             dir: dir.display().to_string(),
@@ -91,10 +92,10 @@ pub fn load_project(
     let bytes = read(&path)?;
     let mut problems = Problems::new();
     let Ok(text) = String::from_utf8(bytes) else {
-        problems.push(not_utf8("fapo.yaml"));
+        problems.push(not_utf8(SETTINGS));
         return Err(LoadError::Problems(problems));
     };
-    let (spec, found) = read_project("fapo.yaml", &text);
+    let (spec, found) = read_project(SETTINGS, &text);
     problems.extend(found);
     let tree = read_tree(dir, &mut problems)?;
     let Some(mut spec) = spec else {
@@ -102,7 +103,7 @@ pub fn load_project(
         return Err(LoadError::Problems(problems));
     };
 
-    let worlds = resolve_models(dir, &mut spec, env, &mut problems);
+    let worlds = beside::resolve_models(dir, &mut spec, env, &mut problems);
     let keys = input_keys(dir, &spec);
     let context = PipelineContext {
         project: &spec,
@@ -116,16 +117,20 @@ pub fn load_project(
             problems.push(problem);
         }
     }
-    let recording = read_recording(dir, &spec, &mut problems);
-    let protect = read_protected(dir, &spec, &mut problems);
+    let scorer = compile_scorer(&spec, &mut problems);
+    let recording = beside::read_recording(dir, &spec, &mut problems);
+    let protect = beside::read_protected(dir, &spec, &mut problems);
+    let playbook = beside::read_playbook(dir, &mut problems);
+    beside::check_prices(dir, &mut problems);
     check_files_exist(dir, &spec, &mut problems);
     problems.sort();
-    match pipeline {
-        Some(pipeline) if !problems.has_errors() => Ok(LoadedProject {
+    match (pipeline, scorer) {
+        (Some(pipeline), Some(scorer)) if !problems.has_errors() => Ok(LoadedProject {
             dir: dir.to_owned(),
-            playbook: std::fs::read_to_string(dir.join("PLAYBOOK.md")).ok(),
+            playbook,
             spec_hash: ContentHash::of(text.as_bytes()),
             spec,
+            scorer,
             tree,
             pipeline,
             protect,
@@ -133,7 +138,35 @@ pub fn load_project(
             recording,
             warnings: problems,
         }),
-        _ => Err(LoadError::Problems(problems)),
+        (_, scorer) => {
+            problems.extend(scan_what_can_be_read(dir, &spec, scorer.as_ref()));
+            Err(LoadError::Problems(problems))
+        }
+    }
+}
+
+/// Compiles the scorer, unless something about it is wrong already. What is refused only here is a problem like any other.
+fn compile_scorer(spec: &ProjectSpec, problems: &mut Problems) -> Option<Scorer> {
+    let told = problems.iter().any(|problem| {
+        let about = problem.path.as_deref().unwrap_or_default();
+        problem.severity == Severity::Error
+            && problem.file == SETTINGS
+            // a key that is missing is told of at what it is missing from
+            && (about.is_empty() || about.starts_with("scorer") || about.starts_with("objective"))
+    });
+    if told {
+        return None;
+    }
+    match Scorer::compile(&spec.scorer, &spec.objective) {
+        Ok(scorer) => Some(scorer),
+        Err(messages) => {
+            for message in messages {
+                let mut problem = problem("scorer", SETTINGS, message, "mend it in fapo.yaml");
+                problem.path = Some("scorer".to_owned());
+                problems.push(problem);
+            }
+            None
+        }
     }
 }
 
@@ -201,67 +234,6 @@ fn relative_name(root: &Path, path: &Path) -> String {
     parts.join("/")
 }
 
-/// Replaces `${NAME}` in base URLs, and gives each simulated model its endpoint's variable.
-fn resolve_models(
-    dir: &Path,
-    spec: &mut ProjectSpec,
-    env: &dyn Fn(&str) -> Option<String>,
-    problems: &mut Problems,
-) -> Vec<World> {
-    let mut worlds: Vec<World> = Vec::new();
-    for (entry, model) in &mut spec.models {
-        if model.provider == Provider::Sim {
-            let Some(file) = &model.world else { continue };
-            match std::fs::read_to_string(dir.join(file)) {
-                Ok(text) => {
-                    let variable = format!(
-                        "FAPO_SIM_{}",
-                        ContentHash::of(text.as_bytes()).short().to_uppercase()
-                    );
-                    model.base_url = Some(format!("${{{variable}}}"));
-                    worlds.push(World { variable, text });
-                }
-                Err(error) => problems.push(problem(
-                    "world-unreadable",
-                    "fapo.yaml",
-                    format!("the world file `{file}` of model `{entry}` cannot be read: {error}"),
-                    "`world:` is relative to the project folder",
-                )),
-            }
-            continue;
-        }
-        if let Some(url) = &mut model.base_url {
-            match expand(url, env) {
-                Ok(expanded) => *url = expanded,
-                Err(variable) => problems.push(problem(
-                    "unset-variable",
-                    "fapo.yaml",
-                    format!("`models.{entry}.base_url` uses ${{{variable}}}, which is not set"),
-                    &format!("export {variable}=http://..., or write the address into fapo.yaml"),
-                )),
-            }
-        }
-    }
-    worlds
-}
-
-/// Replaces each `${NAME}`; an unset name is the error.
-fn expand(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(start) = rest.find("${") {
-        let Some(length) = rest[start + 2..].find('}') else {
-            break;
-        };
-        let name = &rest[start + 2..start + 2 + length];
-        out.push_str(&rest[..start]);
-        out.push_str(&env(name).ok_or_else(|| name.to_owned())?);
-        rest = &rest[start + 2 + length + 1..];
-    }
-    out.push_str(rest);
-    Ok(out)
-}
-
 /// The input keys of the first train cases; `None` when none can be read (the data check says why).
 fn input_keys(dir: &Path, spec: &ProjectSpec) -> Option<BTreeSet<String>> {
     let reader = super::cases::open_cases(dir, Split::Train, &spec.data.train).ok()?;
@@ -270,43 +242,6 @@ fn input_keys(dir: &Path, spec: &ProjectSpec) -> Option<BTreeSet<String>> {
         keys.extend(case.case.input.keys().cloned());
     }
     (!keys.is_empty()).then_some(keys)
-}
-
-fn read_recording(dir: &Path, spec: &ProjectSpec, problems: &mut Problems) -> Option<String> {
-    let file = spec.proposer.recording.as_ref()?;
-    match std::fs::read_to_string(dir.join(file)) {
-        Ok(text) => Some(text),
-        Err(error) => {
-            problems.push(problem(
-                "recording-unreadable",
-                "fapo.yaml",
-                format!("`proposer.recording` names {file}, which cannot be read: {error}"),
-                "the path is relative to the project folder",
-            ));
-            None
-        }
-    }
-}
-
-fn read_protected(dir: &Path, spec: &ProjectSpec, problems: &mut Problems) -> Vec<CaseId> {
-    let mut ids = Vec::new();
-    for file in &spec.objective.protect {
-        match std::fs::read_to_string(dir.join(file)) {
-            Ok(text) => ids.extend(
-                text.lines()
-                    .map(str::trim)
-                    .filter(|line| !line.is_empty())
-                    .map(CaseId::new),
-            ),
-            Err(error) => problems.push(problem(
-                "protect-unreadable",
-                "fapo.yaml",
-                format!("`objective.protect` names {file}, which cannot be read: {error}"),
-                "write one case id a line into it, or take it out",
-            )),
-        }
-    }
-    ids
 }
 
 fn check_files_exist(dir: &Path, spec: &ProjectSpec, problems: &mut Problems) {
@@ -324,11 +259,11 @@ fn check_files_exist(dir: &Path, spec: &ProjectSpec, problems: &mut Problems) {
         .into_iter()
         .filter_map(|(key, file)| Some((key.to_owned(), file?)))
         .chain(corpora);
-    for (key, file) in named {
+    for (key, file) in named.filter(|(_, file)| !file.trim().is_empty()) {
         if !dir.join(file).is_file() {
             let mut missing = problem(
                 "missing-file",
-                "fapo.yaml",
+                SETTINGS,
                 format!("there is no file {file}"),
                 "paths are relative to the project folder",
             );
@@ -358,7 +293,7 @@ fn not_utf8(file: &str) -> Problem {
     )
 }
 
-fn problem(rule: &'static str, file: &str, message: String, help: &str) -> Problem {
+pub(super) fn problem(rule: &'static str, file: &str, message: String, help: &str) -> Problem {
     Problem {
         severity: Severity::Error,
         rule: rule.into(),
@@ -368,21 +303,5 @@ fn problem(rule: &'static str, file: &str, message: String, help: &str) -> Probl
         path: None,
         message,
         help: Some(help.to_owned()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_variable_of_an_address_is_replaced_or_named() {
-        let env = |name: &str| (name == "HOST").then(|| "127.0.0.1:1".to_owned());
-        assert_eq!(
-            expand("http://${HOST}/v1", &env).unwrap(),
-            "http://127.0.0.1:1/v1"
-        );
-        assert_eq!(expand("http://x/${", &env).unwrap(), "http://x/${");
-        assert_eq!(expand("${HOST}${NOPE}", &env).unwrap_err(), "NOPE");
     }
 }

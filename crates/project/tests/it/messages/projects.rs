@@ -101,7 +101,24 @@ fn broken_projects() {
             "also: [f1]",
             "also: [{metric: regex, pattern: '(a'}]",
         ),
+        (
+            "regex with another metric's pattern",
+            "expected: answer\n  also: [f1]",
+            "expected: answer\n  pattern: '(.*)'\n  also: [regex]",
+        ),
         ("choice without choices", "also: [f1]", "also: [choice]"),
+        (
+            "choices that differ in case",
+            "also: [f1]",
+            "also: [{metric: choice, choices: ['Yes', 'no', ' yes']}]",
+        ),
+        (
+            "the composite's name",
+            "also: [f1]",
+            "also: [{metric: f1, name: weighted}]",
+        ),
+        ("missing train", "  train: data/train.jsonl\n", ""),
+        ("missing models", "models:", "modles:"),
         (
             "json_field without field",
             "also: [f1]",

@@ -329,12 +329,13 @@ fn a_case_without_a_usable_answer_is_an_error_that_names_it() {
         spec["expected"] = json!("answer");
         let compiled = scorer(spec.clone()).unwrap();
         let case = case(expected);
-        let early = compiled.check_case(&case).unwrap_err();
+        let early = compiled.check_case(&case);
         assert_eq!(
             early,
-            compiled.score(&case, &run("B")).unwrap_err().to_string(),
+            [compiled.score(&case, &run("B")).unwrap_err()],
             "{spec}"
         );
+        let early = early[0].to_string();
         assert!(
             early.contains("case c1") && early.contains("answer"),
             "{early}"
@@ -344,8 +345,26 @@ fn a_case_without_a_usable_answer_is_an_error_that_names_it() {
         scorer(json!({"metric": "regex", "pattern": "x"}))
             .unwrap()
             .check_case(&case(json!({})))
-            .is_ok()
+            .is_empty()
     );
+}
+
+#[test]
+fn everything_that_a_case_lacks_is_told_and_each_key_once() {
+    let compiled = scorer(json!({
+        "metric": "exact_match", "expected": "answer",
+        "also": ["f1", {"metric": "numeric", "expected": "count"}, {"metric": "set_f1", "expected": "titles"}]
+    }))
+    .unwrap();
+    let lacks: Vec<String> = compiled
+        .check_case(&case(json!({"count": "none"})))
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(lacks.len(), 3, "{lacks:?}");
+    for (lack, key) in lacks.iter().zip(["answer", "count", "titles"]) {
+        assert!(lack.contains(&format!("`expected.{key}`")), "{lack}");
+    }
 }
 
 #[test]
