@@ -8,8 +8,11 @@ mod architecture;
 mod e2e {
     mod bad_input;
     mod check;
+    mod commands;
     mod examples;
     mod parquet;
+    mod results;
+    mod stopping;
 }
 mod fault {
     mod crash;

@@ -3,9 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+mod running;
+
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use tempfile::TempDir;
+
+pub use running::Running;
 
 /// The repository's root.
 pub fn root() -> PathBuf {
@@ -30,6 +34,34 @@ pub fn binary() -> Result<PathBuf> {
         );
     }
     Ok(binary)
+}
+
+/// The binary with nothing of the test's environment.
+fn bare() -> Result<Command> {
+    let mut process = Command::new(binary()?);
+    process
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .stdin(Stdio::null());
+    Ok(process)
+}
+
+/// Runs `fapo <args>` to its end, without a project.
+///
+/// # Errors
+/// When the binary cannot be started.
+pub fn fapo(args: &[&str]) -> Result<Ran> {
+    Ok(Ran(bare()?.args(args).output().context("fapo starts")?))
+}
+
+/// Starts `fapo <args>`, without a project.
+///
+/// # Errors
+/// When the binary cannot be started.
+pub fn start(args: &[&str]) -> Result<Running> {
+    let mut process = bare()?;
+    process.args(args);
+    Running::start(process)
 }
 
 /// A throw-away project folder.
@@ -121,16 +153,13 @@ impl Project {
     /// # Errors
     /// When the binary is not there.
     pub fn command(&self, command: &str, args: &[&str], env: &[(&str, &str)]) -> Result<Command> {
-        let mut process = Command::new(binary()?);
+        let mut process = bare()?;
         process
             .arg(command)
             .arg(self.path())
             .args(args)
-            .env_clear()
             .env("HOME", self.path())
-            .env("PATH", "/usr/bin:/bin")
-            .envs(env.iter().copied())
-            .stdin(Stdio::null());
+            .envs(env.iter().copied());
         Ok(process)
     }
 }

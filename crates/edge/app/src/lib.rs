@@ -31,17 +31,10 @@ where
     T: Into<OsString> + Clone,
 {
     let env = Env::from_process();
-    let cli = match Cli::try_parse_from(args) {
+    let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+    let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
-        Err(error) => {
-            // help and version are data, and end well; the rest is a usage error on standard error
-            let _ = error.print();
-            return if error.use_stderr() {
-                Exit::Usage.into()
-            } else {
-                Exit::Ok.into()
-            };
-        }
+        Err(error) => return not_understood(&error, &args, &env).into(),
     };
     let global = &cli.global;
     let config = Config::new(
@@ -86,4 +79,25 @@ where
 fn workers() -> usize {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     cores.saturating_sub(1).clamp(1, 16)
+}
+
+/// Help and version are data, and end well; the rest is a usage error on standard error.
+fn not_understood(error: &clap::Error, args: &[OsString], env: &Env) -> Exit {
+    if !error.use_stderr() {
+        let _ = error.print();
+        return Exit::Ok;
+    }
+    // the flags could not be read; whoever wrote this one wants to read what went wrong
+    if args.iter().any(|arg| arg == "--json") {
+        let said = error.render().to_string();
+        let body = serde_json::json!({
+            "error": said.trim().trim_start_matches("error: "),
+            "hint": "`fapo help` lists the commands, `fapo help <command>` the options of one",
+            "exit": Exit::Usage.code(),
+        });
+        Output::new(true, false, env).error(&body.to_string());
+    } else {
+        let _ = error.print();
+    }
+    Exit::Usage
 }

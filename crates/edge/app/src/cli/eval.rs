@@ -59,15 +59,16 @@ pub async fn run(context: &Context, args: &EvalArgs) -> anyhow::Result<Exit> {
             .cloned()
             .or_else(|| state.stop.map(|stop| stop.reason))
             .unwrap_or_else(|| "no task left a reason".to_owned());
-        return Err(Advice::new(
+        let error = Advice::new(
             format!("the evaluation has no result: {reason}"),
             format!(
                 "mend the cause, then run it again; `fapo status {} --job {}` shows more",
                 args.dir.display(),
                 ended.id.short()
             ),
-        )
-        .into());
+        );
+        super::fail(&context.output, &error.into(), Exit::Incomplete);
+        return Ok(Exit::Incomplete);
     };
     let result = EvalResult::gather(&session.ports, &ended, measured, args.show_failures).await?;
     if context.output.json {

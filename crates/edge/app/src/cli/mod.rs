@@ -15,6 +15,7 @@ mod optimize;
 mod report;
 mod run;
 mod session;
+mod signals;
 mod sim;
 mod status;
 mod summary;
@@ -43,7 +44,7 @@ pub async fn run(cli: Cli, context: Context) -> Exit {
         Ok(exit) => exit,
         Err(error) if is_closed_pipe(&error) => Exit::Ok,
         Err(error) => {
-            fail(&context.output, &error);
+            fail(&context.output, &error, Exit::Failed);
             Exit::Failed
         }
     }
@@ -72,8 +73,8 @@ async fn dispatch(command: Command, context: &Context) -> anyhow::Result<Exit> {
     }
 }
 
-/// Says an error with all its causes, and what to do about it.
-fn fail(output: &Output, error: &anyhow::Error) {
+/// Says an error with all its causes, what to do about it, and how the command ends for it.
+fn fail(output: &Output, error: &anyhow::Error, exit: Exit) {
     let text = advice::explain(error);
     let hint = advice::hint(error);
     if output.json {
@@ -81,7 +82,7 @@ fn fail(output: &Output, error: &anyhow::Error) {
             "error": text,
             "reason": advice::reason(error),
             "hint": hint,
-            "exit": Exit::Failed.code(),
+            "exit": exit.code(),
         });
         output.error(&body.to_string());
         return;

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Context;
 use super::advice::Advice;
+use super::signals::Signals;
 use crate::exit::Exit;
 use crate::output::Output;
 use crate::output::format;
@@ -46,11 +47,7 @@ pub fn load(context: &Context, dir: &Path) -> anyhow::Result<Found<LoadedProject
             list_problems(&context.output, &problems);
             Ok(Err(Exit::Problems))
         }
-        Err(LoadError::NoProject { dir }) => Err(Advice::new(
-            format!("{dir} is not a project: it has no fapo.yaml"),
-            format!("`fapo init {dir}` makes one"),
-        )
-        .into()),
+        Err(LoadError::NoProject { .. }) => Err(no_project(dir).into()),
         Err(error @ LoadError::Read { .. }) => Err(error.into()),
     }
 }
@@ -146,7 +143,8 @@ impl Session {
             context.output.clone(),
             done.clone(),
         ));
-        let interrupts = tokio::spawn(interrupted(stop.clone(), context.output.clone()));
+        let signals = Signals::take().context("cannot listen for Ctrl-C")?;
+        let interrupts = tokio::spawn(interrupted(signals, stop.clone(), context.output.clone()));
         let ended = Box::pin(self.engine.run_job(job, stop.clone())).await;
         interrupts.abort();
         done.cancel();
@@ -157,36 +155,14 @@ impl Session {
 }
 
 /// The first Ctrl-C (or a polite kill) hands work back; a second one ends the process at once.
-async fn interrupted(stop: CancellationToken, output: Output) {
-    let mut first = true;
-    loop {
-        if !wait_for_signal().await {
-            return;
-        }
-        if !first {
+async fn interrupted(mut signals: Signals, stop: CancellationToken, output: Output) {
+    while signals.next().await {
+        if stop.is_cancelled() {
             std::process::exit(i32::from(Exit::Interrupted.code()));
         }
-        first = false;
         output.note("stopping: what is under way is handed back (again to end at once)");
         stop.cancel();
     }
-}
-
-#[cfg(unix)]
-async fn wait_for_signal() -> bool {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        return tokio::signal::ctrl_c().await.is_ok();
-    };
-    tokio::select! {
-        interrupt = tokio::signal::ctrl_c() => interrupt.is_ok(),
-        _ = terminate.recv() => true,
-    }
-}
-
-#[cfg(not(unix))]
-async fn wait_for_signal() -> bool {
-    tokio::signal::ctrl_c().await.is_ok()
 }
 
 async fn last_event(ports: &Ports, job: JobId) -> anyhow::Result<u64> {
@@ -215,14 +191,32 @@ fn near_duplicates(found: &[fapo_domain::ports::datasets::NearDuplicate]) -> Str
 
 /// Opens only the store, for commands that read. A project without one is told how to get one.
 pub async fn open_store(context: &Context, dir: &Path) -> anyhow::Result<Ports> {
+    let store = open_store_if_any(context, dir).await?;
+    Ok(store.ok_or_else(|| nothing_was_run(dir))?)
+}
+
+/// The same; `None` in a project in which nothing was run yet.
+pub async fn open_store_if_any(context: &Context, dir: &Path) -> anyhow::Result<Option<Ports>> {
     let store = Embedded::open_store(dir, context.config.abort_after_commits)
         .await
         .with_context(|| format!("cannot open the project's store in {}", dir.display()))?;
-    let store = store.ok_or_else(|| {
-        Advice::new(
-            format!("nothing was run in {} yet", dir.display()),
-            format!("`fapo eval {0}` or `fapo optimize {0}`", dir.display()),
-        )
-    })?;
-    Ok(Ports::over(store))
+    if store.is_none() && !dir.join("fapo.yaml").is_file() {
+        return Err(no_project(dir).into());
+    }
+    Ok(store.map(Ports::over))
+}
+
+fn no_project(dir: &Path) -> Advice {
+    Advice::new(
+        format!("{} is not a project: it has no fapo.yaml", dir.display()),
+        format!("`fapo init {}` makes one", dir.display()),
+    )
+}
+
+/// What is said of a project without a store.
+pub fn nothing_was_run(dir: &Path) -> Advice {
+    Advice::new(
+        format!("nothing was run in {} yet", dir.display()),
+        format!("`fapo eval {0}` or `fapo optimize {0}`", dir.display()),
+    )
 }

@@ -7,6 +7,7 @@ use fapo_sim::{SimServer, World};
 use super::Context;
 use super::advice::Advice;
 use super::args::SimArgs;
+use super::signals::Signals;
 use crate::exit::Exit;
 
 pub async fn run(context: &Context, args: &SimArgs) -> anyhow::Result<Exit> {
@@ -26,6 +27,8 @@ pub async fn run(context: &Context, args: &SimArgs) -> anyhow::Result<Exit> {
             source,
         )
     })?;
+    // before the address is said: whoever reads it may stop this at once
+    let mut signals = Signals::take()?;
     let url = handle.base_url();
     if context.output.json {
         context.output.json(&serde_json::json!({"base_url": url}))?;
@@ -35,7 +38,7 @@ pub async fn run(context: &Context, args: &SimArgs) -> anyhow::Result<Exit> {
             "export OPENAI_BASE_URL={url}   (any key will do; Ctrl-C ends it)"
         ));
     }
-    tokio::signal::ctrl_c().await?;
+    signals.next().await;
     let stats = handle.stats();
     handle.stop().await;
     context.output.note(&serde_json::to_string(&stats)?);

@@ -6,7 +6,7 @@ use fapo_policy::JobState;
 use serde::Serialize;
 
 use super::args::StatusArgs;
-use super::session::open_store;
+use super::session::{nothing_was_run, open_store_if_any};
 use super::summary::{Spending, spending};
 use super::{Context, find};
 use crate::exit::Exit;
@@ -23,7 +23,19 @@ const SHOWN: usize = 20;
 const EVENTS: usize = 12;
 
 pub async fn run(context: &Context, args: &StatusArgs) -> anyhow::Result<Exit> {
-    let ports = open_store(context, &args.dir).await?;
+    let Some(ports) = open_store_if_any(context, &args.dir).await? else {
+        if args.job.is_some() {
+            return Err(nothing_was_run(&args.dir).into());
+        }
+        // no job is an answer, and no failure
+        if context.output.json {
+            context.output.json(&[(); 0])?;
+        }
+        context
+            .output
+            .note(&format!("{}", nothing_was_run(&args.dir)));
+        return Ok(Exit::Ok);
+    };
     let jobs = match &args.job {
         Some(name) => vec![find::job(&ports, Some(name)).await?],
         None => find::jobs(&ports).await?,
