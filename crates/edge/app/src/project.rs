@@ -1,5 +1,7 @@
 //! A project folder on disk: reading it, checking its data, importing it into a store.
 
+#[cfg(test)]
+mod agreement;
 mod beside;
 mod cases;
 mod documents;

@@ -15,6 +15,8 @@ use fapo_domain::ports::work::WorkError;
 pub struct Advice {
     message: String,
     hint: String,
+    /// The stable name of what was behind it, where that is known from elsewhere than its causes.
+    reason: Option<String>,
     #[source]
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -25,6 +27,7 @@ impl Advice {
         Self {
             message: message.into(),
             hint: hint.into(),
+            reason: None,
             source: None,
         }
     }
@@ -37,8 +40,22 @@ impl Advice {
         Self {
             message: message.into(),
             hint: hint.into(),
+            reason: None,
             source: Some(Box::new(source)),
         }
+    }
+
+    /// With the stable name that a stored message begins with, as in `MODEL_TIMEOUT: no reply came`.
+    pub fn named_as_in(mut self, message: &str) -> Self {
+        let is_name = |name: &&str| {
+            name.contains('_')
+                && name
+                    .bytes()
+                    .all(|byte| byte == b'_' || byte.is_ascii_uppercase())
+        };
+        let name = message.split(": ").next().filter(is_name);
+        self.reason = name.map(str::to_owned);
+        self
     }
 }
 
@@ -58,13 +75,17 @@ pub fn explain(error: &anyhow::Error) -> String {
 }
 
 /// The stable name of the innermost cause that has one; `docs/errors` has a page for each that a person can meet.
-pub fn reason(error: &anyhow::Error) -> Option<&'static str> {
+pub fn reason(error: &anyhow::Error) -> Option<String> {
     let named = |cause: &(dyn std::error::Error + 'static)| {
+        let said = cause.downcast_ref::<Advice>();
+        if let Some(name) = said.and_then(|advice| advice.reason.clone()) {
+            return Some(name);
+        }
         let store = cause.downcast_ref::<StoreError>().map(Classified::reason);
         let model = cause.downcast_ref::<ModelError>().map(Classified::reason);
         let ledger = cause.downcast_ref::<LedgerError>().map(Classified::reason);
         let work = cause.downcast_ref::<WorkError>().map(Classified::reason);
-        store.or(model).or(ledger).or(work)
+        store.or(model).or(ledger).or(work).map(str::to_owned)
     };
     error.chain().filter_map(named).last()
 }
@@ -165,7 +186,7 @@ mod tests {
             "the job could not be started: cannot write to .fapo/store.db: no space left on device"
         );
         assert!(hint(&error).unwrap().contains("disk is full"));
-        assert_eq!(reason(&error), Some("STORE_UNWRITABLE"));
+        assert_eq!(reason(&error).as_deref(), Some("STORE_UNWRITABLE"));
     }
 
     #[test]
@@ -175,6 +196,18 @@ mod tests {
         assert!(hint(&error).unwrap().contains("permissions"));
         let gone = anyhow::Error::from(std::io::Error::from(ErrorKind::NotFound));
         assert_eq!(hint(&gone), None);
+    }
+
+    #[test]
+    fn a_stored_message_gives_its_name() {
+        let named = |message: &str| {
+            let advice = Advice::new("the evaluation has no result", "mend it");
+            reason(&advice.named_as_in(message).into())
+        };
+        let name = named("MODEL_TIMEOUT: no reply came: not in 3 s");
+        assert_eq!(name.as_deref(), Some("MODEL_TIMEOUT"));
+        assert_eq!(named("no task left a reason"), None);
+        assert_eq!(named("IO: it broke"), None);
     }
 
     #[test]

@@ -66,7 +66,8 @@ pub async fn run(context: &Context, args: &EvalArgs) -> anyhow::Result<Exit> {
                 args.dir.display(),
                 ended.id.short()
             ),
-        );
+        )
+        .named_as_in(&reason);
         super::fail(&context.output, &error.into(), Exit::Incomplete);
         return Ok(Exit::Incomplete);
     };
