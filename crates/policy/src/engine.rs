@@ -94,6 +94,7 @@ impl<'a> Engine<'a> {
             cases: self.cases(split),
             order_seed: Some(self.spec.project.seed),
             cache: CacheUse::Shared,
+            attempt: self.out.state.undecided(variant),
         }
     }
 

@@ -220,7 +220,8 @@ impl Engine<'_> {
         self.set_status(status);
     }
 
-    /// The baseline has too few results: whatever hid them would hide everything that follows.
+    /// The baseline, or every candidate for a while, has too few results: whatever hid them would hide everything that
+    /// follows.
     pub fn fail_unmeasured(&mut self, reason: String) {
         self.note_stop(StopReason::NotMeasured, reason.clone(), json!({}));
         self.finish(JobStatus::Failed, reason);

@@ -16,6 +16,10 @@ use crate::levels::Try;
 use crate::stage::StagePurpose;
 use crate::state::{Candidate, MeasuredVariant, Measurement, Phase, Slot, SlotProgress};
 
+/// Iterations in a row in which candidates were run and nothing could be decided, after which the job ends: enough for
+/// several candidates to have all their tries, so that it is not the fault of one.
+const UNDECIDED_ITERATIONS: usize = 6;
+
 impl Engine<'_> {
     pub fn end_baseline(&mut self) -> bool {
         if !self
@@ -105,6 +109,7 @@ impl Engine<'_> {
         let history: Vec<Attempt> = state
             .candidates
             .iter()
+            .filter(|candidate| !state.is_untried(candidate))
             .map(|candidate| candidate.attempt.clone())
             .collect();
         for slot in 0..slots {
@@ -187,14 +192,16 @@ impl Engine<'_> {
         true
     }
 
-    /// The variants that were evaluated. A refused one may come again, when a deeper level is open.
+    /// The variants that were evaluated. A refused one may come again, when a deeper level is open, and so may one whose
+    /// results were missing.
     fn known_variants(&self) -> Vec<VariantId> {
-        let evaluated = self
-            .out
-            .state
+        let state = &self.out.state;
+        let evaluated = state
             .candidates
             .iter()
-            .filter(|candidate| candidate.attempt.outcome != AttemptOutcome::Refused)
+            .filter(|candidate| {
+                candidate.attempt.outcome != AttemptOutcome::Refused && !state.is_untried(candidate)
+            })
             .filter_map(|candidate| candidate.attempt.variant);
         std::iter::once(self.spec.baseline)
             .chain(evaluated)
@@ -234,15 +241,18 @@ impl Engine<'_> {
             if slot.refusals.is_empty() {
                 slot.progress = SlotProgress::Screening;
                 let (number, level, diff) = (slot.slot, slot.level, slot.diff);
-                self.out.lineage.push(Lineage {
-                    child: idea.variant,
-                    parents: vec![parent],
-                    iteration,
-                    level,
-                    technique: Some(idea.technique),
-                    hypothesis: idea.hypothesis,
-                    diff,
-                });
+                // one that is tried again has its row
+                if self.out.state.undecided(idea.variant) == 0 {
+                    self.out.lineage.push(Lineage {
+                        child: idea.variant,
+                        parents: vec![parent],
+                        iteration,
+                        level,
+                        technique: Some(idea.technique),
+                        hypothesis: idea.hypothesis,
+                        diff,
+                    });
+                }
                 let purpose = StagePurpose::Screen {
                     iteration,
                     slot: number,
@@ -295,13 +305,16 @@ impl Engine<'_> {
             let Some(outcome) = slot.outcome else {
                 continue;
             };
-            tries.push(Try {
+            let one = Try {
                 technique: slot.idea.as_ref().map(|idea| idea.technique),
                 level: slot.level,
                 outcome,
-            });
+            };
             let candidate = slot.into_candidate(state.iteration, state.parent, open, outcome);
-            state.candidates.push(candidate);
+            state.candidates.push(candidate.clone());
+            if !state.is_untried(&candidate) {
+                tries.push(one);
+            }
         }
         state.levels.record(&tries);
         if no_idea {
@@ -310,10 +323,33 @@ impl Engine<'_> {
         let promoted = tries
             .iter()
             .any(|one| one.outcome == AttemptOutcome::Promoted);
-        match state.attribution.take() {
+        if let Some(reason) = self.outage() {
+            return self.fail_unmeasured(reason);
+        }
+        match self.state().attribution.take() {
             Some(attribution) if !promoted => self.plan(attribution),
             _ => self.attribute(),
         }
+    }
+}
+
+impl Engine<'_> {
+    /// That nothing can be decided any more because results are missing, in words. An evaluation that the budget ended is
+    /// no sign of that.
+    fn outage(&self) -> Option<String> {
+        let state = &self.out.state;
+        let iterations = state.undecided_iterations();
+        if iterations < UNDECIDED_ITERATIONS || self.spent().is_some() {
+            return None;
+        }
+        let last = state.candidates.iter().rev();
+        let last = last
+            .map(|one| &one.attempt)
+            .find(|one| one.outcome == AttemptOutcome::Undecided)?;
+        Some(format!(
+            "nothing could be decided about any candidate in {iterations} iterations in a row; the last: {}",
+            last.reason
+        ))
     }
 }
 

@@ -188,6 +188,7 @@ impl Engine<'_> {
                 .iter()
                 .filter(|candidate| {
                     candidate.attempt.parent == state.incumbent.variant
+                        && !state.is_untried(candidate)
                         && candidate.cluster.as_deref() == Some(id)
                 })
                 .count()

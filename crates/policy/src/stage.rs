@@ -233,6 +233,7 @@ mod tests {
             cases,
             order_seed: Some(1),
             cache: CacheUse::Shared,
+            attempt: 0,
         };
         Stage::new(evaluation, StagePurpose::Evaluate, 10, looks)
     }

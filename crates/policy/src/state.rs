@@ -1,7 +1,7 @@
 //! A job's state: what the policy remembers between two ticks. Plain data, stored as JSON, bounded in size by the
 //! number of proposals and never by the number of cases.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fapo_domain::model::decision::StopReason;
 use fapo_domain::model::evaluation::EvaluationSpec;
@@ -255,6 +255,10 @@ pub struct JobState {
     pub evaluated: Option<Measurement>,
 }
 
+/// How often a variant is run before it counts as tried although nothing could be decided about it: its results may be
+/// missing for a reason of its own.
+const UNDECIDED_TRIES: u32 = 2;
+
 /// The layout that this program writes.
 pub(crate) const FORMAT: u32 = 1;
 
@@ -284,6 +288,45 @@ impl JobState {
             test: None,
             evaluated: None,
         }
+    }
+
+    /// How often a variant was run without anything being decided about it.
+    pub fn undecided(&self, variant: VariantId) -> u32 {
+        let of = |candidate: &&Candidate| {
+            candidate.attempt.variant == Some(variant)
+                && candidate.attempt.outcome == AttemptOutcome::Undecided
+        };
+        self.candidates
+            .iter()
+            .filter(of)
+            .fold(0, |tries, _| tries + 1)
+    }
+
+    /// Whether an earlier proposal counts as not tried: too many of its results were missing, which says nothing of it,
+    /// and it has another try.
+    pub fn is_untried(&self, candidate: &Candidate) -> bool {
+        candidate.attempt.outcome == AttemptOutcome::Undecided
+            && candidate
+                .attempt
+                .variant
+                .is_some_and(|variant| self.undecided(variant) < UNDECIDED_TRIES)
+    }
+
+    /// Iterations in a row, up to the last one, in which something was run and nothing decided.
+    pub fn undecided_iterations(&self) -> usize {
+        let run = self
+            .candidates
+            .iter()
+            .rev()
+            .filter(|candidate| candidate.attempt.outcome != AttemptOutcome::Refused);
+        let decided = run
+            .clone()
+            .find(|candidate| candidate.attempt.outcome != AttemptOutcome::Undecided)
+            .map_or(0, |candidate| candidate.attempt.iteration);
+        run.map(|candidate| candidate.attempt.iteration)
+            .filter(|iteration| *iteration > decided)
+            .collect::<BTreeSet<_>>()
+            .len()
     }
 
     /// Blocks scored and blocks in all, over the evaluations under way.

@@ -92,6 +92,7 @@ pub fn evaluation_spec(job: JobId, variant: VariantId) -> EvaluationSpec {
         cases: 64,
         order_seed: None,
         cache: CacheUse::Shared,
+        attempt: 0,
     }
 }
 

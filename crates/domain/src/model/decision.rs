@@ -117,6 +117,6 @@ pub enum StopReason {
     Cancelled,
     /// A task died for good.
     TaskDead,
-    /// Too many of the baseline's cases have no result: nothing can be compared with it.
+    /// Too many results are missing, of the baseline or of every candidate for a while: nothing can be compared.
     NotMeasured,
 }

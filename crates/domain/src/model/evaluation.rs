@@ -29,6 +29,10 @@ pub struct EvaluationSpec {
     pub order_seed: Option<u64>,
     /// How the step cache is used.
     pub cache: CacheUse,
+    /// 0 for the first time; one more each time it is begun anew because too many results were missing to decide
+    /// anything.
+    #[serde(default)]
+    pub attempt: u32,
 }
 
 /// How an evaluation uses the step cache.
@@ -53,7 +57,8 @@ impl EvaluationSpec {
             .number(u64::from(self.sample))
             .number(self.cases)
             .number(self.order_seed.map_or(0, |seed| seed.wrapping_add(1)))
-            .number(u64::from(self.cache == CacheUse::Own));
+            .number(u64::from(self.cache == CacheUse::Own))
+            .number(u64::from(self.attempt));
         EvaluationId(hasher.finish())
     }
 
@@ -123,6 +128,7 @@ mod tests {
             cases,
             order_seed,
             cache: CacheUse::Shared,
+            attempt: 0,
         }
     }
 

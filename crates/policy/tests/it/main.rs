@@ -4,6 +4,7 @@
 mod ends;
 #[cfg(test)]
 mod gates;
+mod outages;
 #[cfg(test)]
 mod run;
 #[cfg(test)]

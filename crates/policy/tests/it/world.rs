@@ -25,6 +25,8 @@ pub struct Quality {
     pub technique: Option<Technique>,
     /// Cost of a case over the baseline's.
     pub cost: f64,
+    /// Which proposal it was, from 0.
+    pub number: usize,
 }
 
 /// The world's rules.
@@ -45,6 +47,10 @@ pub struct World {
     pub case_cost: u64,
     /// Whether the baseline's answers on train and val are in the step cache.
     pub warm: bool,
+    /// Whether the provider is down for a candidate: by the candidate's number, and how often it was run before.
+    pub outage: fn(usize, u32) -> bool,
+    /// Whether the proposer works through a list, and leaves out what it is told was tried.
+    pub catalogue: bool,
     /// Proposals after which the proposer has no more ideas at a level.
     pub ideas: u32,
     pub known: BTreeMap<VariantId, Quality>,
@@ -69,6 +75,8 @@ impl World {
             missing: (0.0, 0.0),
             case_cost: 100,
             warm: false,
+            outage: |_, _| false,
+            catalogue: false,
             ideas: u32::MAX,
             known: BTreeMap::from([(baseline(), first)]),
         }
@@ -119,6 +127,9 @@ impl World {
             return None;
         }
         let quality = self.quality(of.variant);
+        if of.variant != baseline() && (self.outage)(quality.number, of.attempt) {
+            return None;
+        }
         let faulty = self
             .fault(of.split, case)
             .is_some_and(|level| !quality.mended.contains(&level));
@@ -298,13 +309,18 @@ impl World {
             cost: MicroUsd(self.case_cost * 10),
             ..Spend::default()
         };
-        let about = [number(task.parent), task.seed, task.level as u64];
-        let trouble = self.chance(5, &about);
         let here = task
             .history
             .iter()
             .filter(|attempt| attempt.parent == task.parent && attempt.level == task.level)
             .count();
+        let seed = if self.catalogue {
+            here as u64
+        } else {
+            task.seed
+        };
+        let about = [number(task.parent), seed, task.level as u64];
+        let trouble = self.chance(5, &about);
         if here >= self.ideas as usize || trouble < self.trouble / 4.0 {
             return Proposed::NoIdea {
                 reason: "nothing left to try".to_owned(),
@@ -333,6 +349,7 @@ impl World {
             variant = baseline(); // proposes what there was before
         } else {
             let mut quality = self.quality(task.parent).clone();
+            quality.number = self.known.len() - 1;
             quality.technique = Some(technique);
             if self.chance(7, &about) < self.skill {
                 quality.mended.insert(technique.level());
@@ -340,7 +357,7 @@ impl World {
             if technique.level() == Level::Structure {
                 quality.cost *= 1.5;
             }
-            self.known.insert(variant, quality);
+            self.known.entry(variant).or_insert(quality);
         }
         Proposed::Variant {
             variant,

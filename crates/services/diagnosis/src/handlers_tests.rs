@@ -142,6 +142,7 @@ impl Setting {
             cases: 20,
             order_seed: None,
             cache: CacheUse::Shared,
+            attempt: 0,
         }
     }
 

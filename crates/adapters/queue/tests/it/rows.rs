@@ -68,6 +68,7 @@ fn payload() -> TaskPayload {
             cases: 1,
             order_seed: None,
             cache: CacheUse::Shared,
+            attempt: 0,
         },
         block: Block { start: 0, end: 1 },
     }

@@ -259,6 +259,7 @@ fn fate(
     let attempt = state
         .candidates
         .iter()
+        .rev()
         .find(|candidate| candidate.attempt.variant == Some(variant))
         .map(|candidate| (candidate.attempt.outcome, candidate.attempt.reason.as_str()));
     let slot = || {

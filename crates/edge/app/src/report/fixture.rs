@@ -584,6 +584,7 @@ pub fn state() -> JobState {
             cases,
             order_seed: Some(0),
             cache: CacheUse::Shared,
+            attempt: 0,
         };
         Some(Measurement {
             evaluation,

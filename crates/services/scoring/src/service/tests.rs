@@ -93,6 +93,7 @@ impl World {
             cases: CASES,
             order_seed,
             cache: CacheUse::Shared,
+            attempt: 0,
         }
     }
 

@@ -14,7 +14,7 @@ pub const fn stop(why: StopReason) -> &'static str {
         StopReason::NothingToFix => "nothing to fix",
         StopReason::Cancelled => "cancelled",
         StopReason::TaskDead => "a task died",
-        StopReason::NotMeasured => "the baseline could not be measured",
+        StopReason::NotMeasured => "too many results are missing",
     }
 }
 
