@@ -33,5 +33,5 @@ pub use pipeline::{
     read_pipeline,
 };
 pub use project::read_project;
-pub use scope::check_scope;
+pub use scope::{allowed_range, check_scope};
 pub use template::{CaseInput, render_context};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fapo_domain::model::level::Level;
 use fapo_domain::model::pipeline::{PipelineSpec, StepSpec};
-use fapo_domain::model::project::ScopeSpec;
+use fapo_domain::model::project::{ModelSpec, ProjectSpec, ScopeSpec};
 use fapo_domain::model::proposal::{Lint, LintFinding};
 use fapo_domain::model::variant::VariantTree;
 use fapo_domain::problem::Problems;
@@ -17,17 +17,19 @@ use crate::pipeline::{PIPELINE_FILE, read_spec};
 /// * `scope_level`: a change deeper than what is open, or at a level that `allow` leaves out;
 /// * `scope_file`: a file outside `files`. `pipeline.yaml` is not counted: its changes have levels, steps and ranges;
 /// * `scope_step`: an existing step outside `steps` that is changed or removed, also by an edit of its prompt;
-/// * `scope_range`: a new or changed value outside `ranges`, or a move to a model outside `models`;
+/// * `scope_range`: a new or changed value outside `ranges`, or a move to a model outside `models`. What counts is the
+///   value a step runs with, so leaving a parameter out is setting it to its model entry's;
 /// * `no_change`: nothing that runs differs.
 ///
 /// `diff` is [`crate::semantic_diff`] of the same trees. Empty means that the change is allowed.
 pub fn check_scope(
-    scope: &ScopeSpec,
+    project: &ProjectSpec,
     open: Level,
     parent: &VariantTree,
     child: &VariantTree,
     diff: &SemanticDiff,
 ) -> Vec<LintFinding> {
+    let scope = &project.scope;
     let mut findings = Vec::new();
     if diff.level.is_none() {
         findings.push(finding(
@@ -40,7 +42,7 @@ pub fn check_scope(
     levels(scope, open, diff, &mut findings);
     changed_files(scope, parent, child, &mut findings);
     changed_steps(scope, diff, &old, &mut findings);
-    values(scope, &old, &new, &mut findings);
+    values(project, &old, &new, &mut findings);
     findings
 }
 
@@ -137,27 +139,24 @@ fn changed_steps(
     }
 }
 
-fn values(scope: &ScopeSpec, old: &Steps, new: &Steps, findings: &mut Vec<LintFinding>) {
-    let models = |step: &StepSpec| match step {
-        StepSpec::Llm(step) => Some(step.model.clone().unwrap_or_else(|| "task".to_owned())),
-        StepSpec::Retrieve(_) | StepSpec::Template(_) | StepSpec::Sample(_) => None,
-    };
-    let in_use: BTreeSet<String> = old.values().filter_map(models).collect();
+fn values(project: &ProjectSpec, old: &Steps, new: &Steps, findings: &mut Vec<LintFinding>) {
+    let (scope, entries) = (&project.scope, &project.models);
+    let in_use: BTreeSet<&str> = old.values().filter_map(model).collect();
     for (id, step) in new {
         let before = old.get(id).filter(|before| before.kind() == step.kind());
-        if let Some(model) = models(step) {
+        if let Some(name) = model(step) {
             let free = match before {
-                Some(before) => models(before).as_ref() == Some(&model),
+                Some(before) => model(before) == Some(name),
                 // a new step may use what the pipeline uses already
-                None => model == "task" || in_use.contains(&model),
+                None => name == DEFAULT_MODEL || in_use.contains(name),
             };
-            if !free && !scope.models.contains(&model) {
+            if !free && !scope.models.iter().any(|allowed| allowed == name) {
                 let allowed = if scope.models.is_empty() {
                     "`scope.models` allows no move".to_owned()
                 } else {
                     format!("`scope.models` allows {}", scope.models.join(", "))
                 };
-                let message = format!("model `{model}`: {allowed}");
+                let message = format!("model `{name}`: {allowed}");
                 findings.push(finding(
                     Lint::ScopeRange,
                     format!("steps.{id}.model"),
@@ -165,46 +164,84 @@ fn values(scope: &ScopeSpec, old: &Steps, new: &Steps, findings: &mut Vec<LintFi
                 ));
             }
         }
-        for (name, value) in parameters(step) {
-            let unchanged = before.is_some_and(|before| {
-                parameters(before)
-                    .iter()
-                    .any(|(other, old)| *other == name && *old == value)
-            });
-            if unchanged {
+        for parameter in parameters(step, entries) {
+            let had = |other: &StepSpec| parameters(other, entries).contains(&parameter);
+            let (name, value) = parameter;
+            let free = match before {
+                Some(before) => had(before),
+                // a new step may leave to the provider what the others on its model leave to it
+                None => {
+                    value.is_none()
+                        && old
+                            .values()
+                            .any(|other| model(other) == model(step) && had(other))
+                }
+            };
+            if free {
                 continue;
             }
             for (key, (least, most)) in &scope.ranges {
-                if applies(key, step.kind(), id, name) && !(*least..=*most).contains(&value) {
-                    let message = format!("{value} is outside {least} to {most} (`{key}`)");
-                    let place = format!("steps.{id}.{name}");
-                    findings.push(finding(Lint::ScopeRange, place, message));
+                if !applies(key, step.kind(), id, name) {
+                    continue;
                 }
+                let message = match value {
+                    Some(value) if (*least..=*most).contains(&value) => continue,
+                    Some(value) => format!("{value} is outside {least} to {most} (`{key}`)"),
+                    None => format!(
+                        "without a value it is the provider's: set it, within {least} to {most} (`{key}`)"
+                    ),
+                };
+                findings.push(finding(
+                    Lint::ScopeRange,
+                    format!("steps.{id}.{name}"),
+                    message,
+                ));
             }
         }
     }
 }
 
-/// The parameters that are numbers and that the step sets.
-fn parameters(step: &StepSpec) -> Vec<(&'static str, f64)> {
+/// The entry of `models:` for steps that name none.
+const DEFAULT_MODEL: &str = "task";
+
+/// The entry of `models:` that a step calls.
+fn model(step: &StepSpec) -> Option<&str> {
+    match step {
+        StepSpec::Llm(step) => Some(step.model.as_deref().unwrap_or(DEFAULT_MODEL)),
+        StepSpec::Retrieve(_) | StepSpec::Template(_) | StepSpec::Sample(_) => None,
+    }
+}
+
+/// The parameters that are numbers, with the values the step runs with: its own, else its model entry's. `None` is left to
+/// the provider.
+fn parameters(
+    step: &StepSpec,
+    entries: &BTreeMap<String, ModelSpec>,
+) -> Vec<(&'static str, Option<f64>)> {
+    let entry = model(step).and_then(|name| entries.get(name));
     #[expect(
         clippy::cast_precision_loss,
         reason = "a seed beyond 2^53 is compared with a range a person wrote"
     )]
-    let all = match step {
+    match step {
         StepSpec::Llm(step) => vec![
-            ("temperature", step.temperature),
-            ("top_p", step.top_p),
-            ("max_tokens", step.max_tokens.map(f64::from)),
+            (
+                "temperature",
+                step.temperature.or_else(|| entry?.temperature),
+            ),
+            ("top_p", step.top_p.or_else(|| entry?.top_p)),
+            (
+                "max_tokens",
+                step.max_tokens
+                    .or_else(|| Some(entry?.max_tokens))
+                    .map(f64::from),
+            ),
             ("seed", step.seed.map(|seed| seed as f64)),
         ],
         StepSpec::Retrieve(step) => vec![("k", Some(f64::from(step.k)))],
         StepSpec::Template(_) => Vec::new(),
         StepSpec::Sample(step) => vec![("n", Some(f64::from(step.n)))],
-    };
-    all.into_iter()
-        .filter_map(|(name, value)| Some((name, value?)))
-        .collect()
+    }
 }
 
 /// The parameters that `scope.ranges` can name, by kind.
@@ -213,6 +250,23 @@ pub(crate) const RANGED: [(&str, &[&str]); 3] = [
     ("retrieve", &["k"]),
     ("sample", &["n"]),
 ];
+
+/// What `ranges` allow for a parameter of a step: the values that every matching entry allows. `None` where no entry
+/// matches. Entries that exclude each other give a smallest value above the largest.
+pub fn allowed_range(
+    ranges: &BTreeMap<String, (f64, f64)>,
+    kind: &str,
+    step: &str,
+    parameter: &str,
+) -> Option<(f64, f64)> {
+    ranges
+        .iter()
+        .filter(|(key, _)| applies(key, kind, step, parameter))
+        .map(|(_, range)| *range)
+        .reduce(|(least, most), (other_least, other_most)| {
+            (least.max(other_least), most.min(other_most))
+        })
+}
 
 /// Whether a key of `ranges` is about this parameter.
 fn applies(key: &str, kind: &str, id: &str, parameter: &str) -> bool {

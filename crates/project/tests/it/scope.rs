@@ -1,11 +1,11 @@
 //! What a proposal may change.
 
 use fapo_domain::model::level::Level;
-use fapo_domain::model::project::ScopeSpec;
+use fapo_domain::model::project::{ProjectSpec, ScopeSpec};
 use fapo_domain::model::variant::VariantTree;
-use fapo_project::{check_scope, semantic_diff};
+use fapo_project::{allowed_range, check_scope, semantic_diff};
 
-use crate::support::{PIPELINE, PROMPT, good, with_pipeline};
+use crate::support::{PIPELINE, PROMPT, good, project, with_pipeline};
 
 fn all() -> ScopeSpec {
     ScopeSpec {
@@ -25,8 +25,12 @@ fn lints_from(
     open: Level,
     child: &VariantTree,
 ) -> Vec<String> {
+    let project = ProjectSpec {
+        scope: scope.clone(),
+        ..project()
+    };
     let diff = semantic_diff(parent, child).unwrap();
-    let mut found: Vec<String> = check_scope(scope, open, parent, child, &diff)
+    let mut found: Vec<String> = check_scope(&project, open, parent, child, &diff)
         .iter()
         .map(|finding| format!("{} {}", finding.lint.name(), finding.place))
         .collect();
@@ -207,6 +211,83 @@ fn values_must_stay_in_their_ranges() {
     let mut child = wide.clone();
     child.insert("prompts/answer.md", *b"user: {{ question }}");
     assert_eq!(lints_from(&wide, &scope, Level::Structure, &child), NONE);
+}
+
+#[test]
+fn a_parameter_left_out_counts_with_the_value_that_it_then_has() {
+    let ranged = |parameter: &str, least: f64, most: f64| ScopeSpec {
+        ranges: [(format!("*.*.{parameter}"), (least, most))].into(),
+        models: vec!["big".to_owned()],
+        ..all()
+    };
+    // the entry's `max_tokens` is 1024
+    let short = edited("temperature: 0", "max_tokens: 200");
+    let without = edited("    temperature: 0\n", "");
+    let check =
+        |scope: &ScopeSpec, child: &VariantTree| lints_from(&short, scope, Level::Structure, child);
+    assert_eq!(
+        check(&ranged("max_tokens", 1.0, 256.0), &without),
+        ["scope_range steps.answer.max_tokens"]
+    );
+    assert_eq!(check(&ranged("max_tokens", 1.0, 1024.0), &without), NONE);
+    // a new step, and one that moves to another model, get what that model's entry says
+    let new =
+        |line: &str| {
+            with_pipeline(&PIPELINE.replace("temperature: 0", "max_tokens: 200").replace(
+            "output: answer",
+            &format!("  - {{id: new, kind: llm, prompt: prompts/answer.md{line}}}\noutput: new"),
+        ))
+        };
+    assert_eq!(
+        check(&ranged("max_tokens", 1.0, 256.0), &new("")),
+        ["scope_range steps.new.max_tokens"]
+    );
+    assert_eq!(
+        check(
+            &ranged("max_tokens", 1.0, 256.0),
+            &new(", max_tokens: 256, model: big")
+        ),
+        NONE
+    );
+    let deep = edited("k: 3", "k: 9");
+    assert_eq!(
+        lints_from(
+            &deep,
+            &ranged("k", 6.0, 9.0),
+            Level::Structure,
+            &edited("    k: 3\n", "")
+        ),
+        ["scope_range steps.find.k"],
+        "the format's own default is 5"
+    );
+    // what no file says is the provider's: nobody knows whether that is in the range
+    let cold = ranged("temperature", 0.0, 1.0);
+    assert_eq!(
+        lints(&cold, Level::Structure, &without),
+        ["scope_range steps.answer.temperature"]
+    );
+    // a step that was there before, or that does as the others of its model do, may leave it so
+    assert_eq!(check(&cold, &new("")), NONE);
+    assert_eq!(
+        check(&cold, &new(", model: big")),
+        ["scope_range steps.new.temperature"]
+    );
+    let mut child = short.clone();
+    child.insert("prompts/answer.md", *b"user: {{ question }}");
+    assert_eq!(check(&cold, &child), NONE);
+}
+
+#[test]
+fn an_allowed_range_is_what_all_matching_entries_allow() {
+    let ranges = [
+        ("retrieve.*.k".to_owned(), (1.0, 20.0)),
+        ("*.hop{1,2}.k".to_owned(), (3.0, 50.0)),
+    ]
+    .into();
+    let range = |kind: &str, step: &str| allowed_range(&ranges, kind, step, "k");
+    assert_eq!(range("retrieve", "find"), Some((1.0, 20.0)));
+    assert_eq!(range("retrieve", "hop1"), Some((3.0, 20.0)));
+    assert_eq!(range("llm", "find"), None);
 }
 
 #[test]

@@ -80,13 +80,7 @@ pub fn check(candidate: &Candidate<'_>) -> LintReport {
     match semantic_diff(parent, child) {
         Ok(diff) => {
             report.level = diff.level;
-            refusals.extend(check_scope(
-                &project.scope,
-                candidate.open,
-                parent,
-                child,
-                &diff,
-            ));
+            refusals.extend(check_scope(project, candidate.open, parent, child, &diff));
         }
         Err(problems) => refusals.extend(pipeline::problems(&problems)),
     }
