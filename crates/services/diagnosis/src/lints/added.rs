@@ -44,12 +44,51 @@ pub fn gram<S: AsRef<str>>(words: &[S]) -> u64 {
 static TAG: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"(?s)\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}").expect("a fixed pattern"));
 
-/// The words of a text, cut into runs at template tags.
+/// A text in quotation marks inside a tag. An edit may begin or end inside one, so it need not be closed.
+static LITERAL: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r#"(?s)"((?:[^"\\]|\\.)*)(?:"|\\?$)|'((?:[^'\\]|\\.)*)(?:'|\\?$)"#)
+        .expect("a fixed pattern")
+});
+
+/// The runs of words that a text can show: cut at template tags, but with the literals inside them, in place and, as a
+/// template can put them together in other ways, all in a row.
 pub fn prose(text: &str) -> Vec<Vec<String>> {
-    TAG.split(text)
-        .map(words)
-        .filter(|run| !run.is_empty())
+    let mut runs: Vec<Vec<String>> = TAG.split(text).map(words).collect();
+    let (mut in_place, mut in_a_row) = (String::new(), String::new());
+    let mut end = 0;
+    for tag in TAG.find_iter(text) {
+        in_place.push_str(&text[end..tag.start()]);
+        end = tag.end();
+        let inside = literals(tag.as_str());
+        if inside.trim().is_empty() {
+            runs.push(words(&std::mem::take(&mut in_place)));
+        }
+        in_place.push_str(&inside);
+        in_a_row.push_str(&inside);
+    }
+    in_place.push_str(&text[end..]);
+    runs.extend([words(&in_place), words(&in_a_row)]);
+    let mut seen = HashSet::new();
+    runs.retain(|run| !run.is_empty() && seen.insert(run.clone()));
+    runs
+}
+
+/// The literals of a tag, each with a space around it; a comment shows none.
+fn literals(tag: &str) -> String {
+    let Some(inner) = tag.get(2..tag.len() - 2).filter(|_| !tag.starts_with("{#")) else {
+        return String::new();
+    };
+    LITERAL
+        .captures_iter(inner)
+        .filter_map(|found| found.get(1).or_else(|| found.get(2)))
+        .map(|found| format!(" {} ", unescaped(found.as_str())))
         .collect()
+}
+
+/// A literal's text with its escapes read as JSON's, which are the template language's; where that fails, as it stands.
+fn unescaped(literal: &str) -> String {
+    let quoted = literal.replace(char::is_control, " ").replace("\\'", "'");
+    serde_json::from_str(&format!("\"{quoted}\"")).unwrap_or(quoted)
 }
 
 impl Added {
@@ -134,5 +173,17 @@ mod tests {
             prose("Look at {{ question }} now {% if x %}Yes{% endif %}"),
             [vec!["look", "at"], vec!["now"], vec!["yes"]]
         );
+        let parts = |text: &str| {
+            let mut runs = prose(text);
+            runs.sort_by_key(|run| std::cmp::Reverse(run.len()));
+            runs.swap_remove(0).join(" ")
+        };
+        assert_eq!(parts(r#"a {{ "b\nc" ~ 'd\'e' }} f"#), "a b c d e f");
+        assert_eq!(
+            parts(r#"{% set x = "a b" %}-{{ question }}-{% set y = "c d" %}"#),
+            "a b c d"
+        );
+        assert_eq!(parts(r#"{{ "a \u0062 c }}"#), "a b c");
+        assert_eq!(parts(r#"a {# "b c" #}"#), "a");
     }
 }

@@ -258,6 +258,53 @@ pub(super) fn bad() -> Vec<(&'static str, Level, VariantTree, Lint)> {
             Lint::HeldOutLeak,
         ),
         (
+            "a train question in a template's string",
+            Prompt,
+            say(
+                "{% set ex = \"Which engineer designed the stone bridge across the river Morwen?\" %}{{ ex }}",
+            ),
+            Lint::TrainLeak,
+        ),
+        (
+            "a train question put together from strings",
+            Prompt,
+            say(
+                "{{ \"Which engineer designed\" ~ ' the stone\\nbridge' ~ \" across the river\" ~ ' Morwen' }}",
+            ),
+            Lint::TrainLeak,
+        ),
+        (
+            "a train question cut over several tags",
+            Prompt,
+            say(
+                "{% set a = \"Which engineer designed the\" %}Be exact. {% set b = \"stone bridge across the river\" %}{{ a ~ b }}",
+            ),
+            Lint::TrainLeak,
+        ),
+        (
+            "a train question partly in a tag",
+            Prompt,
+            say("Which engineer designed {{ \"the stone bridge across\" }} the river Morwen?"),
+            Lint::TrainLeak,
+        ),
+        (
+            "a validation question in the list of a loop",
+            Prompt,
+            say(
+                "{% for word in [\"which gardener bred the blue\", \"Kestrel rose in the palace nursery\"] %}{{ word }}{% endfor %}",
+            ),
+            Lint::HeldOutLeak,
+        ),
+        (
+            "a test question in a template of the pipeline",
+            Structure,
+            pipeline(
+                "query: \"{{ question }}\"",
+                "query: \"{{ question }} {{ \\\"harbour did the schooner Petrel leave on its final\\\" }}\"",
+            ),
+            Lint::HeldOutLeak,
+        ),
+        (
             "an answer beside its question's words",
             Prompt,
             say("If it is about the Harrow lighthouse, reply 1911."),
