@@ -1,4 +1,4 @@
-//! Small text tools shared by attribution, lints and proposers: words, normal forms, quotes, globs.
+//! Small text tools shared by attribution, lints and proposers: words, normal forms, quotes.
 
 /// Words too common to say anything about one case or one document.
 const STOPWORDS: [&str; 72] = [
@@ -79,41 +79,6 @@ pub fn quote(text: &str) -> String {
     format!("\"{}\"", one_line(text, 60))
 }
 
-/// Whether `text` matches `pattern`, in which `*` stands for any characters, also none.
-pub fn glob(pattern: &str, text: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else {
-        return false;
-    };
-    let tail: Vec<&str> = parts.collect();
-    let Some((last, middle)) = tail.split_last() else {
-        return rest.is_empty();
-    };
-    for part in middle {
-        match rest.find(part) {
-            Some(at) => rest = &rest[at + part.len()..],
-            None => return false,
-        }
-    }
-    rest.ends_with(last)
-}
-
-/// The allowed range of `<kind>.<step>.<parameter>`: the first entry of `scope.ranges` whose parts match.
-pub fn allowed_range(
-    ranges: &std::collections::BTreeMap<String, (f64, f64)>,
-    kind: &str,
-    step: &str,
-    parameter: &str,
-) -> Option<(f64, f64)> {
-    ranges.iter().find_map(|(pattern, range)| {
-        let mut parts = pattern.splitn(3, '.');
-        let matches = glob(parts.next()?, kind)
-            && glob(parts.next()?, step)
-            && glob(parts.next()?, parameter);
-        matches.then_some(*range)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,25 +107,5 @@ mod tests {
     fn cuts_fall_on_characters_and_say_so() {
         assert_eq!(cut("äöü", 2), "äö…");
         assert_eq!(one_line(" a\n b ", 9), "a b");
-    }
-
-    #[test]
-    fn globs_match_like_file_names() {
-        for (pattern, text, expected) in [
-            ("*", "anything", true),
-            ("re*", "retrieve", true),
-            ("*e*e", "retrieve", true),
-            ("hop*k", "hop2", false),
-            ("k", "k", true),
-            ("k", "kk", false),
-        ] {
-            assert_eq!(glob(pattern, text), expected, "{pattern} on {text}");
-        }
-        let ranges = [("retrieve.*.k".to_owned(), (1.0, 20.0))].into();
-        assert_eq!(
-            allowed_range(&ranges, "retrieve", "hop", "k"),
-            Some((1.0, 20.0))
-        );
-        assert_eq!(allowed_range(&ranges, "llm", "hop", "k"), None);
     }
 }

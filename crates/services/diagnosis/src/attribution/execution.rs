@@ -4,10 +4,11 @@ use fapo_domain::StepId;
 use fapo_domain::model::level::Level;
 use fapo_domain::model::pipeline::StepSpec;
 use fapo_domain::model::trace::{FinishReason, RunStatus, StepRecord, StepStatus};
+use fapo_project::allowed_range;
 
 use super::flow::base;
 use super::rules::{CaseView, Hit};
-use crate::text::{allowed_range, quote};
+use crate::text::quote;
 
 /// Records of steps that feed the output, in the pipeline's order (then in order of start).
 fn feeding_records<'a>(view: &CaseView<'a>) -> Vec<&'a StepRecord> {

@@ -9,12 +9,13 @@ use fapo_domain::StepId;
 use fapo_domain::model::level::Level;
 use fapo_domain::model::pipeline::StepSpec;
 use fapo_domain::model::trace::{RetrievedDocument, StepRecord, StepStatus};
+use fapo_project::allowed_range;
 use serde_json::Value;
 
 use super::answers;
 use super::gold::{document_is_gold, gold_documents, is_gold};
 use super::rules::{CaseView, Hit};
-use crate::text::{allowed_range, is_stopword, quote, words};
+use crate::text::{is_stopword, quote, words};
 
 /// A retrieval step that ran.
 struct Retrieval<'a> {

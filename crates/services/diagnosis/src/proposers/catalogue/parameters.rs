@@ -3,11 +3,11 @@
 use fapo_domain::model::finding::Rule;
 use fapo_domain::model::level::Technique;
 use fapo_domain::model::pipeline::{PipelineSpec, StepSpec};
+use fapo_project::allowed_range;
 
 use super::Idea;
 use super::context::Context;
 use crate::proposers::edit::change_llm;
-use crate::text::allowed_range;
 
 /// Deepest retrieval without a range in the scope.
 const MAX_DEPTH: u32 = 100;
