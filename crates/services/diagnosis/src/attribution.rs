@@ -14,6 +14,7 @@ pub mod flow;
 pub mod gold;
 pub mod retrieval;
 pub mod rules;
+pub mod scored;
 pub mod service;
 
 #[cfg(test)]

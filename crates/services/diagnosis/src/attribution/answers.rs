@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::gold;
 use super::rules::{CaseView, Hit};
+use super::scored::Part;
 use crate::text::{contains_words, normal_form, quote, words};
 
 /// Keys of `expected` taken for the answer when the scorer names none.
@@ -46,18 +47,11 @@ const ABSTENTIONS: [&str; 22] = [
     "im not sure",
 ];
 
-/// The key of `expected` that holds the answer: the scorer's, else the first known name the case has, else its only key
+/// The key of `expected` that holds the answer: the metric's, else the first known name the case has, else its only key
 /// that names no gold documents.
-pub fn answer_key<'a>(case: &'a Case, project: &'a ProjectSpec) -> Option<&'a str> {
-    let named = project.scorer.options.expected.as_deref().or_else(|| {
-        project
-            .scorer
-            .weighted
-            .iter()
-            .find_map(|part| part.metric.options.expected.as_deref())
-    });
-    if named.is_some() {
-        return named;
+fn answer_key<'a>(case: &'a Case, project: &'a ProjectSpec, part: &Part<'a>) -> Option<&'a str> {
+    if part.expected.is_some() {
+        return part.expected;
     }
     if let Some(key) = ANSWER_KEYS
         .into_iter()
@@ -76,8 +70,9 @@ pub fn answer_key<'a>(case: &'a Case, project: &'a ProjectSpec) -> Option<&'a st
     }
 }
 
-/// The texts that count as right for a case; empty where it names none or something that is no text.
-pub fn expected_answers(case: &Case, project: &ProjectSpec) -> Vec<String> {
+/// The texts that count as right for a case in one part of what is maximized; empty where it names none or something that
+/// is no text.
+pub fn expected_answers(case: &Case, project: &ProjectSpec, part: &Part<'_>) -> Vec<String> {
     fn texts(value: &Value) -> Option<String> {
         match value {
             Value::String(text) => Some(text.clone()),
@@ -86,12 +81,12 @@ pub fn expected_answers(case: &Case, project: &ProjectSpec) -> Vec<String> {
             Value::Null | Value::Array(_) | Value::Object(_) => None,
         }
     }
-    let Some(value) = answer_key(case, project).and_then(|key| case.expected.get(key)) else {
+    let Some(value) = answer_key(case, project, part).and_then(|key| case.expected.get(key)) else {
         return Vec::new();
     };
     let answers = match value {
         // each is a part of the answer, none is the answer
-        Value::Array(items) if scores_sets(project) && items.len() > 1 => Vec::new(),
+        Value::Array(items) if scores_sets(part) && items.len() > 1 => Vec::new(),
         Value::Array(items) => items.iter().filter_map(texts).collect(),
         other => texts(other).into_iter().collect(),
     };
@@ -101,25 +96,25 @@ pub fn expected_answers(case: &Case, project: &ProjectSpec) -> Vec<String> {
         .collect()
 }
 
-fn scores_sets(project: &ProjectSpec) -> bool {
+fn scores_sets(part: &Part<'_>) -> bool {
     matches!(
-        project.scorer.metric,
+        part.metric,
         Some(Metric::SetPrecision | Metric::SetRecall | Metric::SetF1 | Metric::AllGold)
     )
 }
 
-/// The text that was scored.
-pub fn scored_text(run: &RunRecord, project: &ProjectSpec) -> Option<String> {
-    let Some(from) = project.scorer.options.from.as_deref() else {
+/// The text that was scored; `None` where there is none, or documents are scored.
+pub fn scored_text(run: &RunRecord, part: &Part<'_>) -> Option<String> {
+    let Some(from) = part.from else {
         return run.output_text.clone();
     };
     let (step, rest) = from.split_once('.').unwrap_or((from, "text"));
     let output = run.step(step)?.output.as_ref()?;
-    match rest.split_once('.') {
-        None if rest == "text" => Some(output.text.clone()),
-        Some(("json", path)) => {
+    match rest.split_once('.').unwrap_or((rest, "")) {
+        ("text", "") => Some(output.text.clone()),
+        ("json", path) => {
             let mut value = output.json.as_ref()?;
-            for part in path.split('.') {
+            for part in path.split('.').filter(|part| !part.is_empty()) {
                 value = value.get(part)?;
             }
             Some(match value {
@@ -131,22 +126,30 @@ pub fn scored_text(run: &RunRecord, project: &ProjectSpec) -> Option<String> {
     }
 }
 
+/// The text in which the case lost most.
+fn said(view: &CaseView<'_>) -> Option<String> {
+    scored_text(view.run, &view.part())
+}
+
+/// What it should have been.
+fn expected(view: &CaseView<'_>) -> Vec<String> {
+    expected_answers(view.case, view.project, &view.part())
+}
+
 /// Whether a right answer stands in the scored text, in whatever form.
 pub fn is_present(view: &CaseView<'_>) -> bool {
-    let Some(output) = scored_text(view.run, view.project) else {
+    let Some(output) = said(view) else {
         return false;
     };
     let said = words(&output);
-    expected_answers(view.case, view.project)
-        .iter()
-        .any(|answer| {
-            contains_words(&said, &words(answer)) || same_in_another_form(&output, answer)
-        })
+    expected(view).iter().any(|answer| {
+        contains_words(&said, &words(answer)) || same_in_another_form(&output, answer)
+    })
 }
 
 fn at_answer(view: &CaseView<'_>, confidence: f64, detail: String) -> Hit {
     Hit {
-        step: view.flow.answer().spec.id().clone(),
+        step: view.answer().spec.id().clone(),
         level: Level::Prompt,
         confidence,
         detail,
@@ -155,13 +158,13 @@ fn at_answer(view: &CaseView<'_>, confidence: f64, detail: String) -> Hit {
 
 /// The right answer is inside an output longer than `diagnosis.buried_ratio` times the answer.
 pub fn buried(view: &CaseView<'_>) -> Option<Hit> {
-    let output = scored_text(view.run, view.project)?;
+    let output = said(view)?;
     if read_json(&output).is_some() {
         return None;
     }
     let said = words(&output);
     let ratio = view.project.diagnosis.buried_ratio;
-    expected_answers(view.case, view.project)
+    expected(view)
         .iter()
         .find(|answer| {
             contains_words(&said, &words(answer))
@@ -185,10 +188,10 @@ pub fn buried(view: &CaseView<'_>) -> Option<Hit> {
 
 /// The right answer in another case, with other punctuation, as another spelling of a number, or inside JSON.
 pub fn form(view: &CaseView<'_>) -> Option<Hit> {
-    let output = scored_text(view.run, view.project)?;
+    let output = said(view)?;
     let said = words(&output);
     let wants_json = matches!(
-        view.project.scorer.metric,
+        view.part().metric,
         Some(Metric::JsonField | Metric::JsonSchema)
     );
     if wants_json && read_json(&output).is_none() && !output.trim().is_empty() {
@@ -198,7 +201,7 @@ pub fn form(view: &CaseView<'_>) -> Option<Hit> {
             format!("not JSON: {}", quote(&output)),
         ));
     }
-    expected_answers(view.case, view.project)
+    expected(view)
         .iter()
         .find(|answer| {
             same_in_another_form(&output, answer) || contains_words(&said, &words(answer))
@@ -272,10 +275,8 @@ pub fn says_unknown(text: &str) -> bool {
 
 /// The output says that the answer is unknown, and that is not what was expected.
 pub fn abstained(view: &CaseView<'_>) -> Option<Hit> {
-    let output = scored_text(view.run, view.project)?;
-    let expects_it = expected_answers(view.case, view.project)
-        .iter()
-        .any(|answer| says_unknown(answer));
+    let output = said(view)?;
+    let expects_it = expected(view).iter().any(|answer| says_unknown(answer));
     (!expects_it && says_unknown(&output)).then(|| {
         at_answer(
             view,
@@ -288,9 +289,9 @@ pub fn abstained(view: &CaseView<'_>) -> Option<Hit> {
 /// Everything needed was there, and the answer is wrong. Where the output is what a retrieval step found, the structure
 /// around it must change; else the prompt is asked first, with little confidence.
 pub fn wrong(view: &CaseView<'_>) -> Option<Hit> {
-    let step = view.flow.answer();
-    let expected = expected_answers(view.case, view.project);
-    let said = scored_text(view.run, view.project).unwrap_or_default();
+    let step = view.answer();
+    let expected = expected(view);
+    let said = said(view).unwrap_or_default();
     let detail = match expected.first() {
         Some(answer) => format!("said {} for {}", quote(&said), quote(answer)),
         None if view.score.feedback.is_empty() => format!("said {}", quote(&said)),

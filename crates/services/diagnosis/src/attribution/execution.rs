@@ -190,8 +190,7 @@ pub fn empty_step(view: &CaseView<'_>) -> Option<Hit> {
         if !empty {
             continue;
         }
-        let is_output = std::ptr::eq(step, view.flow.output());
-        if !is_output && !view.flow.is_needed(position) {
+        if !view.flow.is_scored(position) && !view.flow.is_needed(position) {
             continue;
         }
         let starved: Vec<&str> = view
@@ -226,7 +225,7 @@ pub fn refusal(view: &CaseView<'_>) -> Option<Hit> {
     if record.is_none() && view.run.status != RunStatus::Refused {
         return None;
     }
-    let step = record.map_or_else(|| view.flow.answer().spec.id().clone(), outer);
+    let step = record.map_or_else(|| view.answer().spec.id().clone(), outer);
     Some(Hit {
         step,
         level: Level::Prompt,

@@ -1,11 +1,13 @@
 //! The pipeline as attribution sees it: which step needs which, and which steps feed what is scored.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fapo_domain::StepId;
 use fapo_domain::model::pipeline::StepSpec;
 use fapo_domain::model::project::ProjectSpec;
 use fapo_project::Pipeline;
+
+use super::scored::parts;
 
 /// A step and what it needs.
 #[derive(Debug, Clone)]
@@ -41,12 +43,13 @@ pub struct Flow {
     steps: Vec<FlowStep>,
     index: BTreeMap<StepId, usize>,
     feeding: Vec<bool>,
+    scored: BTreeSet<usize>,
     output: usize,
     answer: usize,
 }
 
 impl Flow {
-    /// The flow of a validated pipeline. What the scorer reads directly (`from: <step>...`) counts as output too.
+    /// The flow of a validated pipeline. What the maximized metric reads directly (`from: <step>...`) counts as output too.
     pub fn of(pipeline: &Pipeline, project: &ProjectSpec) -> Option<Self> {
         let steps = pipeline
             .steps()
@@ -56,39 +59,56 @@ impl Flow {
                 needs: step.needs.clone(),
             })
             .collect();
-        let mut scored: Vec<&str> = vec![&pipeline.spec().output];
-        scored.extend(project.scorer.options.from.as_deref());
-        Self::new(steps, &scored)
+        let parts = parts(project);
+        let sources: Vec<Option<&str>> = parts.iter().map(|part| part.from).collect();
+        Self::new(steps, &pipeline.spec().output, &sources)
     }
 
-    /// A flow over steps in topological order. `scored` are paths that start with a step's id, the main output first.
-    /// `None` when the main output names no step.
-    pub fn new(steps: Vec<FlowStep>, scored: &[&str]) -> Option<Self> {
+    /// A flow over steps in topological order. `output` starts with a step's id. `sources` say where the parts of what is
+    /// maximized take what they score from, the heaviest first; `None` is the output. `None` when the output names no step.
+    pub fn new(steps: Vec<FlowStep>, output: &str, sources: &[Option<&str>]) -> Option<Self> {
         let index: BTreeMap<StepId, usize> = steps
             .iter()
             .enumerate()
             .map(|(position, step)| (step.spec.id().clone(), position))
             .collect();
-        let step_of = |path: &str| {
-            let id = path.split('.').next().unwrap_or(path);
-            index.get(id).copied()
-        };
-        let output = step_of(scored.first()?)?;
+        let output = read_by(&steps, &index, output).last().copied()?;
+        let scored: BTreeSet<usize> = sources
+            .iter()
+            .flat_map(|source| match source {
+                Some(path) => read_by(&steps, &index, path),
+                None => vec![output],
+            })
+            .collect();
         let mut feeding = vec![false; steps.len()];
-        let mut open: Vec<usize> = scored.iter().filter_map(|path| step_of(path)).collect();
+        // where the output is not scored, a case is still lost with it when it fails
+        let mut open: Vec<usize> = scored.iter().copied().chain([output]).collect();
         while let Some(at) = open.pop() {
             if !std::mem::replace(&mut feeding[at], true) {
                 open.extend(&steps[at].needs);
             }
         }
-        let answer = nearest_writer(&steps, output);
-        Some(Self {
+        let mut flow = Self {
             steps,
             index,
             feeding,
+            scored,
             output,
-            answer,
-        })
+            answer: output,
+        };
+        let text = sources
+            .iter()
+            .find(|source| source.is_none_or(|path| !path.contains(".docs")));
+        flow.answer = flow.writer(text.copied().flatten());
+        Some(flow)
+    }
+
+    /// The step that writes what is scored at `source` (the output where absent): the step itself, or, where that only
+    /// reshapes text, the nearest step before it that calls a model.
+    fn writer(&self, source: Option<&str>) -> usize {
+        let read = source.map(|path| read_by(&self.steps, &self.index, path));
+        let at = read.and_then(|read| read.last().copied());
+        nearest_writer(&self.steps, at.unwrap_or(self.output))
     }
 
     /// All steps in order.
@@ -120,15 +140,24 @@ impl Flow {
         self.index.get(id).map(|position| &self.steps[*position])
     }
 
-    /// The step that is scored.
+    /// The step that gives the pipeline's output.
     pub fn output(&self) -> &FlowStep {
         &self.steps[self.output]
     }
 
-    /// The step that writes the answer: the output step, or, where that only reshapes text, the nearest step before it
-    /// that calls a model.
+    /// Whether what is maximized is read from `position` itself.
+    pub fn is_scored(&self, position: usize) -> bool {
+        self.scored.contains(&position)
+    }
+
+    /// The step that writes the text that is scored, that of the heaviest part where there are several.
     pub fn answer(&self) -> &FlowStep {
         &self.steps[self.answer]
+    }
+
+    /// The step that writes what is scored at `source`; at the output where absent.
+    pub fn answer_at(&self, source: Option<&str>) -> &FlowStep {
+        &self.steps[self.writer(source)]
     }
 
     /// Steps that call a model to write the queries of retrieval step `position`.
@@ -162,6 +191,16 @@ impl Flow {
 pub fn base(record: &StepId) -> &str {
     let text = record.as_str();
     text.split('[').next().unwrap_or(text)
+}
+
+/// The steps that a path such as `<step>.text` reads; `*` stands for all retrieval steps.
+fn read_by(steps: &[FlowStep], index: &BTreeMap<StepId, usize>, path: &str) -> Vec<usize> {
+    match path.split('.').next().unwrap_or(path) {
+        "*" => (0..steps.len())
+            .filter(|position| steps[*position].retrieves())
+            .collect(),
+        id => index.get(id).copied().into_iter().collect(),
+    }
 }
 
 fn nearest_writer(steps: &[FlowStep], output: usize) -> usize {

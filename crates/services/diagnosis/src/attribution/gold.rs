@@ -6,25 +6,24 @@ use fapo_domain::model::case::{Case, Document};
 use fapo_domain::model::project::ProjectSpec;
 use serde_json::Value;
 
+use super::scored::{Part, parts};
 use crate::text::normal_form;
 
 /// Keys of `expected` that are taken for gold documents when `diagnosis.gold_documents` does not name one.
 pub const GOLD_KEYS: [&str; 4] = ["supporting_titles", "gold_titles", "gold_docs", "doc_ids"];
 
-/// The key that names a case's gold documents: the configured one; else the scorer's own `expected` where it scores
+/// The key that names a case's gold documents: the configured one; else the `expected` of a maximized metric that scores
 /// documents; else the first of [`GOLD_KEYS`] the case has.
 pub fn gold_key<'a>(case: &Case, project: &'a ProjectSpec) -> Option<&'a str> {
     if let Some(key) = project.diagnosis.gold_documents.as_deref() {
         return Some(key);
     }
-    let options = &project.scorer.options;
-    if options
-        .from
-        .as_deref()
-        .is_some_and(|from| from.contains(".docs"))
-        && let Some(key) = options.expected.as_deref()
-    {
-        return Some(key);
+    let scored = parts(project)
+        .into_iter()
+        .find(Part::scores_documents)
+        .and_then(|part| part.expected);
+    if scored.is_some() {
+        return scored;
     }
     GOLD_KEYS
         .into_iter()

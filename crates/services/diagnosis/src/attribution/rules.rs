@@ -8,7 +8,8 @@ use fapo_domain::model::project::ProjectSpec;
 use fapo_domain::model::score::CaseScore;
 use fapo_domain::model::trace::{RunRecord, RunStatus};
 
-use super::flow::Flow;
+use super::flow::{Flow, FlowStep};
+use super::scored::{Part, parts};
 use super::{answers, execution, retrieval};
 
 /// One case as a rule sees it.
@@ -24,6 +25,29 @@ pub struct CaseView<'a> {
     pub flow: &'a Flow,
     /// Thresholds, scope and scorer.
     pub project: &'a ProjectSpec,
+}
+
+impl<'a> CaseView<'a> {
+    /// The part of what is maximized in which the case lost most: what its failure is about.
+    pub fn part(&self) -> Part<'a> {
+        let lost = |part: &Part<'_>| {
+            let score = self.score.breakdown.get(part.name);
+            part.weight * (1.0 - score.copied().unwrap_or(self.score.score))
+        };
+        let parts = parts(self.project);
+        let mut most = parts[0];
+        for part in &parts[1..] {
+            if lost(part) > lost(&most) {
+                most = *part;
+            }
+        }
+        most
+    }
+
+    /// The step that writes what that part scores.
+    pub fn answer(&self) -> &'a FlowStep {
+        self.flow.answer_at(self.part().from)
+    }
 }
 
 /// What a rule found.

@@ -1,5 +1,7 @@
 //! Each rule on a small run, and the order in which they win.
 
+mod metrics;
+
 use fapo_domain::model::case::{Case, Document};
 use fapo_domain::model::finding::{Finding, Rule};
 use fapo_domain::model::level::Level;

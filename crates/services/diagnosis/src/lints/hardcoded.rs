@@ -16,6 +16,7 @@ use super::added::{Added, MAX_GRAM, gram};
 use super::finding;
 use super::leaks::{COMMON_CASES, strings};
 use crate::attribution::answers::expected_answers;
+use crate::attribution::scored::parts;
 use crate::text::{is_stopword, quote, words};
 
 /// Cases remembered per answer; beyond [`COMMON_CASES`] cases it is a label anyway.
@@ -137,7 +138,11 @@ impl HardCoded {
                 *count += 1;
             }
         }
-        for answer in expected_answers(case, &self.project) {
+        let answers: BTreeSet<String> = parts(&self.project)
+            .iter()
+            .flat_map(|part| expected_answers(case, &self.project, part))
+            .collect();
+        for answer in answers {
             let sequence = words(&answer);
             if sequence.is_empty() || sequence.len() > MAX_GRAM || answer.trim().chars().count() < 2
             {

@@ -25,6 +25,7 @@ use super::labels::Labels;
 use super::replay::RecordingError;
 use super::{Catalogue, Reflect, Replay};
 use crate::attribution::answers::expected_answers;
+use crate::attribution::scored::parts;
 use crate::attribution::service::{only_train, to_value, wrong_payload};
 
 /// Failing cases of the target cluster given as evidence.
@@ -251,6 +252,7 @@ impl ProposeService {
 
     /// The answers of train, where they are a small closed set.
     async fn labels(&self, spec: &JobSpec) -> Result<Vec<String>, WorkError> {
+        let part = parts(&spec.project)[0];
         let mut labels = Labels::default();
         let mut from = 0u64;
         while from < LOOK_FOR_LABELS && labels.is_possible() {
@@ -264,7 +266,7 @@ impl ProposeService {
             }
             from += page.len() as u64;
             for case in &page {
-                labels.add(expected_answers(case, &spec.project));
+                labels.add(expected_answers(case, &spec.project, &part));
             }
         }
         Ok(labels.finish())

@@ -14,7 +14,7 @@ fn flow(steps: &[(Value, &[usize])], output: &str) -> Flow {
             needs: needs.to_vec(),
         })
         .collect();
-    Flow::new(steps, &[output]).unwrap()
+    Flow::new(steps, output, &[None]).unwrap()
 }
 
 /// hop1 -> query -> hop2 -> answer, and a step that feeds nothing.

@@ -11,6 +11,7 @@ use fapo_project::{PipelineContext, read_pipeline};
 
 use super::Idea;
 use crate::attribution::Flow;
+use crate::attribution::scored::parts;
 use crate::proposers::edit::{llm_steps, put_pipeline, put_text};
 
 /// A request with its pipeline read.
@@ -130,16 +131,11 @@ impl<'a> Context<'a> {
         self.spec.steps.iter().find(|step| step.id().as_str() == id)
     }
 
-    /// Whether the scorer reads this step directly: then moving its work to another step would not be seen.
+    /// Whether what is maximized names this step: then moving its work to another step would not be seen.
     pub fn scored_directly(&self, id: &str) -> bool {
-        let reads =
-            |from: Option<&str>| from.is_some_and(|from| from.split('.').next() == Some(id));
-        let scorer = &self.project.scorer;
-        reads(scorer.options.from.as_deref())
-            || scorer
-                .weighted
-                .iter()
-                .any(|part| reads(part.metric.options.from.as_deref()))
+        parts(self.project)
+            .iter()
+            .any(|part| part.from.and_then(|from| from.split('.').next()) == Some(id))
     }
 
     /// An idea that changes one text file.

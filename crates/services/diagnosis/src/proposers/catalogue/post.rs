@@ -12,6 +12,7 @@ use super::Idea;
 use super::context::Context;
 use super::hops::rewire;
 use crate::attribution::answers::{expected_answers, scored_text};
+use crate::attribution::scored::parts;
 use crate::proposers::edit::fresh_id;
 
 /// Named patterns; the first group is the answer.
@@ -46,6 +47,13 @@ const PATTERNS: [(&str, &str, &str); 5] = [
 /// Template steps after the output, best first.
 pub fn post_processors(context: &Context<'_>) -> Vec<Idea> {
     let output = context.flow.output().spec.id().clone();
+    // another step's text is not mended by reshaping the output
+    let Some(part) = parts(context.project)
+        .into_iter()
+        .find(|part| part.from.is_none())
+    else {
+        return Vec::new();
+    };
     if context.spec.output != output.as_str()
         || context.scored_directly(output.as_str())
         || context.flow.output().retrieves()
@@ -69,8 +77,8 @@ pub fn post_processors(context: &Context<'_>) -> Vec<Idea> {
         .iter()
         .filter(|evidence| evidence.cluster.is_some())
         .filter_map(|evidence| {
-            let text = scored_text(&evidence.run, context.project)?;
-            let answers = expected_answers(&evidence.case, context.project);
+            let text = scored_text(&evidence.run, &part)?;
+            let answers = expected_answers(&evidence.case, context.project, &part);
             (!answers.is_empty()).then_some((text, answers))
         })
         .collect();
