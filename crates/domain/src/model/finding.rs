@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{CaseId, EvaluationId, StepId};
 use crate::model::level::Level;
 
-/// The deterministic rules, in the order in which they are asked. A rule's thresholds stand in
+/// The deterministic rules, in the order in which they are asked (docs/attribution.md). A rule's thresholds stand in
 /// [`crate::model::project::DiagnosisSpec`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

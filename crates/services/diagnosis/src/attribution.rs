@@ -2,8 +2,8 @@
 //!
 //! Input: one failed train case with its run and score, and the pipeline's flow. Output: at most one
 //! [`Finding`](fapo_domain::model::finding::Finding), the first rule that fires in the order of
-//! [`Rule`](fapo_domain::model::finding::Rule). The rules are pure functions over a [`CaseView`]; their thresholds come
-//! from `diagnosis:` in fapo.yaml. They are hints, not proof: each says how sure it is.
+//! [`Rule`](fapo_domain::model::finding::Rule). The rules are pure functions over a [`CaseView`]. [`table`] lists
+//! them with their thresholds, which stand under `diagnosis:` in fapo.yaml, and their confidences: they are hints, not proof.
 //!
 //! Invariants: a run that is `missing` is never a failure; equal inputs give an equal finding.
 
@@ -16,6 +16,7 @@ pub mod retrieval;
 pub mod rules;
 pub mod scored;
 pub mod service;
+pub mod table;
 
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::gold;
 use super::rules::{CaseView, Hit};
 use super::scored::Part;
+use super::table::SHORT_ANSWER;
 use crate::text::{contains_words, normal_form, quote, words};
 
 /// Keys of `expected` taken for the answer when the scorer names none.
@@ -147,11 +148,11 @@ pub fn is_present(view: &CaseView<'_>) -> bool {
     })
 }
 
-fn at_answer(view: &CaseView<'_>, confidence: f64, detail: String) -> Hit {
+fn at_answer(view: &CaseView<'_>, doubtful: bool, detail: String) -> Hit {
     Hit {
         step: view.answer().spec.id().clone(),
         level: Level::Prompt,
-        confidence,
+        doubtful,
         detail,
     }
 }
@@ -175,12 +176,7 @@ pub fn buried(view: &CaseView<'_>) -> Option<Hit> {
         .map(|answer| {
             at_answer(
                 view,
-                // a short answer can stand in a long text by chance
-                if words(answer).len() > 1 || answer.chars().count() > 3 {
-                    0.85
-                } else {
-                    0.65
-                },
+                words(answer).len() <= 1 && answer.chars().count() <= SHORT_ANSWER,
                 format!("the answer {} is inside {}", quote(answer), quote(&output)),
             )
         })
@@ -197,7 +193,7 @@ pub fn form(view: &CaseView<'_>) -> Option<Hit> {
     if wants_json && read_json(&output).is_none() && !output.trim().is_empty() {
         return Some(at_answer(
             view,
-            0.85,
+            false,
             format!("not JSON: {}", quote(&output)),
         ));
     }
@@ -209,7 +205,7 @@ pub fn form(view: &CaseView<'_>) -> Option<Hit> {
         .map(|answer| {
             at_answer(
                 view,
-                0.8,
+                true,
                 format!("the answer {} came as {}", quote(answer), quote(&output)),
             )
         })
@@ -280,7 +276,7 @@ pub fn abstained(view: &CaseView<'_>) -> Option<Hit> {
     (!expects_it && says_unknown(&output)).then(|| {
         at_answer(
             view,
-            0.75,
+            false,
             format!("said that it does not know: {}", quote(&output)),
         )
     })
@@ -304,7 +300,7 @@ pub fn wrong(view: &CaseView<'_>) -> Option<Hit> {
         } else {
             Level::Structure
         },
-        confidence: 0.3,
+        doubtful: false,
         detail,
     })
 }

@@ -62,7 +62,7 @@ pub fn cut_off_output(view: &CaseView<'_>) -> Option<Hit> {
         } else {
             Level::Parameter
         },
-        confidence: 0.9,
+        doubtful: false,
         detail: format!(
             "the output was cut off{}; it ends in {}",
             limit
@@ -129,7 +129,7 @@ pub fn step_failed(view: &CaseView<'_>) -> Option<Hit> {
         } else {
             Level::Structure
         },
-        confidence: 0.9,
+        doubtful: false,
         detail: format!("failed with {kind}: {seen}"),
         step,
     })
@@ -166,7 +166,7 @@ pub fn cap_hit(view: &CaseView<'_>) -> Option<Hit> {
         } else {
             Level::Parameter
         },
-        confidence: 0.8,
+        doubtful: false,
         detail: format!("the case's limit stopped it: {kind}"),
         step,
     })
@@ -206,7 +206,7 @@ pub fn empty_step(view: &CaseView<'_>) -> Option<Hit> {
             } else {
                 Level::Structure
             },
-            confidence: 0.85,
+            doubtful: false,
             detail: if starved.is_empty() {
                 "the output is empty".to_owned()
             } else {
@@ -229,7 +229,7 @@ pub fn refusal(view: &CaseView<'_>) -> Option<Hit> {
     Some(Hit {
         step,
         level: Level::Prompt,
-        confidence: 0.8,
+        doubtful: false,
         detail: match record.map(text_of).filter(|text| !text.trim().is_empty()) {
             Some(text) => format!("the model declined: {}", quote(text)),
             None => "the model declined".to_owned(),

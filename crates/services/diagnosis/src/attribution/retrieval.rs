@@ -15,6 +15,7 @@ use serde_json::Value;
 use super::answers;
 use super::gold::{document_is_gold, gold_documents, is_gold};
 use super::rules::{CaseView, Hit};
+use super::table::FAR_OFF;
 use crate::text::{is_stopword, quote, words};
 
 /// A retrieval step that ran.
@@ -145,7 +146,7 @@ pub fn too_shallow(view: &CaseView<'_>) -> Option<Hit> {
     Some(Hit {
         step: step.clone(),
         level: Level::Parameter,
-        confidence: 0.9,
+        doubtful: false,
         detail: format!(
             "gold document {} is ranked within {depth}, below the last one taken",
             quote(&gap.missing[0])
@@ -156,18 +157,18 @@ pub fn too_shallow(view: &CaseView<'_>) -> Option<Hit> {
 /// Part of the gold documents were found.
 pub fn partial(view: &CaseView<'_>) -> Option<Hit> {
     let gap = gap(view)?;
-    (gap.missing.len() < gap.total).then(|| gap_hit(view, &gap, 0.8))
+    (gap.missing.len() < gap.total).then(|| gap_hit(view, &gap))
 }
 
 /// No gold document was found.
 pub fn miss(view: &CaseView<'_>) -> Option<Hit> {
     let gap = gap(view)?;
-    Some(gap_hit(view, &gap, 0.85))
+    Some(gap_hit(view, &gap))
 }
 
 /// A missing document that a model was asked to search for is first a matter of that model's prompt; without such a
 /// step no wording can ask for it, and the structure must.
-fn gap_hit(view: &CaseView<'_>, gap: &Gap<'_>, confidence: f64) -> Hit {
+fn gap_hit(view: &CaseView<'_>, gap: &Gap<'_>) -> Hit {
     let writers = view.flow.query_writers(gap.blamed.position);
     let level = query_level(writers.len());
     let mut detail = format!(
@@ -185,11 +186,7 @@ fn gap_hit(view: &CaseView<'_>, gap: &Gap<'_>, confidence: f64) -> Hit {
     Hit {
         step: gap.blamed.id.clone(),
         level,
-        confidence: if level == Level::Prompt {
-            0.6
-        } else {
-            confidence
-        },
+        doubtful: level == Level::Prompt,
         detail,
     }
 }
@@ -214,8 +211,7 @@ pub fn low_overlap(view: &CaseView<'_>) -> Option<Hit> {
         (overlap < threshold).then(|| Hit {
             step: retrieval.id.clone(),
             level: query_level(view.flow.query_writers(retrieval.position).len()),
-            // half the threshold is far off, just below it may be chance
-            confidence: if overlap < threshold / 2.0 { 0.6 } else { 0.4 },
+            doubtful: overlap >= threshold * FAR_OFF,
             detail: format!(
                 "{:.0} % of the query's words occur in the {} documents found; asked {}",
                 overlap * 100.0,

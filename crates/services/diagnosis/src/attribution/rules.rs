@@ -1,8 +1,8 @@
-//! The order of the rules, and what a rule sees.
+//! What a rule sees, what it finds, and how a case gets its finding.
 
 use fapo_domain::StepId;
 use fapo_domain::model::case::Case;
-use fapo_domain::model::finding::{Finding, Rule};
+use fapo_domain::model::finding::Finding;
 use fapo_domain::model::level::Level;
 use fapo_domain::model::project::ProjectSpec;
 use fapo_domain::model::score::CaseScore;
@@ -10,7 +10,7 @@ use fapo_domain::model::trace::{RunRecord, RunStatus};
 
 use super::flow::{Flow, FlowStep};
 use super::scored::{Part, parts};
-use super::{answers, execution, retrieval};
+use super::table::RULES;
 
 /// One case as a rule sees it.
 #[derive(Debug, Clone, Copy)]
@@ -57,31 +57,11 @@ pub struct Hit {
     pub step: StepId,
     /// The level at which it can be mended.
     pub level: Level,
-    /// In `[0, 1]`.
-    pub confidence: f64,
+    /// Whether what was seen may be chance or another's fault: the rule is less sure of it.
+    pub doubtful: bool,
     /// What was seen, in one line, with a short quote.
     pub detail: String,
 }
-
-/// A rule: a pure function of the case.
-pub type RuleFn = for<'a, 'b> fn(&'b CaseView<'a>) -> Option<Hit>;
-
-/// Every rule, in the order in which they are asked.
-pub const RULES: [(Rule, RuleFn); 13] = [
-    (Rule::CutOffOutput, execution::cut_off_output),
-    (Rule::StepFailed, execution::step_failed),
-    (Rule::CapHit, execution::cap_hit),
-    (Rule::EmptyStep, execution::empty_step),
-    (Rule::Refusal, execution::refusal),
-    (Rule::RetrievalTooShallow, retrieval::too_shallow),
-    (Rule::RetrievalPartial, retrieval::partial),
-    (Rule::RetrievalMiss, retrieval::miss),
-    (Rule::RetrievalLowOverlap, retrieval::low_overlap),
-    (Rule::AnswerBuried, answers::buried),
-    (Rule::AnswerForm, answers::form),
-    (Rule::Abstained, answers::abstained),
-    (Rule::WrongAnswer, answers::wrong),
-];
 
 /// The finding of one case: the first rule that fires. `None` when the case is no failure: its score reaches
 /// `diagnosis.failure_below`, or it has no result.
@@ -92,29 +72,18 @@ pub fn attribute(view: &CaseView<'_>) -> Option<Finding> {
     {
         return None;
     }
-    RULES.iter().find_map(|(rule, ask)| {
-        let hit = ask(view)?;
+    RULES.iter().find_map(|spec| {
+        let hit = (spec.ask)(view)?;
         Some(Finding {
             evaluation: view.score.evaluation,
             ordinal: view.score.ordinal,
             case_id: view.score.case_id.clone(),
-            step: hit.step,
-            rule: *rule,
+            rule: spec.rule,
             level: hit.level,
-            confidence: hit.confidence,
+            confidence: spec.confidence_of(&hit),
+            step: hit.step,
             lost: (1.0 - view.score.score).clamp(0.0, 1.0),
             detail: hit.detail,
         })
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rules_are_asked_in_the_order_of_the_domain() {
-        let order: Vec<Rule> = RULES.iter().map(|(rule, _)| *rule).collect();
-        assert!(order.is_sorted(), "{order:?}");
-    }
 }

@@ -1,5 +1,6 @@
 //! Each rule on a small run, and the order in which they win.
 
+mod every_rule;
 mod metrics;
 
 use fapo_domain::model::case::{Case, Document};

@@ -63,6 +63,27 @@ pub fn single_hop() -> Flow {
     )
 }
 
+/// query -> hop1 -> answer.
+pub fn written_query() -> Flow {
+    flow(
+        &[
+            (
+                json!({"id": "query", "kind": "llm", "prompt": "prompts/query.md"}),
+                &[],
+            ),
+            (
+                json!({"id": "hop1", "kind": "retrieve", "query": "{{ steps.query.text }}", "k": 2}),
+                &[0],
+            ),
+            (
+                json!({"id": "answer", "kind": "llm", "prompt": "prompts/answer.md"}),
+                &[1],
+            ),
+        ],
+        "answer",
+    )
+}
+
 /// answer -> form.
 pub fn with_form() -> Flow {
     flow(
