@@ -50,6 +50,9 @@ pub struct Evidence {
     pub cluster: Option<String>,
     /// What the finding said.
     pub detail: String,
+    /// The scorer's line on what was wrong; empty where it has none.
+    #[serde(default)]
+    pub feedback: String,
     /// The score.
     pub score: f64,
     /// The case's input and expected output.

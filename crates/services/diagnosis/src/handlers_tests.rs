@@ -13,7 +13,7 @@ use fapo_domain::model::job::{JobGoal, JobSpec, Proposed, Reviewed};
 use fapo_domain::model::level::Level;
 use fapo_domain::model::project::ProposerBackend;
 use fapo_domain::model::proposal::Lint;
-use fapo_domain::model::score::ScoreStatus;
+use fapo_domain::model::score::{CaseScore, ScoreStatus};
 use fapo_domain::model::task::{ClaimedTask, ProposeTask, ReviewTask, TaskPayload};
 use fapo_domain::model::trace::StepOutput;
 use fapo_domain::ports::models::{
@@ -25,6 +25,7 @@ use fapo_domain::{DatasetId, ErrorCode, JobId, TaskId, VariantId};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use crate::proposers::evidence::compile;
 use crate::testing::store::Store;
 use crate::testing::{case_with, record, run, said, samples, score, tree};
 use crate::{Backends, DiagnosisService, ProposeService, ReviewService};
@@ -100,7 +101,10 @@ fn setting(change: impl FnOnce(&mut JobSpec)) -> Setting {
                 &text,
                 vec![found, record("answer", "llm", said(&text))],
             ),
-            score(ordinal, status, value),
+            CaseScore {
+                feedback: format!("scored number {ordinal}"),
+                ..score(ordinal, status, value)
+            },
         );
     }
     for (split, word) in [(Split::Val, "tower"), (Split::Test, "harbour")] {
@@ -352,6 +356,17 @@ async fn a_request_holds_train_evidence_that_covers_the_clusters() {
     assert!(request.labels.is_empty());
     for evidence in &request.evidence {
         assert_eq!(evidence.case.case_id, evidence.run.case_id);
+        if evidence.cluster.is_some() {
+            let feedback = format!("scored number {}", evidence.run.ordinal);
+            assert_eq!(evidence.feedback, feedback);
+        }
+    }
+    // nothing of validation and test reaches a proposer, neither in what it is given nor in what a model is told
+    let told = compile(&spec.project, &request, None, 20_000).text;
+    for text in [format!("{request:?}"), told] {
+        for canary in ["mason", "hidden valley", "Old Tom", "val-", "test-"] {
+            assert!(!text.contains(canary), "{canary} in {text}");
+        }
     }
 }
 

@@ -186,6 +186,7 @@ pub fn evidence(ordinal: u64, cluster: Option<&str>, case: Case, run: RunRecord)
     Evidence {
         cluster: cluster.map(str::to_owned),
         detail: format!("seen at {ordinal}"),
+        feedback: String::new(),
         score: if cluster.is_some() { 0.0 } else { 1.0 },
         case,
         run,

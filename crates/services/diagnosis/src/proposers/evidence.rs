@@ -8,17 +8,24 @@
 //! Tokens are estimated as a third of the bytes: more than any tokenizer in use makes of ordinary text in most languages,
 //! so the budget is not exceeded by an estimate that was too small.
 
+mod case;
+mod contract;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use fapo_domain::ContentHash;
 use fapo_domain::model::finding::Attribution;
+use fapo_domain::model::pipeline::PipelineSpec;
+use fapo_domain::model::project::ProjectSpec;
 use fapo_domain::model::proposal::{Evidence, ProposalRequest};
 use serde_json::Value;
 
+use case::case_block;
+use contract::contract;
+
 use super::edit::{PIPELINE_FILE, llm_steps};
 use crate::lints::added::texts;
-use crate::text::{cut, one_line};
-use fapo_domain::model::pipeline::PipelineSpec;
+use crate::text::one_line;
 
 /// Bytes that count as one token.
 const BYTES_PER_TOKEN: usize = 3;
@@ -46,13 +53,23 @@ pub fn estimated_tokens(text: &str) -> usize {
 }
 
 /// Compiles a request's evidence to at most `tokens` (estimated) tokens.
-pub fn compile(request: &ProposalRequest, spec: Option<&PipelineSpec>, tokens: u32) -> Compiled {
+pub fn compile(
+    project: &ProjectSpec,
+    request: &ProposalRequest,
+    spec: Option<&PipelineSpec>,
+    tokens: u32,
+) -> Compiled {
     let budget = tokens as usize * BYTES_PER_TOKEN;
     let mut page = Page {
         text: String::new(),
         budget,
     };
     page.section("How it does", &summary(&request.attribution), budget / 10);
+    page.section(
+        "What you may change",
+        &contract(project, request),
+        budget / 12,
+    );
     let shown = files(request, spec, &mut page, budget / 2);
     if let Some(playbook) = request.playbook.as_deref() {
         page.section("What the project's owner says", playbook, budget / 12);
@@ -271,85 +288,6 @@ fn cases(request: &ProposalRequest, page: &mut Page) {
         page.text.push_str(&block);
         page.text.push('\n');
     }
-}
-
-/// One case in at most `bytes` bytes: long values are cut harder until it fits.
-fn case_block(evidence: &Evidence, shared: &BTreeMap<String, String>, bytes: usize) -> String {
-    let mut block = String::new();
-    for limit in [2000, 1000, 500, 250, 120, 60] {
-        block = case_text(evidence, shared, limit);
-        if block.len() <= bytes {
-            return block;
-        }
-    }
-    within(&block, bytes)
-}
-
-fn case_text(evidence: &Evidence, shared: &BTreeMap<String, String>, limit: usize) -> String {
-    let mut out = match &evidence.cluster {
-        Some(cluster) => format!("## Fails: {cluster} (score {:.2})\n", evidence.score),
-        None => format!("## Passes (score {:.2}): must not break\n", evidence.score),
-    };
-    if !evidence.detail.is_empty() {
-        out.push_str(&format!("seen: {}\n", cut(&evidence.detail, limit)));
-    }
-    for (key, value) in &evidence.case.input {
-        let text = plain(value);
-        let text = match shared
-            .get(key)
-            .and_then(|start| text.strip_prefix(start.as_str()))
-        {
-            Some(rest) => format!("[shared start] {rest}"),
-            None => text,
-        };
-        out.push_str(&format!("input {key}: {}\n", one_line(&text, limit)));
-    }
-    for (key, value) in &evidence.case.expected {
-        out.push_str(&format!(
-            "expected {key}: {}\n",
-            one_line(&plain(value), limit)
-        ));
-    }
-    for step in &evidence.run.steps {
-        let Some(output) = &step.output else {
-            if let Some(error) = &step.error {
-                out.push_str(&format!(
-                    "step {} failed: {}\n",
-                    step.step,
-                    one_line(error, limit)
-                ));
-            }
-            continue;
-        };
-        match &output.docs {
-            Some(docs) => {
-                let titles: Vec<&str> = docs
-                    .iter()
-                    .map(|found| found.document.title.as_str())
-                    .collect();
-                out.push_str(&format!(
-                    "step {} found: {}\n",
-                    step.step,
-                    one_line(&titles.join("; "), limit)
-                ));
-            }
-            None => out.push_str(&format!(
-                "step {} wrote: {}\n",
-                step.step,
-                one_line(&output.text, limit)
-            )),
-        }
-    }
-    if let Some(output) = &evidence.run.output_text {
-        out.push_str(&format!("output: {}\n", one_line(output, limit)));
-    }
-    out
-}
-
-fn plain(value: &Value) -> String {
-    value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// For each input key: the start that all cases share, up to a word's end, where it is long enough.

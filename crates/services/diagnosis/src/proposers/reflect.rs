@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use fapo_domain::hash::Hasher;
 use fapo_domain::model::job::JobSpec;
 use fapo_domain::model::level::{Level, Technique};
-use fapo_domain::model::project::ModelSpec;
+use fapo_domain::model::project::{ModelSpec, ScopeSpec};
 use fapo_domain::model::proposal::{Draft, ProposalRequest};
 use fapo_domain::model::task::Fence;
 use fapo_domain::model::trace::FinishReason;
@@ -62,8 +62,8 @@ fn model(spec: &JobSpec) -> Result<(String, ModelSpec), ProposeError> {
     }
 }
 
-/// The techniques of a level, by their names.
-fn techniques(level: Level) -> Vec<String> {
+/// The techniques of a level, by their names. Another model is one only where the scope names any.
+fn techniques(level: Level, scope: &ScopeSpec) -> Vec<String> {
     use Technique as T;
     let all = match level {
         Level::Prompt => vec![
@@ -96,18 +96,21 @@ fn techniques(level: Level) -> Vec<String> {
             T::OtherStructure,
         ],
     };
-    all.iter().map(Technique::to_string).collect()
+    all.iter()
+        .filter(|technique| **technique != T::ModelChoice || !scope.models.is_empty())
+        .map(Technique::to_string)
+        .collect()
 }
 
 /// The schema of the reply.
-fn schema(level: Level) -> Value {
+fn schema(level: Level, scope: &ScopeSpec) -> Value {
     json!({
         "type": "object",
         "additionalProperties": false,
         "required": ["hypothesis", "technique", "idea", "target_cluster", "expected_gain", "edits"],
         "properties": {
             "hypothesis": {"type": "string"},
-            "technique": {"type": "string", "enum": techniques(level)},
+            "technique": {"type": "string", "enum": techniques(level, scope)},
             "idea": {"type": "string"},
             "target_cluster": {"type": "string"},
             "expected_gain": {"type": "number"},
@@ -134,16 +137,19 @@ fn messages(
         input_keys: None,
     };
     let pipeline = read_pipeline(&request.tree, &context).0;
+    let scope = &spec.project.scope;
     let compiled = compile(
+        &spec.project,
         request,
         pipeline.as_ref().map(|pipeline| pipeline.spec()),
         spec.project.proposer.evidence_tokens,
     );
-    let level_rules = match request.level {
-        Level::Prompt => render("level_prompt.md", LEVEL_PROMPT, &json!({}))?,
-        Level::Parameter => render("level_parameter.md", LEVEL_PARAMETER, &json!({}))?,
-        Level::Structure => render("level_structure.md", LEVEL_STRUCTURE, &json!({}))?,
+    let (name, rules) = match request.level {
+        Level::Prompt => ("level_prompt.md", LEVEL_PROMPT),
+        Level::Parameter => ("level_parameter.md", LEVEL_PARAMETER),
+        Level::Structure => ("level_structure.md", LEVEL_STRUCTURE),
     };
+    let level_rules = render(name, rules, &json!({ "models": scope.models }))?;
     let user = render(
         "reflect_user.md",
         USER,
@@ -152,7 +158,7 @@ fn messages(
             "cluster": request.cluster.as_ref().map(|cluster| cluster.id.clone()),
             "direction": request.cluster.as_ref().map(|cluster| cluster.direction.clone()),
             "level_rules": level_rules.trim_end(),
-            "techniques": techniques(request.level).join(", "),
+            "techniques": techniques(request.level, scope).join(", "),
         }),
     )?;
     let messages = vec![
@@ -236,7 +242,7 @@ impl Proposer for Reflect {
             max_tokens: model.max_tokens.max(LEAST_REPLY),
             stop: Vec::new(),
             seed: None,
-            schema: Some(schema(request.level)),
+            schema: Some(schema(request.level, &spec.project.scope)),
             waits: Waits::default(),
             spec: Arc::new(model),
         };

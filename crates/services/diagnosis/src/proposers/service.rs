@@ -175,18 +175,28 @@ impl ProposeService {
         task: &ProposeTask,
         chosen: Vec<Finding>,
     ) -> Result<Vec<Evidence>, WorkError> {
-        let mut wanted: Vec<(u64, f64, Option<String>, String)> = chosen
-            .into_iter()
-            .map(|finding| {
-                let cluster = format!("{}@{}", finding.rule.name(), finding.step);
-                (
-                    finding.ordinal,
-                    1.0 - finding.lost,
-                    Some(cluster),
-                    finding.detail,
-                )
-            })
-            .collect();
+        let mut wanted: Vec<(u64, f64, Option<String>, String)> = Vec::new();
+        let mut feedback: BTreeMap<u64, String> = BTreeMap::new();
+        for finding in chosen {
+            // at most `FAILING` of them, which stand anywhere in the split
+            let row = self
+                .scores
+                .scores(task.evaluation.id(), finding.ordinal, 1)
+                .await
+                .map_err(|error| WorkError::from_port("cannot read scores", error))?;
+            feedback.extend(
+                row.into_iter()
+                    .filter(|row| row.score.ordinal == finding.ordinal)
+                    .map(|row| (finding.ordinal, row.score.feedback)),
+            );
+            let cluster = format!("{}@{}", finding.rule.name(), finding.step);
+            wanted.push((
+                finding.ordinal,
+                1.0 - finding.lost,
+                Some(cluster),
+                finding.detail,
+            ));
+        }
         wanted.extend(self.passing(spec, task).await?);
         let ordinals: Vec<u64> = wanted.iter().map(|(ordinal, ..)| *ordinal).collect();
         if ordinals.is_empty() {
@@ -211,6 +221,7 @@ impl ProposeService {
                 Some(Evidence {
                     cluster,
                     detail,
+                    feedback: feedback.remove(&ordinal).unwrap_or_default(),
                     score,
                     case,
                     run: runs.remove(&ordinal)?,

@@ -8,6 +8,7 @@ use fapo_domain::hash::ContentHash;
 use fapo_domain::model::finding::Rule;
 use fapo_domain::model::job::{JobGoal, JobSpec};
 use fapo_domain::model::level::{Level, Technique};
+use fapo_domain::model::pipeline::StepSpec;
 use fapo_domain::model::project::ProjectSpec;
 use fapo_domain::model::proposal::ProposalRequest;
 use fapo_domain::model::task::Fence;
@@ -290,6 +291,36 @@ async fn the_proposers_model_is_named_or_found() {
         .await
         .unwrap_err();
     assert!(matches!(error, ProposeError::Config { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_model_is_offered_only_where_the_scope_allows_one() {
+    let (mut project, mut request) = prompt_request();
+    let asked = async |project: &ProjectSpec, request: &ProposalRequest| {
+        let (_, says) = ask(project, request, "").await;
+        let asked = says.asked.lock().unwrap();
+        let (call, _) = &asked[0];
+        format!("{} {:?}", call.messages[1].content, call.schema)
+    };
+    for level in [Level::Parameter, Level::Structure] {
+        request.level = level;
+        project.scope.models.clear();
+        let without = asked(&project, &request).await;
+        assert!(
+            !without.contains("model_choice") && !without.contains(", model"),
+            "{without}"
+        );
+        project.scope.models = vec!["large".to_owned()];
+        let with = asked(&project, &request).await;
+        assert!(with.contains("`model`") && with.contains("large"), "{with}");
+    }
+    for word in
+        StepSpec::KINDS
+            .into_iter()
+            .chain(["`when`", "vote", "best_by", "merge", "output: json"])
+    {
+        assert!(asked(&project, &request).await.contains(word), "{word}");
+    }
 }
 
 #[tokio::test]
