@@ -58,41 +58,41 @@ pub fn scores(data: &ReportData) -> String {
     );
     let mut svg = Svg::new(WIDTH, HEIGHT);
     level_bands(data, &mut svg, &x, f64::from(last), (TOP - 18.0, BOTTOM));
-    for value in &axis {
-        let at = y.at(*value);
-        svg.line("grid", (LEFT, at), (WIDTH - RIGHT + 14.0, at));
-        svg.text(
-            "tick",
-            (LEFT - 8.0, at + 3.5),
-            "end",
-            &format!("{:.0} %", value * 100.0),
-        );
-    }
-    let every = (last / 12).max(1);
-    for iteration in (0..=last).filter(|iteration| iteration % every == 0) {
-        let label = if iteration == 0 {
-            "base".to_owned()
-        } else {
-            iteration.to_string()
-        };
-        svg.text(
-            "tick",
-            (x.at(f64::from(iteration)), BOTTOM + 18.0),
-            "middle",
-            &label,
-        );
-    }
-    svg.text(
-        "axis",
-        (WIDTH - RIGHT + 14.0, BOTTOM + 33.0),
-        "end",
-        "iteration",
-    );
+    axes(&mut svg, (&x, last), (&y, BOTTOM), &axis, &|value| {
+        format!("{:.0} %", value * 100.0)
+    });
     incumbent_line(&evaluated, &mut svg, &x, &y, f64::from(last));
     for candidate in &evaluated {
         marks(candidate, &mut svg, &x, &y);
     }
     svg.finish("Scores of all candidates by iteration")
+}
+
+/// Grid lines with their values, and below them the iterations up to `last`.
+fn axes(
+    svg: &mut Svg,
+    (x, last): (&Scale, u32),
+    (y, bottom): (&Scale, f64),
+    values: &[f64],
+    label: &dyn Fn(f64) -> String,
+) {
+    for value in values {
+        let at = y.at(*value);
+        svg.line("grid", (LEFT, at), (WIDTH - RIGHT + 14.0, at));
+        svg.text("tick", (LEFT - 8.0, at + 3.5), "end", &label(*value));
+    }
+    // about twelve names at most
+    let every = (last / 12).max(1);
+    for iteration in (0..=last).filter(|iteration| iteration % every == 0) {
+        let name = match iteration {
+            0 => "base".to_owned(),
+            _ => iteration.to_string(),
+        };
+        let at = (x.at(f64::from(iteration)), bottom + 18.0);
+        svg.text("tick", at, "middle", &name);
+    }
+    let at = (WIDTH - RIGHT + 14.0, bottom + 33.0);
+    svg.text("axis", at, "end", "iteration");
 }
 
 /// Whether the candidate was the incumbent at some time.
@@ -241,31 +241,9 @@ pub fn spending(data: &ReportData) -> String {
     let x = Scale::new((0.0, f64::from(last.max(1))), (LEFT + 14.0, WIDTH - RIGHT));
     let y = Scale::new((0.0, axis.last().copied().unwrap_or(1.0)), (BOTTOM, TOP));
     let mut svg = Svg::new(WIDTH, HEIGHT);
-    for tick in &axis {
-        let at = y.at(*tick);
-        svg.line("grid", (LEFT, at), (WIDTH - RIGHT + 14.0, at));
-        svg.text("tick", (LEFT - 8.0, at + 3.5), "end", &amount(*tick, free));
-    }
-    let every = (last / 12).max(1);
-    for iteration in (0..=last).filter(|iteration| iteration % every == 0) {
-        let label = if iteration == 0 {
-            "base".to_owned()
-        } else {
-            iteration.to_string()
-        };
-        svg.text(
-            "tick",
-            (x.at(f64::from(iteration)), BOTTOM + 18.0),
-            "middle",
-            &label,
-        );
-    }
-    svg.text(
-        "axis",
-        (WIDTH - RIGHT + 14.0, BOTTOM + 32.0),
-        "end",
-        "iteration",
-    );
+    axes(&mut svg, (&x, last), (&y, BOTTOM), &axis, &|value| {
+        amount(value, free)
+    });
     let mut points = vec![(x.at(0.0), y.at(0.0))];
     points.extend(
         data.spending
