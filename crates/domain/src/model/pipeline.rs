@@ -161,7 +161,7 @@ pub struct RetrieveStep {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query: Option<String>,
     /// Several query templates; their rankings are joined by reciprocal rank fusion. A query that renders to several
-    /// lines counts as one query per line.
+    /// lines counts as one query per line. The step fails with `too_many_queries` beyond 100.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub queries: Vec<String>,
     /// How many documents to return, besides those joined in by `include`.
@@ -174,6 +174,12 @@ pub struct RetrieveStep {
     /// Which fields are searched.
     #[serde(default = "default_fields", skip_serializing_if = "is_default_fields")]
     pub fields: Vec<DocumentField>,
+}
+
+impl RetrieveStep {
+    /// Most queries of one run of the step: each searches the whole corpus, and a text that a model wrote may have any
+    /// number of lines.
+    pub const MAX_QUERIES: usize = 100;
 }
 
 const fn default_k() -> u32 {

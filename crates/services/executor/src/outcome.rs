@@ -5,6 +5,7 @@
 //! | a template cannot be rendered | failed | `render_error` |
 //! | a reply cannot be read as JSON, or breaks the schema | failed | `invalid_json`, `schema_mismatch` |
 //! | a pointer, or the pipeline's output, leads nowhere | failed | `pointer_missing`, `output_missing`, `output_skipped` |
+//! | a retrieval is asked more than 100 queries | failed | `too_many_queries` |
 //! | no sample succeeded | failed | the first sample's class |
 //! | the provider refuses the request itself | failed | `provider_rejected` |
 //! | a cap is met | failed | `cap_model_calls`, `cap_tokens`, `cap_usd`, `cap_documents` |

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use fapo_domain::StepId;
+use fapo_domain::model::pipeline::RetrieveStep;
 use fapo_domain::model::trace::{FinishReason, StepOutput};
 use fapo_domain::money::SpendRole;
 use fapo_domain::ports::models::{Message, Meter, MeteredReply, ModelRequest};
@@ -125,7 +126,16 @@ impl Run<'_> {
                 for query in &retrieve.queries {
                     let text = query.render(&context)?;
                     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-                    queries.extend(lines.map(str::to_owned));
+                    // one more than allowed says as much as all of them
+                    let room = RetrieveStep::MAX_QUERIES + 1 - queries.len();
+                    queries.extend(lines.take(room).map(str::to_owned));
+                    if queries.len() > RetrieveStep::MAX_QUERIES {
+                        let most = RetrieveStep::MAX_QUERIES;
+                        let message = format!(
+                            "the queries have more than {most} lines, and each line is a query"
+                        );
+                        return Err(Fault::new("too_many_queries", message).into());
+                    }
                 }
                 self.retrieve(retrieve, queries, &visible, position)?
             }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use fapo_domain::model::pipeline::RetrieveStep;
 use fapo_domain::model::trace::{FinishReason, RunRecord, RunStatus, StepStatus};
 use proptest::prelude::*;
 use serde_json::json;
@@ -244,6 +245,32 @@ async fn retrieval_joins_earlier_documents_fuses_queries_and_notes_what_came_aft
         none.reason.as_deref(),
         Some("render_error"),
         "there is no first document"
+    );
+}
+
+#[tokio::test]
+async fn more_queries_than_allowed_fail_the_step_before_any_search() {
+    let pipeline = "
+steps:
+  - { id: find, kind: retrieve, queries: ['eggs', '{{ question }}'], k: 1 }
+  - { id: out, kind: template, template: '{{ steps.find.docs | length }}' }
+output: out
+";
+    let with = async |lines: usize| {
+        let text = question(&"hen\n".repeat(lines));
+        play(&spec(), &tree(pipeline, &[]), &Script::echo(), text).await
+    };
+    let most = RetrieveStep::MAX_QUERIES;
+    assert_eq!(with(most - 1).await.status, RunStatus::Completed);
+    let run = with(most).await;
+    assert_eq!(
+        (run.status, run.reason.as_deref()),
+        (RunStatus::Failed, Some("too_many_queries"))
+    );
+    let find = run.step("find").unwrap();
+    assert!(
+        find.error.as_deref().unwrap().contains("100 lines"),
+        "{find:?}"
     );
 }
 
