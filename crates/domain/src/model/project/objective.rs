@@ -49,7 +49,8 @@ pub struct ScopeSpec {
     /// Globs over the ids of steps that may be changed or removed; all where empty. New steps may have any id.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<String>,
-    /// Allowed ranges by `<kind>.<step>.<parameter>`, each part a glob: `"retrieve.*.k": [1, 50]`.
+    /// Allowed ranges by `<kind>.<step>.<parameter>`, each part a glob: `"retrieve.*.k": [1, 50]`. A parameter that is left
+    /// out counts with the value it then has.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ranges: BTreeMap<String, (f64, f64)>,
     /// Entries of `models:` that a step may be moved to; none where empty.
