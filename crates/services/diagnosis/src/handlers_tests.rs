@@ -397,6 +397,34 @@ async fn canaries_of_held_out_splits_are_found_and_not_repeated() {
 }
 
 #[tokio::test]
+async fn an_input_key_that_only_later_cases_have_is_known() {
+    let setting = setting(|_| {});
+    for number in 20..300 {
+        let input = match number {
+            299 => json!({"question": "q", "hint": "h"}),
+            _ => json!({"question": "q"}),
+        };
+        let case = case_with(&format!("c{number}"), input, json!({"answer": "x"}));
+        setting.store.add_case(Split::Train, case);
+    }
+    let (parent, _) = samples::single_hop();
+    let prompt = parent.text("prompts/answer.md").unwrap();
+    let mut unknown = Vec::new();
+    for name in ["hint", "hnit"] {
+        let mut child = parent.clone();
+        let text = prompt.replace(
+            "{{ question }}",
+            &format!("{{{{ question }}}} {{{{ {name} }}}}"),
+        );
+        child.insert("prompts/answer.md", text.into_bytes());
+        let reviewed = setting.reviewed(setting.store.add_tree(&child)).await;
+        let lints = reviewed.lints.refusals.iter().map(|finding| finding.lint);
+        unknown.push(lints.filter(|lint| *lint == Lint::VariableUnknown).count());
+    }
+    assert_eq!(unknown, [0, 1]);
+}
+
+#[tokio::test]
 async fn an_unreadable_candidate_is_a_report_and_no_error() {
     let setting = setting(|_| {});
     let child = tree(&[("pipeline.yaml", "steps: ["), ("prompts/answer.md", "x")]);

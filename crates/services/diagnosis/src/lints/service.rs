@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use fapo_domain::model::case::Split;
 use fapo_domain::model::job::{JobSpec, Reviewed};
-use fapo_domain::model::proposal::LintReport;
+use fapo_domain::model::proposal::{Lint, LintReport};
 use fapo_domain::model::task::{ClaimedTask, ReviewTask, TaskPayload, Topic};
 use fapo_domain::model::variant::{DiffStats, VariantTree};
 use fapo_domain::ports::datasets::Datasets;
@@ -23,6 +23,8 @@ use crate::attribution::service::{to_value, wrong_payload};
 
 /// Cases read at a time.
 const PAGE: u32 = 256;
+/// Train cases whose input keys are taken for all there are, unless the proposal uses another.
+const KEY_SAMPLE: u64 = 256;
 
 /// Lints proposals. Makes no model call; reads every split, and answers about held-out ones without quoting them.
 pub struct ReviewService {
@@ -55,16 +57,28 @@ impl ReviewService {
         if task.earlier.contains(&task.candidate) {
             earlier.push(normal_hash(&child));
         }
-        let input_keys = self.input_keys(spec).await?;
-        let mut report = check(&Candidate {
-            project: &spec.project,
-            open: task.level,
-            parent: &parent,
-            child: &child,
-            baseline: Some(&baseline),
-            earlier: &earlier,
-            input_keys: input_keys.as_ref(),
-        });
+        let look = |input_keys: Option<&BTreeSet<String>>| {
+            check(&Candidate {
+                project: &spec.project,
+                open: task.level,
+                parent: &parent,
+                child: &child,
+                baseline: Some(&baseline),
+                earlier: &earlier,
+                input_keys,
+            })
+        };
+        let first = self.input_keys(spec, KEY_SAMPLE, stop).await?;
+        let mut report = look(first.as_ref());
+        let unknown = |report: &LintReport| {
+            let mut lints = report.refusals.iter().map(|finding| finding.lint);
+            lints.any(|lint| lint == Lint::VariableUnknown)
+        };
+        if unknown(&report) {
+            // a key may be first used later in the split
+            let all = self.input_keys(spec, u64::MAX, stop).await?;
+            report = look(all.as_ref());
+        }
         let mut leaks = Leaks::new(&spec.project, &parent, &child);
         if !leaks.is_clean() {
             for split in Split::ALL {
@@ -105,17 +119,34 @@ impl ReviewService {
         }
     }
 
-    /// The keys of the first train cases' inputs.
-    async fn input_keys(&self, spec: &JobSpec) -> Result<Option<BTreeSet<String>>, WorkError> {
-        let page = self
-            .datasets
-            .page(spec.dataset, Split::Train, 0, PAGE)
-            .await
-            .map_err(|error| WorkError::from_port("cannot read cases", error))?;
-        let keys: BTreeSet<String> = page
-            .iter()
-            .flat_map(|case| case.input.keys().cloned())
-            .collect();
+    /// The keys of the inputs of the first train cases, at least `count`.
+    async fn input_keys(
+        &self,
+        spec: &JobSpec,
+        count: u64,
+        stop: &CancellationToken,
+    ) -> Result<Option<BTreeSet<String>>, WorkError> {
+        let mut keys: BTreeSet<String> = BTreeSet::new();
+        let mut from = 0u64;
+        while from < count {
+            if stop.is_cancelled() {
+                return Err(WorkError::interrupted());
+            }
+            let page = self
+                .datasets
+                .page(spec.dataset, Split::Train, from, PAGE)
+                .await
+                .map_err(|error| WorkError::from_port("cannot read cases", error))?;
+            if page.is_empty() {
+                break;
+            }
+            from += page.len() as u64;
+            for case in &page {
+                let new = case.input.keys().filter(|key| !keys.contains(*key));
+                let new: Vec<String> = new.cloned().collect();
+                keys.extend(new);
+            }
+        }
         Ok((!keys.is_empty()).then_some(keys))
     }
 
