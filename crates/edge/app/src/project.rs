@@ -7,6 +7,7 @@ mod cases;
 mod documents;
 mod import;
 mod load;
+mod protect;
 mod scan;
 
 pub use beside::World;

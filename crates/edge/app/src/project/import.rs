@@ -21,6 +21,7 @@ use super::cases::{
 };
 use super::documents::open_documents;
 use super::load::LoadedProject;
+use super::protect::Unmet;
 use super::scan::lacks;
 
 /// Cases per write.
@@ -121,6 +122,7 @@ async fn fill_import<S>(
 where
     S: Datasets + ?Sized,
 {
+    let mut unmet = Unmet::new(&project.spec, &project.protect);
     for (split, file) in split_files(&project.spec) {
         let reader = match open_cases(&project.dir, split, file) {
             Ok(reader) => reader,
@@ -140,6 +142,7 @@ where
             match incoming {
                 Ok(incoming) => {
                     count += 1;
+                    unmet.meet(&incoming.case.case_id);
                     for lack in lacks(Some(&project.scorer), &incoming.case) {
                         problems.push(data_problem(file, Some(incoming.line), lack));
                     }
@@ -157,6 +160,7 @@ where
             problems.push(data_problem(file, None, "holds no cases".to_owned()));
         }
     }
+    unmet.tell(problems);
     Ok(())
 }
 

@@ -20,7 +20,7 @@ const IGNORED: [&str; 4] = [".DS_Store", "__pycache__", ".git", "Thumbs.db"];
 /// The project's own file.
 const SETTINGS: &str = "fapo.yaml";
 
-/// How many cases are read to learn which input keys there are.
+/// How many cases are read to learn which input keys there are; all of them, where a template uses one that these lack.
 const KEY_SAMPLE: usize = 200;
 
 /// A project folder that can be run.
@@ -104,12 +104,21 @@ pub fn load_project(
     };
 
     let worlds = beside::resolve_models(dir, &mut spec, env, &mut problems);
-    let keys = input_keys(dir, &spec);
-    let context = PipelineContext {
-        project: &spec,
-        input_keys: keys.as_ref(),
+    let read = |keys: Option<&BTreeSet<String>>| {
+        let context = PipelineContext {
+            project: &spec,
+            input_keys: keys,
+        };
+        read_pipeline(&tree, &context)
     };
-    let (pipeline, found) = read_pipeline(&tree, &context);
+    let (mut pipeline, mut found) = read(input_keys(dir, &spec, KEY_SAMPLE).as_ref());
+    if found
+        .iter()
+        .any(|problem| problem.rule == "unknown-variable")
+    {
+        // a key may be first used later in the file
+        (pipeline, found) = read(input_keys(dir, &spec, usize::MAX).as_ref());
+    }
     // what is wrong in fapo.yaml was left out of `spec`, and may be just what a step names
     let broken = problems.has_errors();
     for problem in found {
@@ -234,11 +243,11 @@ fn relative_name(root: &Path, path: &Path) -> String {
     parts.join("/")
 }
 
-/// The input keys of the first train cases; `None` when none can be read (the data check says why).
-fn input_keys(dir: &Path, spec: &ProjectSpec) -> Option<BTreeSet<String>> {
+/// The input keys of the first `count` train cases; `None` when none can be read (the data check says why).
+fn input_keys(dir: &Path, spec: &ProjectSpec, count: usize) -> Option<BTreeSet<String>> {
     let reader = super::cases::open_cases(dir, Split::Train, &spec.data.train).ok()?;
     let mut keys = BTreeSet::new();
-    for case in reader.take(KEY_SAMPLE).flatten() {
+    for case in reader.take(count).flatten() {
         keys.extend(case.case.input.keys().cloned());
     }
     (!keys.is_empty()).then_some(keys)
@@ -303,5 +312,82 @@ pub(super) fn problem(rule: &'static str, file: &str, message: String, help: &st
         path: None,
         message,
         help: Some(help.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A project over these train lines, with one prompt and one file of protected ids.
+    fn project(train: &str, prompt: &str, protect: &str) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let spec = "name: x\nmodels: {task: {provider: openai, model: m}}\ndata: {train: train.jsonl}\nscorer: {metric: exact_match, expected: answer}\nobjective: {protect: [must.txt]}\n";
+        std::fs::create_dir_all(dir.path().join("pipeline")).unwrap();
+        for (name, text) in [
+            ("fapo.yaml", spec),
+            ("train.jsonl", train),
+            ("must.txt", protect),
+            ("pipeline/p.md", prompt),
+            (
+                "pipeline/pipeline.yaml",
+                "steps:\n  - {id: a, kind: llm, prompt: p.md}\noutput: a\n",
+            ),
+        ] {
+            std::fs::write(dir.path().join(name), text).unwrap();
+        }
+        dir
+    }
+
+    fn cases(count: usize) -> String {
+        (0..count)
+            .map(|number| {
+                let hint = if number > KEY_SAMPLE { r#", "hint": "h""# } else { "" };
+                format!(
+                    "{{\"case_id\": \"c{number}\", \"input\": {{\"question\": \"q{number}\"{hint}}}, \"expected\": {{\"answer\": \"a\"}}}}\n"
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_key_that_only_later_cases_have_is_known() {
+        let used = "{{ question }} {{ input.hint if 'hint' in input else '' }}";
+        let dir = project(&cases(KEY_SAMPLE + 9), used, "");
+        load_project(dir.path(), &|_| None).unwrap_or_else(|error| panic!("{error:?}"));
+        let dir = project(&cases(KEY_SAMPLE + 9), "{{ question }} {{ hnit }}", "");
+        let Err(LoadError::Problems(problems)) = load_project(dir.path(), &|_| None) else {
+            panic!("`hnit` is in no case");
+        };
+        assert!(
+            problems
+                .iter()
+                .any(|problem| problem.rule == "unknown-variable"
+                    && problem.severity == Severity::Error),
+            "{problems}"
+        );
+    }
+
+    #[test]
+    fn protected_ids_are_those_that_are_no_comments() {
+        let dir = project(&cases(3), "{{ question }}", "# must pass\nc1\n\n c2 \nc1\n");
+        let project = load_project(dir.path(), &|_| None).unwrap();
+        assert_eq!(project.protect, [CaseId::new("c1"), CaseId::new("c2")]);
+        let scan = super::super::scan_data(dir.path(), &project.spec, None);
+        assert!(scan.problems.is_empty(), "{}", scan.problems);
+    }
+
+    #[test]
+    fn a_protected_id_that_no_split_has_is_a_problem() {
+        let dir = project(&cases(3), "{{ question }}", "c1\nc9\n");
+        let mut project = load_project(dir.path(), &|_| None).unwrap();
+        let scan = super::super::scan_data(dir.path(), &project.spec, None);
+        let told: Vec<&str> = scan.problems.iter().map(|problem| &*problem.rule).collect();
+        assert_eq!(told, ["unknown-case"], "{}", scan.problems);
+        assert!(scan.problems.to_string().contains("c9"));
+        // where only the first cases are read, it may be among the others
+        project.spec.data.max_cases = Some(2);
+        let scan = super::super::scan_data(dir.path(), &project.spec, None);
+        assert!(scan.problems.is_empty(), "{}", scan.problems);
     }
 }

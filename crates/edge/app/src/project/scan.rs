@@ -11,10 +11,12 @@ use fapo_domain::problem::Problems;
 use fapo_project::data::DataFormat;
 use fapo_scoring::Scorer;
 
+use super::beside::read_protected;
 use super::cases::{
     cannot_be_cut, data_problem, duplicate, is_hopeless, open_cases, say_if_cut_short, split_files,
 };
 use super::documents::{ShortHash, open_documents, short_hash};
+use super::protect::Unmet;
 
 /// What a look through the data files found.
 #[derive(Debug, Default)]
@@ -85,9 +87,13 @@ impl<'a> Scan<'a> {
 
     fn run(mut self) -> DataScan {
         let files = split_files(self.spec);
+        // loading the project has told what cannot be read of these
+        let protected = read_protected(self.dir, self.spec, &mut Problems::new());
+        let mut unmet = Unmet::new(self.spec, &protected);
         for number in 0..files.len() {
-            self.cases(&files, number);
+            self.cases(&files, number, &mut unmet);
         }
+        unmet.tell(&mut self.found.problems);
         for file in self.spec.data.corpora.values() {
             self.documents(file);
         }
@@ -114,7 +120,7 @@ impl<'a> Scan<'a> {
         true
     }
 
-    fn cases(&mut self, files: &[(Split, &str)], number: usize) {
+    fn cases(&mut self, files: &[(Split, &str)], number: usize, unmet: &mut Unmet) {
         let (split, file) = files[number];
         if is_hopeless(&self.found.problems) || !self.is_new(file) {
             return;
@@ -138,6 +144,7 @@ impl<'a> Scan<'a> {
                 }
             };
             count += 1;
+            unmet.meet(&incoming.case.case_id);
             self.found.input_bytes += input_bytes(&incoming.case);
             match self.seen.entry(short_hash(incoming.case.case_id.as_str())) {
                 Entry::Occupied(first) => {
