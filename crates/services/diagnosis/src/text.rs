@@ -1,5 +1,7 @@
 //! Small text tools shared by attribution, lints and proposers: words, normal forms, quotes.
 
+pub use fapo_domain::text::{cut, one_line};
+
 /// Words too common to say anything about one case or one document.
 const STOPWORDS: [&str; 72] = [
     "a", "about", "after", "all", "also", "an", "and", "any", "are", "as", "at", "be", "been",
@@ -45,35 +47,6 @@ pub fn contains_words(haystack: &[String], needle: &[String]) -> bool {
             .any(|window| window == needle)
 }
 
-/// The text in one line, white space squeezed, cut to `max` characters with `…`. Reads no more of the text than it needs.
-pub fn one_line(text: &str, max: usize) -> String {
-    let mut line = String::new();
-    // bytes are at least characters, so this much is enough to know whether the line must be cut
-    for word in text.split_whitespace() {
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        // one word can be as long as the text: four bytes for each character that can still be shown
-        let mut end = word.len().min((max + 1) * 4);
-        while !word.is_char_boundary(end) {
-            end -= 1;
-        }
-        line.push_str(&word[..end]);
-        if line.len() > (max + 1) * 4 {
-            break;
-        }
-    }
-    cut(&line, max)
-}
-
-/// The first `max` characters, with `…` in place of what was left out.
-pub fn cut(text: &str, max: usize) -> String {
-    match text.char_indices().nth(max) {
-        None => text.to_owned(),
-        Some((end, _)) => format!("{}…", text[..end].trim_end()),
-    }
-}
-
 /// A short quotation of `text` for a message.
 pub fn quote(text: &str) -> String {
     format!("\"{}\"", one_line(text, 60))
@@ -101,11 +74,5 @@ mod tests {
         assert!(contains_words(&text, &words("cat sat")));
         assert!(!contains_words(&text, &words("at")));
         assert!(!contains_words(&text, &[]));
-    }
-
-    #[test]
-    fn cuts_fall_on_characters_and_say_so() {
-        assert_eq!(cut("äöü", 2), "äö…");
-        assert_eq!(one_line(" a\n b ", 9), "a b");
     }
 }

@@ -1,7 +1,6 @@
 //! Statistics of scores: pure and deterministic.
 
 pub mod bootstrap;
-pub mod wilson;
 
 /// The arithmetic mean; `None` of nothing.
 pub fn mean(values: &[f64]) -> Option<f64> {

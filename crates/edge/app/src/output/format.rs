@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fapo_domain::clock::Timestamp;
+pub use fapo_domain::text::one_line;
 
 /// A share in `[0, 1]` as `71.0 %`.
 pub fn percent(share: f64) -> String {
@@ -89,16 +90,6 @@ pub fn ratio(value: f64) -> String {
     format!("{value:.2}×")
 }
 
-/// The first line of a text, cut to `limit` characters with an ellipsis.
-pub fn one_line(text: &str, limit: usize) -> String {
-    let mut line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if line.chars().count() > limit {
-        line = line.chars().take(limit.saturating_sub(1)).collect();
-        line.push('…');
-    }
-    line
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,11 +119,5 @@ mod tests {
     #[test]
     fn moments_are_written_in_utc() {
         assert_eq!(moment(Timestamp(0)), "1970-01-01 00:00 UTC");
-    }
-
-    #[test]
-    fn a_long_text_is_cut_on_a_character() {
-        assert_eq!(one_line("à la\n carte", 20), "à la carte");
-        assert_eq!(one_line("ààààà", 3), "àà…");
     }
 }

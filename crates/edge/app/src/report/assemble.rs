@@ -14,11 +14,11 @@ use fapo_domain::model::score::{Comparison, ScoreSummary};
 use fapo_domain::model::variant::Lineage;
 use fapo_domain::ports::scores::ScoredCase;
 use fapo_domain::seed::Seed;
+use fapo_domain::wilson::wilson;
 use fapo_domain::{CaseId, EvaluationId, VariantId};
 use fapo_policy::stage::StagePurpose;
 use fapo_policy::{Event, JobState, Measurement};
 use fapo_scoring::compare::Pairing;
-use fapo_scoring::statistics::wilson::wilson;
 
 use super::data::{Candidate, Outcome, ReportData, Score, SpendPoint, Versus};
 use crate::output::format;

@@ -13,10 +13,11 @@ use std::collections::BTreeMap;
 use fapo_domain::model::finding::{Attribution, Cluster, Finding, Points, Rule};
 use fapo_domain::model::level::Level;
 use fapo_domain::model::score::CaseScore;
+use fapo_domain::wilson::wilson;
 use fapo_domain::{CaseId, StepId};
 
-/// The two-sided 95 % quantile of the normal distribution.
-const Z95: f64 = 1.959_963_984_540_054;
+/// Of the intervals.
+const CONFIDENCE: f64 = 0.95;
 /// Cases named per cluster.
 const SHOWN_CASES: usize = 5;
 /// Findings kept with their words. Sums go on beyond it, so that memory stays bounded for any number of failures.
@@ -157,15 +158,11 @@ pub fn points(lost: f64, cases: u64) -> Points {
     if cases == 0 {
         return Points::default();
     }
-    let n = cases as f64;
-    let share = (lost / n).clamp(0.0, 1.0);
-    let z2 = Z95 * Z95;
-    let centre = (share + z2 / (2.0 * n)) / (1.0 + z2 / n);
-    let half = Z95 / (1.0 + z2 / n) * (share * (1.0 - share) / n + z2 / (4.0 * n * n)).sqrt();
+    let (low, high) = wilson(lost, cases, CONFIDENCE);
     Points {
-        estimate: share,
-        low: (centre - half).clamp(0.0, share),
-        high: (centre + half).clamp(share, 1.0),
+        estimate: (lost / cases as f64).clamp(0.0, 1.0),
+        low,
+        high,
     }
 }
 
