@@ -26,6 +26,10 @@ pub struct Decision {
 /// What was decided.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most decisions are gates, and a job has few of them"
+)]
 pub enum DecisionKind {
     /// A candidate's fate at a gate.
     Gate {
