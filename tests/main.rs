@@ -6,6 +6,7 @@
 
 mod architecture;
 mod e2e {
+    mod addresses;
     mod bad_input;
     mod check;
     mod commands;

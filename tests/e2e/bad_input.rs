@@ -177,8 +177,35 @@ fn a_missing_key_names_its_variable_before_anything_runs() {
         )
         .unwrap();
     let ran = project.fapo("eval", &["--json"]).unwrap();
-    says(&ran, INCOMPLETE, &["OPENAI_API_KEY", "MODEL_NO_KEY"]);
+    says(&ran, FAILED, &["OPENAI_API_KEY", "MODEL_NO_KEY"]);
     assert_eq!(error(&ran)["reason"], "MODEL_NO_KEY");
+    let jobs = project.fapo("status", &["--json"]).unwrap();
+    assert_eq!(jobs.json().unwrap(), serde_json::json!([]));
+}
+
+#[test]
+fn the_proposers_key_is_asked_for_before_the_baseline_is_paid() {
+    let project = example();
+    project
+        .edit(
+            "fapo.yaml",
+            "proposer: { backend: catalogue }",
+            "proposer: { backend: reflect }",
+        )
+        .unwrap();
+    project
+        .edit(
+            "fapo.yaml",
+            "models:\n",
+            "models:\n  proposer: { provider: openai, model: gpt-4.1-mini }\n",
+        )
+        .unwrap();
+    // the steps' own model needs no key
+    assert_eq!(project.fapo("eval", &["--cases", "2"]).unwrap().code(), 0);
+    let ran = project.fapo("optimize", &["--json"]).unwrap();
+    says(&ran, FAILED, &["OPENAI_API_KEY", "MODEL_NO_KEY"]);
+    let jobs = project.fapo("status", &["--json"]).unwrap();
+    assert_eq!(jobs.json().unwrap().as_array().unwrap().len(), 1);
 }
 
 #[test]

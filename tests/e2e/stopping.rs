@@ -154,3 +154,28 @@ fn an_interrupted_optimization_can_be_looked_at_and_goes_on_with_the_same_comman
 fn a_polite_kill_is_an_interruption() {
     interrupted(begun(&slow()), "TERM");
 }
+
+#[test]
+fn a_job_that_goes_on_keeps_to_the_caps_that_are_given_now() {
+    let project = Project::example("missing-hop").unwrap();
+    let begun = project
+        .fapo("optimize", &["--json", "--abort-after-commits", "20"])
+        .unwrap();
+    assert_ne!(begun.code(), 0);
+    let refused = project
+        .fapo("optimize", &["--json", "--max-proposals", "1"])
+        .unwrap();
+    assert_eq!(refused.code(), 1);
+    assert!(refused.stderr().contains("--new"), "{}", refused.stderr());
+    let ran = project
+        .fapo("optimize", &["--json", "--max-calls", "300"])
+        .unwrap();
+    assert!(
+        ran.stderr().contains("at most 300 model calls"),
+        "{}",
+        ran.stderr()
+    );
+    let summary = ran.json().unwrap();
+    let calls = summary["spending"]["model_calls"].as_u64().unwrap();
+    assert!((100..=300).contains(&calls), "{calls} calls");
+}

@@ -80,6 +80,32 @@ impl Pipeline {
         self.documents
     }
 
+    /// The entries of `models:` that its steps call.
+    pub fn models(&self) -> BTreeSet<&str> {
+        fn add<'p>(
+            steps: impl IntoIterator<Item = &'p PlannedStep>,
+            models: &mut BTreeSet<&'p str>,
+        ) {
+            for step in steps {
+                if let StepSpec::Llm(llm) = &step.spec {
+                    models.insert(llm.model.as_deref().unwrap_or("task"));
+                }
+                if let Some(sample) = &step.sample {
+                    let around = [sample.check.as_deref(), sample.merge.as_deref()];
+                    let inner: Vec<_> = sample
+                        .steps
+                        .iter()
+                        .chain(around.into_iter().flatten())
+                        .collect();
+                    add(inner, models);
+                }
+            }
+        }
+        let mut models = BTreeSet::new();
+        add(&self.steps, &mut models);
+        models
+    }
+
     /// A top-level step by its id.
     pub fn step(&self, id: &str) -> Option<&PlannedStep> {
         self.steps.iter().find(|step| step.id().as_str() == id)

@@ -36,6 +36,8 @@ pub(crate) struct Endpoint {
     url: Url,
     client: Client,
     key: Option<SecretString>,
+    /// What the environment put into the address.
+    hidden: Vec<SecretString>,
     limiters: RwLock<Vec<ModelLimiter>>,
 }
 
@@ -43,6 +45,7 @@ pub(crate) struct Endpoint {
 struct Identity {
     provider: Provider,
     base_url: Option<String>,
+    address_hash: Option<String>,
     api_key_env: Option<String>,
     world: Option<String>,
 }
@@ -71,8 +74,9 @@ impl Endpoint {
             ),
             Provider::Sim => (Protocol::OpenAi, None, None),
         };
+        let mut hidden = Vec::new();
         let base = match (&spec.base_url, simulated.or(official)) {
-            (Some(base), _) => expand(entry, base, env)?,
+            (Some(base), _) => expand(entry, base, env, &mut hidden)?,
             (None, Some(base)) => base.to_owned(),
             (None, None) => {
                 return Err(config(
@@ -81,6 +85,18 @@ impl Endpoint {
                 ));
             }
         };
+        if let Some(known) = &spec.address_hash
+            && *known != ModelSpec::hash_of_address(&base)
+        {
+            return Err(config(
+                entry,
+                format!(
+                    "base_url: {} stands for another address now than when the job was submitted; set its variables as \
+                     they were, or start anew",
+                    spec.base_url.as_deref().unwrap_or_default()
+                ),
+            ));
+        }
         // What stands in the file, not what the environment put into it, is shown.
         let shown = spec.base_url.as_deref().unwrap_or(&base);
         let url = endpoint_url(entry, &base, shown, protocol)?;
@@ -114,6 +130,7 @@ impl Endpoint {
             identity: Identity {
                 provider: spec.provider,
                 base_url: spec.base_url.clone(),
+                address_hash: spec.address_hash.clone(),
                 api_key_env: spec.api_key_env.clone(),
                 world: spec.world.clone(),
             },
@@ -122,6 +139,7 @@ impl Endpoint {
             url,
             client,
             key: key.map(|(_, key)| key),
+            hidden,
             limiters: RwLock::default(),
         })
     }
@@ -131,6 +149,7 @@ impl Endpoint {
         let mine = &self.identity;
         mine.provider == spec.provider
             && mine.base_url == spec.base_url
+            && mine.address_hash == spec.address_hash
             && mine.api_key_env == spec.api_key_env
             && mine.world == spec.world
     }
@@ -271,12 +290,17 @@ impl Endpoint {
         }
     }
 
-    /// Takes the key out of a text that came from outside. Done before any cutting, so no half of it stays.
+    /// Takes the key, and what the environment put into the address, out of a text that came from outside. Done before
+    /// any cutting, so no half of it stays.
     pub(crate) fn scrub(&self, text: &str) -> String {
-        match &self.key {
+        let mut text = match &self.key {
             Some(key) => text.replace(key.expose_secret(), "[key]"),
             None => text.to_owned(),
+        };
+        for value in &self.hidden {
+            text = text.replace(value.expose_secret(), "[hidden]");
         }
+        text
     }
 }
 

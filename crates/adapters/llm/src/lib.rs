@@ -22,7 +22,7 @@ mod wire;
 pub use limiter::{Limiter, Paused, Permit, Snapshot};
 pub use metered::{Metered, MeteredConfig};
 pub use price::{DEFAULT_PRICES, PriceError, PriceTable};
-pub use provider::{EnvLookup, ProviderModels};
+pub use provider::{EnvLookup, ProviderModels, unpriced};
 
 /// Installs the process's TLS cryptography (ring). The app calls it once at its start; calling it again, or after
 /// somebody else chose another provider, changes nothing. Clients that are built before it was called call it themselves.

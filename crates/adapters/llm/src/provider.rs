@@ -213,6 +213,17 @@ fn give_up(endpoint: &Endpoint, request: &ModelRequest, gave_up: GaveUp) -> Mode
     }
 }
 
+/// What is said of a model whose price nobody knows, where one is needed.
+pub fn unpriced(entry: &str, spec: &ModelSpec) -> ModelError {
+    ModelError::Config {
+        entry: entry.to_owned(),
+        message: format!(
+            "no price is known for {}: give `price: {{ input: ..., output: ... }}` in dollars per million tokens",
+            spec.model
+        ),
+    }
+}
+
 /// Bytes of the request's texts.
 fn input_bytes(request: &ModelRequest) -> u64 {
     request
@@ -288,13 +299,10 @@ impl Models for ProviderModels {
 
     fn worst_case(&self, request: &ModelRequest) -> Result<Amount, ModelError> {
         let spec = &*request.spec;
-        let price = self.prices.price(spec).ok_or_else(|| ModelError::Config {
-            entry: request.entry.to_string(),
-            message: format!(
-                "no price is known for {}: give `price: {{ input: ..., output: ... }}` in dollars per million tokens",
-                spec.model
-            ),
-        })?;
+        let price = self
+            .prices
+            .price(spec)
+            .ok_or_else(|| unpriced(&request.entry, spec))?;
         let schema = request
             .schema
             .as_ref()

@@ -73,6 +73,15 @@ pub struct ProjectSpec {
 }
 
 impl ProjectSpec {
+    /// The entry of `models:` that writes proposals for `reflect`: `proposer.model`, else `proposer`, else `task`.
+    pub fn proposing_model(&self) -> &str {
+        match &self.proposer.model {
+            Some(entry) => entry,
+            None if self.models.contains_key("proposer") => "proposer",
+            None => "task",
+        }
+    }
+
     /// The name of the maximized metric.
     pub fn maximized(&self) -> String {
         if let Some(name) = &self.objective.maximize {

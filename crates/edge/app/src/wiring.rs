@@ -11,15 +11,15 @@ use anyhow::{Context as _, bail};
 use fapo_diagnosis::{Backends, DiagnosisService, ProposeService, ReviewService};
 use fapo_domain::clock::{Clock, SystemClock};
 use fapo_domain::model::case::Case;
-use fapo_domain::model::job::{Job, JobSpec};
-use fapo_domain::model::project::ModelSpec;
+use fapo_domain::model::job::{Job, JobGoal, JobSpec};
+use fapo_domain::model::project::{ModelSpec, ProposerBackend};
 use fapo_domain::model::score::CaseScore;
 use fapo_domain::model::trace::RunRecord;
 use fapo_domain::model::variant::VariantTree;
-use fapo_domain::money::Price;
+use fapo_domain::money::{MicroUsd, Price};
 use fapo_domain::ports::jobs::Jobs;
 use fapo_domain::ports::ledger::{Caps, Ledger};
-use fapo_domain::ports::models::{MeteredModels, Models};
+use fapo_domain::ports::models::{MeteredModels, ModelError, Models};
 use fapo_domain::ports::pipelines::{PipelineRunner, RunScorer};
 use fapo_domain::ports::queue::TaskQueue;
 use fapo_domain::ports::tasks::Tasks;
@@ -28,6 +28,7 @@ use fapo_domain::{JobId, hash::Hasher};
 use fapo_executor::{ExecutorConfig, ExecutorService, Ports as ExecutorPorts};
 use fapo_llm::{EnvLookup, Metered, MeteredConfig, PriceTable, ProviderModels};
 use fapo_orchestrator::{OrchestratorConfig, OrchestratorService};
+use fapo_project::Pipeline;
 use fapo_queue::{MemoryQueue, Worker, WorkerConfig};
 use fapo_scoring::ScoringService;
 use fapo_sim::{SimHandle, SimServer};
@@ -277,6 +278,49 @@ impl Embedded {
             (Arc::clone(&self.proposers) as Arc<dyn TaskHandler>, 4),
             (Arc::clone(&self.reviewer) as Arc<dyn TaskHandler>, 2),
         ]
+    }
+
+    /// Puts other caps on a job's account where they are given, and returns what it then has; what was spent stays
+    /// counted.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn set_caps(
+        &self,
+        job: JobId,
+        usd: Option<f64>,
+        model_calls: Option<u64>,
+    ) -> anyhow::Result<Caps> {
+        let known = self.store.balance(job).await?.caps;
+        let caps = Caps {
+            cost: usd.map(MicroUsd::from_usd).or(known.cost),
+            model_calls: model_calls.or(known.model_calls),
+        };
+        self.store.open_account(job, caps).await?;
+        Ok(caps)
+    }
+
+    /// Checks, without a call, that a job's models can be called: those of the steps, and the one that proposes.
+    ///
+    /// # Errors
+    /// Where a key or an address is missing, or the job has a cap in dollars and a model no price.
+    pub fn check_models(&self, spec: &JobSpec, pipeline: &Pipeline) -> Result<(), ModelError> {
+        let project = &spec.project;
+        let mut entries = pipeline.models();
+        if spec.goal == JobGoal::Optimize && project.proposer.backend == ProposerBackend::Reflect {
+            entries.insert(project.proposing_model());
+        }
+        for entry in entries {
+            // an entry that is not there was told when the project was read
+            let Some(model) = project.models.get(entry) else {
+                continue;
+            };
+            self.providers.check(entry, model)?;
+            if project.budget.usd.is_some() && self.price(model).is_none() {
+                return Err(fapo_llm::unpriced(entry, model));
+            }
+        }
+        Ok(())
     }
 
     /// Ends a running job for good.

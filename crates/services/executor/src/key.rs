@@ -78,6 +78,7 @@ pub(crate) fn llm_fingerprint(parameters: &LlmParameters<'_>) -> StepFingerprint
         Provider::Sim => b"sim",
     });
     text(&mut hasher, model.base_url.as_deref());
+    text(&mut hasher, model.address_hash.as_deref());
     hasher.part(model.model.as_bytes());
     text(&mut hasher, model.world.as_deref());
     number(&mut hasher, parameters.temperature.map(f64::to_bits));

@@ -22,8 +22,14 @@ pub(super) fn config(entry: &str, message: impl Into<String>) -> ModelError {
     }
 }
 
-/// Puts the environment into `${NAME}`.
-pub(super) fn expand(entry: &str, text: &str, env: &EnvLookup) -> Result<String, ModelError> {
+/// Puts the environment into `${NAME}`, and what it put there into `values`: not shown to anybody, unless it is the whole
+/// address.
+pub(super) fn expand(
+    entry: &str,
+    text: &str,
+    env: &EnvLookup,
+    values: &mut Vec<SecretString>,
+) -> Result<String, ModelError> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("${") {
@@ -42,7 +48,11 @@ pub(super) fn expand(entry: &str, text: &str, env: &EnvLookup) -> Result<String,
                     format!("base_url: the environment variable {name} is not set"),
                 )
             })?;
-        out.push_str(value.trim());
+        let value = value.trim();
+        out.push_str(value);
+        if !value.contains("://") {
+            values.push(SecretString::from(value));
+        }
         rest = after;
     }
     out.push_str(rest);

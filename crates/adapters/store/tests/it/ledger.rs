@@ -138,6 +138,7 @@ proptest! {
     fn no_interleaving_passes_a_cap_and_every_sum_is_exact(calls in calls()) {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(3)
+            .enable_time()
             .build()
             .unwrap();
         runtime.block_on(async {

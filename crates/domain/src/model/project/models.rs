@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::hash::Hasher;
 use crate::money::Price;
 
 /// A model and how it is reached.
@@ -16,6 +17,11 @@ pub struct ModelSpec {
     /// The endpoint, up to and including `/v1`; `${NAME}` is taken from the environment. The provider's own where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_url: Option<String>,
+    /// A hash of the address that `base_url` stood for when the project was read, where it names variables; set by whoever
+    /// reads the project, and no key of the file. The address itself is kept nowhere: it may hold a secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub address_hash: Option<String>,
     /// The environment variable that holds the key; `OPENAI_API_KEY` or `ANTHROPIC_API_KEY` where absent. The key
     /// itself never stands in a file of the project.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -63,6 +69,15 @@ const fn default_timeout_s() -> u32 {
 }
 const fn default_attempts() -> u32 {
     5
+}
+
+impl ModelSpec {
+    /// The [`ModelSpec::address_hash`] of an address.
+    pub fn hash_of_address(address: &str) -> String {
+        let mut hasher = Hasher::new("model-address/v1");
+        hasher.part(address.as_bytes());
+        hasher.finish().to_string()
+    }
 }
 
 /// A protocol.

@@ -130,7 +130,7 @@ pub enum Template {
 pub enum InitProvider {
     /// The simulated model that ships with fapo
     Sim,
-    /// OpenAI, or any server that speaks its protocol (OPENAI_BASE_URL)
+    /// OpenAI, or any server that speaks its protocol, named by `base_url` in fapo.yaml
     Openai,
 }
 
@@ -233,13 +233,13 @@ pub struct OptimizeArgs {
     /// Cancel the project's running job, if there is one, and start another
     #[arg(long)]
     pub new: bool,
-    /// Ask for at most N proposals, whatever fapo.yaml says
+    /// Ask for at most N proposals, whatever fapo.yaml says; set when a job begins
     #[arg(long, value_name = "N")]
     pub max_proposals: Option<u32>,
-    /// Spend at most this many dollars, whatever fapo.yaml says
+    /// Spend at most this many dollars in all, whatever fapo.yaml says; for a job that is going on, too
     #[arg(long, value_name = "USD")]
     pub max_usd: Option<f64>,
-    /// Make at most N model calls, whatever fapo.yaml says
+    /// Make at most N model calls in all, whatever fapo.yaml says; for a job that is going on, too
     #[arg(long, value_name = "N")]
     pub max_calls: Option<u64>,
 }
@@ -337,7 +337,8 @@ pub struct ExportArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   fapo sim --world sim.json --port 8089
-  OPENAI_BASE_URL=http://127.0.0.1:8089/v1 fapo eval my-project")]
+and in a project's fapo.yaml, so that its calls come here:
+  task: { provider: openai, model: any, base_url: http://127.0.0.1:8089/v1 }")]
 pub struct SimArgs {
     /// The file that says how the model behaves
     #[arg(long, value_name = "FILE")]

@@ -98,14 +98,14 @@ fn text(project: &LoadedProject, sizes: Sizes, figures: &Estimate) -> String {
         ),
         String::new(),
     ];
-    let mut table = Columns::new(&["estimate", ">calls", ">at most", ">about", ">at most"]);
+    let mut table = Columns::new(&["estimate", ">calls", ">high", ">about", ">high"]);
     let mut row = |name: String, cost: &Cost| {
         table.row([
             name,
             format::count(cost.calls.round() as u64),
-            format::count(cost.calls_at_most),
+            format::count(cost.calls_high),
             money(cost.usd),
-            money(cost.usd_at_most),
+            money(cost.usd_high),
         ]);
     };
     row("one case".to_owned(), &figures.case);

@@ -12,7 +12,7 @@ use super::args::DoctorArgs;
 use crate::exit::Exit;
 use crate::output::format;
 use crate::output::style::{Style, printable};
-use crate::project::{LoadError, load_project};
+use crate::project::{LoadError, expand, load_project};
 
 /// Free bytes below which a person is warned: a long job with long texts may need that much.
 const LITTLE_SPACE: u64 = 500 * 1024 * 1024;
@@ -208,7 +208,8 @@ async fn project(context: &Context, dir: &Path, findings: &mut Vec<Finding>) {
         }
         findings.push(key(&what, model, &|name| env.get(name).is_some()));
         let proxy = env.get("HTTPS_PROXY").or_else(|| env.get("https_proxy"));
-        findings.push(reach(&what, model, proxy).await);
+        let address = |name: &str| env.get(name).map(str::to_owned);
+        findings.push(reach(&what, model, &address, proxy).await);
         if prices.price(model).is_none() && project.spec.budget.usd.is_some() {
             findings.push(Finding::missing(
                 what,
@@ -246,12 +247,19 @@ fn key(what: &str, model: &ModelSpec, is_set: &dyn Fn(&str) -> bool) -> Finding 
     }
 }
 
-async fn reach(what: &str, model: &ModelSpec, proxy: Option<&str>) -> Finding {
+async fn reach(
+    what: &str,
+    model: &ModelSpec,
+    env: &dyn Fn(&str) -> Option<String>,
+    proxy: Option<&str>,
+) -> Finding {
+    // as it stands in the file: what its variables hold may be secret
     let url = model.base_url.as_deref().unwrap_or(match model.provider {
         Provider::Anthropic => "https://api.anthropic.com/v1",
         Provider::Openai | Provider::Sim => "https://api.openai.com/v1",
     });
-    let Some((host, port)) = address(url) else {
+    let expanded = expand(url, env).unwrap_or_default();
+    let Some((host, port)) = address(&expanded) else {
         return Finding::missing(
             what,
             format!("{url} is not an address"),
@@ -355,12 +363,17 @@ mod tests {
                 "provider": "openai", "model": "m", "base_url": format!("http://127.0.0.1:{port}/v1")
             }))
         };
-        assert_eq!(reach("m", &at(port), None).await.level, Level::Ok);
+        assert_eq!(
+            reach("m", &at(port), &|_| None, None).await.level,
+            Level::Ok
+        );
         drop(listener);
-        let down = reach("m", &at(port), None).await;
+        let down = reach("m", &at(port), &|_| None, None).await;
         assert_eq!(down.level, Level::Missing, "{down:?}");
         assert_eq!(
-            reach("m", &at(port), Some("http://proxy")).await.level,
+            reach("m", &at(port), &|_| None, Some("http://proxy"))
+                .await
+                .level,
             Level::Note
         );
     }

@@ -1,11 +1,12 @@
 //! What running a project costs, before anything is run: from the pipeline, the sizes of the data, and prices.
 //!
-//! Two figures are given for each. *At most* counts every byte of the input as a token and every reply at its limit, so a
-//! provider cannot charge more. *About* is a rule of thumb: four bytes a token, replies of up to 150 tokens, a third of
-//! the candidates getting to validation.
+//! Two figures are given for each, and neither is a bound; the caps of `budget:` are. *About* is a rule of thumb: four bytes
+//! a token, replies of up to 150 tokens, a third of the candidates getting to validation. *High* counts every byte of a
+//! usual input as a token, every reply at its limit, and every candidate on all of train and val. Candidates are taken to
+//! cost what the baseline costs: one that adds a step costs more.
 
 use fapo_domain::model::pipeline::StepSpec;
-use fapo_domain::model::project::{ModelSpec, ProjectSpec};
+use fapo_domain::model::project::{ModelSpec, ProjectSpec, ProposerBackend};
 use fapo_domain::money::Price;
 use fapo_project::{Pipeline, PlannedStep};
 use serde::Serialize;
@@ -34,35 +35,35 @@ pub struct Sizes {
     pub document_bytes: u64,
 }
 
-/// Calls and dollars, about and at most.
+/// Calls and dollars, about and high.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Cost {
     /// Model calls, about.
     pub calls: f64,
-    /// Model calls, at most.
-    pub calls_at_most: u64,
+    /// Model calls, high.
+    pub calls_high: u64,
     /// Dollars, about.
     pub usd: f64,
-    /// Dollars, at most.
-    pub usd_at_most: f64,
+    /// Dollars, high.
+    pub usd_high: f64,
 }
 
 impl Cost {
-    fn times(self, about: f64, at_most: u64) -> Self {
+    fn times(self, about: f64, high: u64) -> Self {
         Self {
             calls: self.calls * about,
-            calls_at_most: self.calls_at_most.saturating_mul(at_most),
+            calls_high: self.calls_high.saturating_mul(high),
             usd: self.usd * about,
-            usd_at_most: self.usd_at_most * at_most as f64,
+            usd_high: self.usd_high * high as f64,
         }
     }
 
     fn plus(self, other: Self) -> Self {
         Self {
             calls: self.calls + other.calls,
-            calls_at_most: self.calls_at_most.saturating_add(other.calls_at_most),
+            calls_high: self.calls_high.saturating_add(other.calls_high),
             usd: self.usd + other.usd,
-            usd_at_most: self.usd_at_most + other.usd_at_most,
+            usd_high: self.usd_high + other.usd_high,
         }
     }
 }
@@ -107,7 +108,8 @@ pub fn estimate(
         .plus(val)
         .plus(screens)
         .plus(validations)
-        .plus(case.times(test_runs as f64, test_runs));
+        .plus(case.times(test_runs as f64, test_runs))
+        .plus(counter.proposal().times(proposals as f64, proposals));
     Estimate {
         case,
         train,
@@ -138,23 +140,10 @@ impl Counter<'_> {
                 let Some(model) = self.project.models.get(entry) else {
                     return Cost::default();
                 };
-                let price = (self.price)(model).unwrap_or_else(|| {
-                    if !self.unpriced.iter().any(|known| known == entry) {
-                        self.unpriced.push(entry.to_owned());
-                    }
-                    Price::FREE
-                });
                 let limit = f64::from(llm.max_tokens.unwrap_or(model.max_tokens));
                 let bytes = self.prompt_bytes(step, around);
-                let usd =
-                    |input: f64, output: f64| (input * price.input + output * price.output) / 1e6;
-                Cost {
-                    calls: 1.0,
-                    calls_at_most: 1,
-                    usd: usd(bytes / BYTES_PER_TOKEN, limit.min(REPLY)),
-                    usd_at_most: usd(bytes, limit),
-                }
-                .times(times as f64, times)
+                self.call(entry, model, bytes / BYTES_PER_TOKEN, bytes, limit)
+                    .times(times as f64, times)
             }
             StepSpec::Sample(sample) => {
                 let Some(planned) = &step.sample else {
@@ -171,6 +160,44 @@ impl Counter<'_> {
                 sum
             }
             StepSpec::Retrieve(_) | StepSpec::Template(_) => Cost::default(),
+        }
+    }
+
+    /// One proposal: nothing where no model writes it.
+    fn proposal(&mut self) -> Cost {
+        let project = self.project;
+        let entry = project.proposing_model();
+        let model = match project.proposer.backend {
+            ProposerBackend::Reflect => project.models.get(entry),
+            ProposerBackend::Catalogue | ProposerBackend::Replay => None,
+        };
+        let Some(model) = model else {
+            return Cost::default();
+        };
+        let evidence = f64::from(project.proposer.evidence_tokens);
+        self.call(
+            entry,
+            model,
+            evidence,
+            evidence,
+            f64::from(model.max_tokens),
+        )
+    }
+
+    /// One call with so many tokens in, about and high, and at most so many out.
+    fn call(&mut self, entry: &str, model: &ModelSpec, about: f64, high: f64, limit: f64) -> Cost {
+        let price = (self.price)(model).unwrap_or_else(|| {
+            if !self.unpriced.iter().any(|known| known == entry) {
+                self.unpriced.push(entry.to_owned());
+            }
+            Price::FREE
+        });
+        let usd = |input: f64, output: f64| (input * price.input + output * price.output) / 1e6;
+        Cost {
+            calls: 1.0,
+            calls_high: 1,
+            usd: usd(about, limit.min(REPLY)),
+            usd_high: usd(high, limit),
         }
     }
 
@@ -253,11 +280,11 @@ output: a
         let estimate = estimate(&pipeline, &project, SIZES, &price);
         // 100 of the prompt + 100 of the input + 3 documents of 200
         let bytes = 800.0;
-        assert!((estimate.case.usd_at_most - (bytes + 1000.0) / 1e6).abs() < 1e-12);
+        assert!((estimate.case.usd_high - (bytes + 1000.0) / 1e6).abs() < 1e-12);
         assert!((estimate.case.usd - (bytes / 4.0 + 1000.0) / 1e6).abs() < 1e-12);
-        assert_eq!(estimate.val.calls_at_most, 20);
+        assert_eq!(estimate.val.calls_high, 20);
         // train + val, 6 proposals on both, test twice
-        assert_eq!(estimate.optimize.calls_at_most, 10 + 20 + 6 * 30 + 60);
+        assert_eq!(estimate.optimize.calls_high, 10 + 20 + 6 * 30 + 60);
         // half of train and a third of val for each
         assert!(
             (estimate.optimize.calls - (30.0 + 6.0 * 5.0 + 6.0 * 20.0 / 3.0 + 60.0)).abs() < 1e-9
@@ -269,7 +296,7 @@ output: a
         let (pipeline, project) = planned(PIPELINE);
         let estimate = estimate(&pipeline, &project, SIZES, &|_| None);
         assert_eq!(estimate.unpriced, vec!["task".to_owned()]);
-        assert_eq!(estimate.case.usd_at_most, 0.0);
+        assert_eq!(estimate.case.usd_high, 0.0);
     }
 
     #[test]
@@ -286,7 +313,7 @@ output: s
 ",
         );
         let estimate = estimate(&pipeline, &project, SIZES, &|_| Some(Price::FREE));
-        assert_eq!(estimate.case.calls_at_most, 4);
-        assert_eq!(estimate.case.calls_at_most, pipeline.calls_per_case());
+        assert_eq!(estimate.case.calls_high, 4);
+        assert_eq!(estimate.case.calls_high, pipeline.calls_per_case());
     }
 }

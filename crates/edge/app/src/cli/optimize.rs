@@ -5,8 +5,10 @@ use std::path::Path;
 use fapo_domain::JobId;
 use fapo_domain::model::job::{Job, JobGoal, JobSpec, JobStatus};
 use fapo_domain::model::project::BudgetSpec;
+use fapo_domain::ports::ledger::Caps;
 use serde::Serialize;
 
+use super::advice::Advice;
 use super::args::OptimizeArgs;
 use super::session::{Session, load};
 use super::summary::{Side, Spending, spending};
@@ -81,7 +83,7 @@ async fn start(
         .find(|job| job.spec.goal == JobGoal::Optimize);
     if let Some(job) = &newest {
         if !job.status.is_final() && !args.new {
-            return resume(context, session, args, job);
+            return resume(context, session, args, job).await;
         }
         if !job.status.is_final() {
             session.engine.cancel_job(job.id).await?;
@@ -117,24 +119,59 @@ async fn start(
     Ok(Ok(id))
 }
 
-fn resume(
+/// Goes on with a job, under the caps that the command line gives now.
+async fn resume(
     context: &Context,
     session: &Session,
     args: &OptimizeArgs,
     job: &Job,
 ) -> anyhow::Result<Result<JobId, Exit>> {
+    let begun = &job.spec.project.budget;
+    if let Some(proposals) = args.max_proposals
+        && proposals != begun.proposals
+    {
+        return Err(Advice::new(
+            format!(
+                "job {} was begun with {} and goes on; that number cannot change",
+                job.id.short(),
+                format::counted(u64::from(begun.proposals), "proposal")
+            ),
+            "leave --max-proposals out, or begin anew with --new",
+        )
+        .into());
+    }
+    session.check_models(&job.spec)?;
+    let mut now = job.spec.clone();
+    limit(&mut now.project.budget, args);
+    if args.max_usd.is_some() || args.max_calls.is_some() {
+        let caps = session
+            .engine
+            .set_caps(job.id, args.max_usd, args.max_calls)
+            .await?;
+        context.output.note(&format!("from now on {}", words(caps)));
+    }
     context.output.note(&format!(
         "goes on with job {}, begun {}",
         job.id.short(),
         format::moment(job.created_at)
     ));
-    if let Some(change) = changed(&job.spec, session, args) {
+    if let Some(change) = changed(&now, session, args) {
         context.output.note(&format!(
             "{}: {change} changed since then; the job goes on with what it began with (--new starts anew)",
             context.output.notes.warn("warning")
         ));
     }
     Ok(Ok(job.id))
+}
+
+/// Caps as a person reads them.
+fn words(caps: Caps) -> String {
+    let usd = caps.cost.map(|cost| cost.to_string());
+    let calls = caps
+        .model_calls
+        .map(|calls| format::counted(calls, "model call"));
+    let parts: Vec<String> = usd.into_iter().chain(calls).collect();
+    format!("at most {}", parts.join(" and "))
 }
 
 /// What differs between a running job's frozen specification and the folder as it is.
@@ -154,7 +191,7 @@ fn changed(spec: &JobSpec, session: &Session, args: &OptimizeArgs) -> Option<&'s
     }
 }
 
-/// Tightens a budget by what the command line says.
+/// Puts what the command line says in the place of what fapo.yaml says.
 fn limit(budget: &mut BudgetSpec, args: &OptimizeArgs) {
     if let Some(proposals) = args.max_proposals {
         budget.proposals = proposals;

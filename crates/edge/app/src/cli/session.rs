@@ -111,7 +111,13 @@ impl Session {
         }))
     }
 
-    /// Imports the data. Its problems are listed and end the command.
+    /// Checks that the models of a job can be called, before anything is paid: the key of the one that proposes would be
+    /// missed only after the whole baseline.
+    pub fn check_models(&self, spec: &JobSpec) -> anyhow::Result<()> {
+        Ok(self.engine.check_models(spec, &self.project.pipeline)?)
+    }
+
+    /// Imports the data, and checks that its models can be called. Problems of the data are listed and end the command.
     pub async fn import(&self, context: &Context, goal: JobGoal) -> anyhow::Result<Found<JobSpec>> {
         match import_project(&self.project, &**self.engine.store(), goal).await {
             Ok(imported) => {
@@ -120,6 +126,7 @@ impl Session {
                         .output
                         .note(&near_duplicates(&imported.dataset.near_duplicates));
                 }
+                self.check_models(&imported.spec)?;
                 Ok(Ok(imported.spec))
             }
             Err(ImportError::Problems(problems)) => {

@@ -35,7 +35,7 @@ pub async fn run(context: &Context, args: &SimArgs) -> anyhow::Result<Exit> {
     } else {
         context.output.data(&url)?;
         context.output.note(&format!(
-            "export OPENAI_BASE_URL={url}   (any key will do; Ctrl-C ends it)"
+            "in fapo.yaml: base_url: \"{url}\"   (any key will do; Ctrl-C ends it)"
         ));
     }
     signals.next().await;

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufReader, ErrorKind};
 use std::path::Path;
 
-use fapo_domain::model::project::{ProjectSpec, Provider};
+use fapo_domain::model::project::{ModelSpec, ProjectSpec, Provider};
 use fapo_domain::problem::{Problem, Problems};
 use fapo_domain::{CaseId, ContentHash};
 use fapo_project::data::read_ids;
@@ -22,7 +22,7 @@ pub struct World {
     pub text: String,
 }
 
-/// Replaces `${NAME}` in base URLs, and gives each simulated model its endpoint's variable.
+/// Notes which address each base URL with a `${NAME}` stands for, and gives each simulated model its endpoint's variable.
 pub(super) fn resolve_models(
     dir: &Path,
     spec: &mut ProjectSpec,
@@ -52,9 +52,13 @@ pub(super) fn resolve_models(
             }
             continue;
         }
-        if let Some(url) = &mut model.base_url {
+        if let Some(url) = &model.base_url {
             match expand(url, env) {
-                Ok(expanded) => *url = expanded,
+                // what stands in the file is kept; what the variables hold may be secret
+                Ok(expanded) if expanded != *url => {
+                    model.address_hash = Some(ModelSpec::hash_of_address(&expanded));
+                }
+                Ok(_) => {}
                 Err(variable) => problems.push(problem(
                     "unset-variable",
                     "fapo.yaml",
@@ -67,8 +71,8 @@ pub(super) fn resolve_models(
     worlds
 }
 
-/// Replaces each `${NAME}`; an unset name is the error.
-fn expand(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
+/// Replaces each `${NAME}` by its value, without the space around that; an unset name, or an empty one, is the error.
+pub fn expand(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(start) = rest.find("${") {
@@ -77,7 +81,8 @@ fn expand(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<String, St
         };
         let name = &rest[start + 2..start + 2 + length];
         out.push_str(&rest[..start]);
-        out.push_str(&env(name).ok_or_else(|| name.to_owned())?);
+        let value = env(name).filter(|value| !value.trim().is_empty());
+        out.push_str(value.ok_or_else(|| name.to_owned())?.trim());
         rest = &rest[start + 2 + length + 1..];
     }
     out.push_str(rest);

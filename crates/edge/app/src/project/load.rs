@@ -28,7 +28,7 @@ const KEY_SAMPLE: usize = 200;
 pub struct LoadedProject {
     /// The folder.
     pub dir: PathBuf,
-    /// `fapo.yaml`, with `${NAME}` in base URLs replaced.
+    /// `fapo.yaml`, with a hash of what each `${NAME}` in base URLs stands for.
     pub spec: ProjectSpec,
     /// The scorer in it, compiled.
     pub scorer: Scorer,

@@ -46,14 +46,10 @@ impl Reflect {
     }
 }
 
-/// The model that writes proposals: `proposer.model`, else entry `proposer`, else `task`.
+/// The model that writes proposals.
 fn model(spec: &JobSpec) -> Result<(String, ModelSpec), ProposeError> {
     let project = &spec.project;
-    let entry = match &project.proposer.model {
-        Some(entry) => entry.as_str(),
-        None if project.models.contains_key("proposer") => "proposer",
-        None => "task",
-    };
+    let entry = project.proposing_model();
     match project.models.get(entry) {
         Some(model) => Ok((entry.to_owned(), model.clone())),
         None => Err(ProposeError::Config {
@@ -187,18 +183,13 @@ fn render(name: &str, source: &str, context: &Value) -> Result<String, ProposeEr
 fn meter(job: &ProposalRequest, request: &ModelRequest, fence: Fence) -> Meter {
     let mut hasher = Hasher::new("proposer-fingerprint/v1");
     let number = |value: Option<f64>| value.map_or(u64::MAX, f64::to_bits);
+    let text = |value: &Option<String>| value.clone().unwrap_or_default();
     hasher
         .part(format!("{:?}", request.spec.provider).as_bytes())
-        .part(
-            request
-                .spec
-                .base_url
-                .as_deref()
-                .unwrap_or_default()
-                .as_bytes(),
-        )
+        .part(text(&request.spec.base_url).as_bytes())
+        .part(text(&request.spec.address_hash).as_bytes())
         .part(request.spec.model.as_bytes())
-        .part(request.spec.world.as_deref().unwrap_or_default().as_bytes())
+        .part(text(&request.spec.world).as_bytes())
         .number(number(request.temperature))
         .number(number(request.top_p))
         .number(u64::from(request.max_tokens));
