@@ -221,6 +221,8 @@ pub struct Summary {
     verdict: String,
     improved: bool,
     stopped: Option<String>,
+    /// Why the sealed test was not run.
+    test_skipped: Option<String>,
     baseline: String,
     best: String,
     metric: String,
@@ -243,6 +245,7 @@ impl Summary {
             verdict: verdict(data),
             improved: data.improved(),
             stopped: data.stopped().map(|(_, reason)| reason.to_owned()),
+            test_skipped: data.test_skipped().map(str::to_owned),
             baseline: job.spec.baseline.to_string(),
             best: data.best.to_string(),
             metric: data.metric.clone(),
@@ -287,6 +290,9 @@ fn text(data: &ReportData, summary: &Summary, dir: &Path, style: Style) -> Strin
     let mut head = vec![style.bold(&summary.verdict)];
     if let Some(reason) = &summary.stopped {
         head.push(format!("The search ended: {}", printable(reason)));
+    }
+    if let Some(reason) = &summary.test_skipped {
+        head.push(format!("No sealed test was run: {}", printable(reason)));
     }
     let mut figures = Vec::new();
     for (split, versus) in [("validation", &data.val), ("sealed test", &data.test)] {
@@ -339,7 +345,7 @@ mod tests {
     use fapo_domain::model::project::BudgetSpec;
 
     use super::*;
-    use crate::report::fixture::{job, report};
+    use crate::report::fixture::{job, report, untested};
 
     #[test]
     fn the_summary_names_result_path_cost_and_report() {
@@ -347,6 +353,19 @@ mod tests {
         let summary = Summary::new(&data, &job(), Path::new("p/.fapo/reports/07/report.html"));
         insta::assert_snapshot!(text(&data, &summary, Path::new("p"), Style::new(false)));
         insta::assert_snapshot!(serde_json::to_string_pretty(&summary).unwrap());
+    }
+
+    #[test]
+    fn a_sealed_test_that_was_not_run_is_said_with_its_reason() {
+        let data = untested();
+        let summary = Summary::new(&data, &job(), Path::new("r.html"));
+        let text = text(&data, &summary, Path::new("p"), Style::new(false));
+        let line = "\nNo sealed test was run: the dataset has no test cases\n";
+        assert!(text.contains(line), "{text}");
+        assert_eq!(
+            serde_json::to_value(&summary).unwrap()["test_skipped"],
+            "the dataset has no test cases"
+        );
     }
 
     #[test]

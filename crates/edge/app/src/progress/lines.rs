@@ -145,7 +145,7 @@ mod tests {
     use fapo_domain::model::level::Technique;
 
     use super::*;
-    use crate::report::fixture::{report, variant};
+    use crate::report::fixture::{report, untested, variant};
 
     #[test]
     fn decisions_read_as_sentences() {
@@ -155,6 +155,14 @@ mod tests {
             .filter_map(|decision| event_line(&Event::Decided { decision }, Style::new(false)))
             .collect();
         insta::assert_snapshot!(lines.join("\n"));
+    }
+
+    #[test]
+    fn a_sealed_test_that_was_not_run_has_a_line_with_its_reason() {
+        let decision = untested().decisions.pop().unwrap();
+        let line = event_line(&Event::Decided { decision }, Style::new(false));
+        let wanted = "no sealed test – the dataset has no test cases";
+        assert_eq!(line.as_deref(), Some(wanted));
     }
 
     #[test]

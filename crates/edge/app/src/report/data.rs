@@ -13,6 +13,7 @@ use fapo_domain::ports::ledger::Balance;
 use fapo_domain::{JobId, MicroUsd, VariantId};
 use serde::Serialize;
 
+use super::bare_reason;
 use crate::output::format;
 
 /// Everything a report says about a job.
@@ -267,6 +268,15 @@ impl ReportData {
                 | DecisionKind::LevelSkipped { .. }
                 | DecisionKind::TestSkipped => None,
             })
+    }
+
+    /// Why the sealed test was not run, where the optimizer decided so.
+    pub fn test_skipped(&self) -> Option<&str> {
+        self.decisions
+            .iter()
+            .rev()
+            .find(|decision| decision.what == DecisionKind::TestSkipped)
+            .map(bare_reason)
     }
 
     /// Whether anything better than the baseline was found.

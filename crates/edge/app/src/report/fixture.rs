@@ -1,23 +1,23 @@
 //! A made-up job for tests and for looking at the page: a two-hop question pipeline whose fault is a missing hop.
 
+mod rows;
+
 use std::collections::BTreeMap;
 
 use fapo_domain::clock::Timestamp;
 use fapo_domain::model::case::Split;
 use fapo_domain::model::decision::{Decision, DecisionKind, GateOutcome, LevelLeft, StopReason};
-use fapo_domain::model::evaluation::{CacheUse, EvaluationSpec};
 use fapo_domain::model::finding::{Attribution, Cluster, Points, Rule};
-use fapo_domain::model::job::{Job, JobGoal, JobSpec, JobStatus};
+use fapo_domain::model::job::JobStatus;
 use fapo_domain::model::level::{Level, Technique};
-use fapo_domain::model::project::ProjectSpec;
-use fapo_domain::model::score::{Comparison, ScoreStatus, ScoreSummary};
+use fapo_domain::model::score::Comparison;
 use fapo_domain::model::variant::DiffStats;
 use fapo_domain::money::{Spend, SpendRole, Usage};
 use fapo_domain::ports::ledger::{Amount, Balance};
-use fapo_domain::{CaseId, ContentHash, DatasetId, JobId, MicroUsd, StepId, VariantId};
-use fapo_policy::{JobState, MeasuredVariant, Measurement};
+use fapo_domain::{CaseId, ContentHash, JobId, MicroUsd, StepId, VariantId};
 use serde_json::json;
 
+pub use self::rows::{job, state};
 use super::data::{Candidate, Outcome, ReportData, Score, SpendPoint, Versus};
 
 /// A variant's id from its number.
@@ -531,70 +531,16 @@ pub fn report() -> ReportData {
     }
 }
 
-/// The job's row, as the store keeps it.
-pub fn job() -> Job {
-    let project: ProjectSpec = serde_json::from_value(json!({
-        "name": "two-hop-qa",
-        "models": {"task": {"provider": "sim", "model": "sim", "world": "sim.json"}},
-        "data": {"train": "data/train.jsonl", "val": "data/val.jsonl", "test": "data/test.jsonl"},
-        "scorer": {"metric": "exact_match", "expected": "answer"},
-        "budget": {"usd": 2.0, "proposals": 30},
-    }))
-    .unwrap();
-    let spec = JobSpec {
-        goal: JobGoal::Optimize,
-        project,
-        baseline: variant(0),
-        dataset: DatasetId(ContentHash::of(b"dataset")),
-        cases: BTreeMap::from([(Split::Train, 120), (Split::Val, 200), (Split::Test, 250)]),
-        corpora: BTreeMap::new(),
-        seal: ContentHash::of(b"seal"),
-        protect: Vec::new(),
-        playbook: None,
-    };
-    let data = report();
-    Job {
-        id: data.job,
-        project: data.project,
-        spec,
-        status: data.status,
-        version: 40,
-        state: serde_json::Value::Null,
-        created_at: data.created_at,
-        updated_at: data.updated_at,
-    }
-}
-
-/// The job's state at its end.
-pub fn state() -> JobState {
-    let job = job();
-    let mut state = fapo_policy::start(job.id, &job.spec);
-    let measured = |variant: VariantId, right: u64, cases: u64| {
-        let mut summary = ScoreSummary {
-            sum_micro: right * 1_000_000,
-            ..ScoreSummary::default()
-        };
-        summary.counts.insert(ScoreStatus::Scored, cases);
-        let evaluation = EvaluationSpec {
-            job: job.id,
-            variant,
-            dataset: job.spec.dataset,
-            split: Split::Val,
-            sample: 0,
-            cases,
-            order_seed: Some(0),
-            cache: CacheUse::Shared,
-            attempt: 0,
-        };
-        Some(Measurement {
-            evaluation,
-            summary,
-        })
-    };
-    state.baseline.val = measured(variant(0), 68, 200);
-    state.incumbent = MeasuredVariant::new(variant(7), 7);
-    state.incumbent.val = measured(variant(7), 157, 200);
-    state.proposals_asked = 9;
-    state.iteration = 9;
-    state
+/// The same job over data without test cases.
+pub fn untested() -> ReportData {
+    let mut data = report();
+    data.test = None;
+    data.decisions.push(Decision {
+        seq: data.decisions.len() as u32,
+        iteration: 9,
+        what: DecisionKind::TestSkipped,
+        reason: "no sealed test: the dataset has no test cases".to_owned(),
+        evidence: json!({}),
+    });
+    data
 }

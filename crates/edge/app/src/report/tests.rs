@@ -1,7 +1,7 @@
 use fapo_domain::model::job::JobStatus;
 
 use super::data::Outcome;
-use super::fixture::{report, variant};
+use super::fixture::{report, untested, variant};
 use super::tree::branches;
 use super::verdict::verdict;
 use super::*;
@@ -123,6 +123,16 @@ fn the_verdict_claims_no_more_than_the_test_shows() {
         "{}",
         verdict(&data)
     );
+}
+
+#[test]
+fn a_report_says_why_the_sealed_test_was_not_run() {
+    let data = untested();
+    for page in [markdown(&data).unwrap(), html(&data).unwrap()] {
+        let words = "No sealed test was run: the dataset has no test cases.";
+        assert!(page.contains(words), "{page}");
+    }
+    assert!(!markdown(&report()).unwrap().contains("No sealed test"));
 }
 
 #[test]

@@ -41,7 +41,7 @@ pub fn verdict(data: &ReportData) -> String {
         || "A better variant was found.".to_owned(),
         |val| {
             format!(
-                "On validation the best variant scores {} against {} for the baseline; there is no sealed test, \
+                "On validation the best variant scores {} against {} for the baseline; no sealed test was run, \
                  and a score that chose the winner flatters it.",
                 format::percent(val.best.mean),
                 format::percent(val.baseline.mean),

@@ -33,6 +33,7 @@ pub struct View {
     pub rule: String,
     pub verdict: String,
     pub stopped: Option<String>,
+    pub test_skipped: Option<String>,
     pub improved: bool,
     pub results: Vec<ResultRow>,
     pub structure: Vec<StructureCard>,
@@ -204,6 +205,7 @@ impl View {
             stopped: data
                 .stopped()
                 .map(|(why, reason)| format!("{}: {reason}", stop(why))),
+            test_skipped: data.test_skipped().map(str::to_owned),
             improved: data.improved(),
             results: results(data),
             structure: structure(data, fixed),
