@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::advice::Advice;
 use super::args::OptimizeArgs;
 use super::session::{Session, load};
-use super::summary::{Side, Spending, spending};
+use super::summary::{Side, Spending, per_case, spending};
 use super::{Context, check, find, report};
 use crate::exit::Exit;
 use crate::output::format;
@@ -320,22 +320,16 @@ fn text(data: &ReportData, summary: &Summary, dir: &Path, style: Style) -> Strin
 
 /// Baseline and best on one split.
 fn split_lines(split: &str, versus: &Versus, improved: bool, style: Style) -> Vec<String> {
-    let baseline = format::percent(versus.baseline.mean);
-    if !improved {
-        return vec![format!("{split:<12} {baseline}")];
+    let mut line = format!("{split:<12} {}", format::percent(versus.baseline.mean));
+    if improved {
+        let best = style.good(&format::percent(versus.best.mean));
+        line.push_str(&format!(" → {best}"));
+        if let Some(comparison) = &versus.comparison {
+            line.push_str(&format!("  {}", evidence(comparison)));
+        }
     }
-    let best = style.good(&format::percent(versus.best.mean));
-    let Some(comparison) = &versus.comparison else {
-        return vec![format!("{split:<12} {baseline} → {best}")];
-    };
-    let mut lines = vec![format!(
-        "{split:<12} {baseline} → {best}  {}",
-        evidence(comparison)
-    )];
-    if let Some(ratio) = comparison.cost_ratio {
-        lines.push(format!("{:<12} cost per case {}", "", format::ratio(ratio)));
-    }
-    lines
+    let takes = per_case(versus, improved).map(|takes| format!("{:<12} {takes}", ""));
+    [line].into_iter().chain(takes).collect()
 }
 
 #[cfg(test)]
@@ -353,6 +347,22 @@ mod tests {
         let summary = Summary::new(&data, &job(), Path::new("p/.fapo/reports/07/report.html"));
         insta::assert_snapshot!(text(&data, &summary, Path::new("p"), Style::new(false)));
         insta::assert_snapshot!(serde_json::to_string_pretty(&summary).unwrap());
+    }
+
+    #[test]
+    fn a_free_model_shows_its_calls_per_case() {
+        let mut data = report();
+        let test = data.test.as_mut().unwrap();
+        test.comparison.as_mut().unwrap().cost_ratio = None;
+        for score in [&mut test.baseline, &mut test.best] {
+            score.full_cost = fapo_domain::MicroUsd::ZERO;
+        }
+        test.best.full_calls *= 2;
+        let lines = split_lines("sealed test", test, true, Style::new(false));
+        let takes = "per case: model calls 2.0 → 4.0, cost $0.00 → $0.00";
+        assert_eq!(lines[1].trim(), takes);
+        let lines = split_lines("sealed test", test, false, Style::new(false));
+        assert_eq!(lines[1].trim(), "per case: model calls 2.0, cost $0.00");
     }
 
     #[test]

@@ -14,6 +14,10 @@ pub struct Mean {
     high: f64,
     cases: u64,
     counted: u64,
+    /// Model calls per case, as without a cache.
+    calls_per_case: Option<f64>,
+    /// Dollars per case, as without a cache.
+    usd_per_case: Option<f64>,
 }
 
 impl Mean {
@@ -24,6 +28,8 @@ impl Mean {
             high: score.high,
             cases: score.cases,
             counted: score.counted,
+            calls_per_case: score.calls_per_case(),
+            usd_per_case: score.usd_per_case(),
         }
     }
 }
@@ -54,6 +60,29 @@ impl Side {
             cost_ratio: comparison.and_then(|c| c.cost_ratio),
         }
     }
+}
+
+/// What a case takes, as without a cache: the baseline's, then the best's where it is another. `None` where no case
+/// counts.
+pub fn per_case(versus: &Versus, improved: bool) -> Option<String> {
+    let (calls, usd) = (Score::calls_per_case, Score::usd_per_case);
+    let (base, best) = (&versus.baseline, &versus.best);
+    let (base_calls, base_usd) = (format::per_case(calls(base)?), format::usd(usd(base)?));
+    if !improved {
+        return Some(format!(
+            "per case: model calls {base_calls}, cost {base_usd}"
+        ));
+    }
+    let ratio = versus
+        .comparison
+        .as_ref()
+        .and_then(|comparison| comparison.cost_ratio)
+        .map_or_else(String::new, |ratio| format!(" ({})", format::ratio(ratio)));
+    Some(format!(
+        "per case: model calls {base_calls} → {}, cost {base_usd} → {}{ratio}",
+        format::per_case(calls(best)?),
+        format::usd(usd(best)?)
+    ))
 }
 
 /// What was spent, by role.

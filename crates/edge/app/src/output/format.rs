@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fapo_domain::MicroUsd;
 use fapo_domain::clock::Timestamp;
 pub use fapo_domain::text::one_line;
 
@@ -83,6 +84,16 @@ pub fn moment(at: Timestamp) -> String {
         |_| "unknown time".to_owned(),
         |time| time.strftime("%Y-%m-%d %H:%M UTC").to_string(),
     )
+}
+
+/// A mean number of things per case as `1.5`.
+pub fn per_case(value: f64) -> String {
+    format!("{value:.1}")
+}
+
+/// Dollars as `$0.42`, or with all digits where they are less than a cent.
+pub fn usd(value: f64) -> String {
+    MicroUsd::from_usd(value).to_string()
 }
 
 /// A factor as `1.24×`.

@@ -182,6 +182,7 @@ pub fn score(summary: &ScoreSummary) -> Score {
         cases: summary.total(),
         partial: false,
         full_cost: summary.full_spend.cost,
+        full_calls: summary.full_spend.model_calls,
         metrics: summary
             .metrics_micro
             .keys()

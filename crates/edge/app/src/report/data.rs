@@ -157,11 +157,23 @@ pub struct Score {
     pub partial: bool,
     /// What the runs would have cost without a cache.
     pub full_cost: MicroUsd,
+    /// Model calls that the runs would have made without a cache.
+    pub full_calls: u64,
     /// Every metric by name.
     pub metrics: BTreeMap<String, f64>,
 }
 
 impl Score {
+    /// Model calls per counting case, as without a cache; `None` where no case counts.
+    pub fn calls_per_case(&self) -> Option<f64> {
+        (self.counted > 0).then(|| self.full_calls as f64 / self.counted as f64)
+    }
+
+    /// Dollars per counting case, as without a cache; `None` where no case counts.
+    pub fn usd_per_case(&self) -> Option<f64> {
+        (self.counted > 0).then(|| self.full_cost.usd() / self.counted as f64)
+    }
+
     /// The mean for people; one over a part of the split says so.
     pub fn shown(&self) -> String {
         let mean = format::percent(self.mean);

@@ -66,6 +66,7 @@ pub struct ResultRow {
     pub p: String,
     pub pairs: String,
     pub cost_ratio: String,
+    /// The other metrics, then what a case takes.
     pub metrics: Vec<(String, String, String)>,
 }
 

@@ -32,6 +32,11 @@ fn result(
             .get(name)
             .map_or_else(none, |value| format::percent(*value))
     };
+    let sides = [&versus.baseline, &versus.best];
+    // a free model has no cost ratio, but calls take time and elsewhere money
+    let [calls, other_calls] =
+        sides.map(|score| score.calls_per_case().map_or_else(none, format::per_case));
+    let [usd, other_usd] = sides.map(|score| score.usd_per_case().map_or_else(none, format::usd));
     ResultRow {
         split,
         note,
@@ -67,6 +72,10 @@ fn result(
                     value(&versus.best, name),
                 )
             })
+            .chain([
+                ("model calls per case".to_owned(), calls, other_calls),
+                ("dollars per case".to_owned(), usd, other_usd),
+            ])
             .collect(),
     }
 }
