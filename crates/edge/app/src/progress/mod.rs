@@ -2,7 +2,7 @@
 //!
 //! It is driven by reading the job's row and its events a few times a second, and by nothing else, so it shows the same
 //! for a job that this process runs and for one that runs elsewhere. On a terminal the last line redraws itself;
-//! elsewhere only facts are written, one a line.
+//! elsewhere facts are written, one a line, and now and then how far it is.
 
 mod lines;
 mod snapshot;
@@ -22,6 +22,9 @@ use crate::ports::Ports;
 
 /// Time between two looks.
 const EVERY: Duration = Duration::from_millis(200);
+
+/// Time between two plain lines about how far it is, where no line can redraw itself.
+const PLAIN_EVERY: Duration = Duration::from_secs(10);
 
 /// Events read at once.
 const PAGE: u32 = 500;
@@ -68,6 +71,7 @@ struct View {
     bar: ProgressBar,
     pace: Pace,
     said: String,
+    plain: Plain,
 }
 
 impl View {
@@ -86,6 +90,7 @@ impl View {
             bar,
             pace: Pace::default(),
             said: String::new(),
+            plain: Plain::new(Instant::now()),
         }
     }
 
@@ -110,10 +115,14 @@ impl View {
     }
 
     fn show(&mut self, snapshot: &Snapshot) {
+        let now = Instant::now();
+        let eta = self.pace.eta(snapshot, now);
         if !self.output.live {
+            if let Some(line) = self.plain.line(snapshot, eta, now) {
+                self.output.note(&line);
+            }
             return;
         }
-        let eta = self.pace.eta(snapshot, Instant::now());
         let style = self.output.notes;
         self.bar.set_message(format!(
             "{}{}{}",
@@ -126,5 +135,67 @@ impl View {
 
     fn clear(&self) {
         self.bar.finish_and_clear();
+    }
+}
+
+/// Lines about how far it is for a file or a pipe: few, and none that repeats the last.
+struct Plain {
+    last: Instant,
+    line: String,
+}
+
+impl Plain {
+    const fn new(now: Instant) -> Self {
+        Self {
+            last: now,
+            line: String::new(),
+        }
+    }
+
+    /// The line to write now; `None` where it is too early, no cases are under way or nothing has changed.
+    fn line(&mut self, snapshot: &Snapshot, eta: Option<Duration>, now: Instant) -> Option<String> {
+        let early = now.saturating_duration_since(self.last) < PLAIN_EVERY;
+        if early || snapshot.cases.1 == 0 {
+            return None;
+        }
+        let line = snapshot.plain(eta);
+        if line == self.line {
+            return None;
+        }
+        self.last = now;
+        self.line.clone_from(&line);
+        Some(line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(done: u64) -> Snapshot {
+        Snapshot {
+            doing: "baseline".to_owned(),
+            cases: (done, 1200),
+            mean: Some(0.5),
+            facts: vec!["$0.10, 40 calls".to_owned()],
+        }
+    }
+
+    #[test]
+    fn without_a_terminal_a_line_comes_every_ten_seconds_and_only_with_news() {
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let mut plain = Plain::new(start);
+        assert_eq!(plain.line(&at(5), None, after(9)), None, "too early");
+        let eta = Some(Duration::from_secs(90));
+        let line = plain.line(&at(60), eta, after(10)).unwrap();
+        let words =
+            "baseline: 60 of 1\u{202f}200 cases · score 50.0 % · 1 min 30 s left · $0.10, 40 calls";
+        assert_eq!(line, words);
+        assert_eq!(plain.line(&at(70), eta, after(19)), None, "too early again");
+        assert_eq!(plain.line(&at(60), eta, after(21)), None, "nothing new");
+        assert!(plain.line(&at(70), eta, after(22)).is_some());
+        let idle = Snapshot::default();
+        assert_eq!(plain.line(&idle, None, after(60)), None, "no cases run");
     }
 }

@@ -84,6 +84,18 @@ impl Snapshot {
         )
     }
 
+    /// All of it in one line that never redraws itself.
+    pub fn plain(&self, eta: Option<Duration>) -> String {
+        let (done, all) = self.cases;
+        format!(
+            "{}: {} of {}{}",
+            self.doing,
+            format::count(done),
+            format::counted(all, "case"),
+            self.message(eta)
+        )
+    }
+
     /// Everything after the bar.
     pub fn message(&self, eta: Option<Duration>) -> String {
         let mut parts = Vec::new();
