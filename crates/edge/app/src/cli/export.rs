@@ -10,7 +10,7 @@ use super::args::ExportArgs;
 use super::session::open_store;
 use super::{Context, find};
 use crate::exit::Exit;
-use crate::output::format;
+use crate::output::{files, format};
 use crate::project::read_tree;
 
 pub async fn run(context: &Context, args: &ExportArgs) -> anyhow::Result<Exit> {
@@ -60,7 +60,7 @@ fn write_tree(folder: &Path, tree: &VariantTree, force: bool) -> anyhow::Result<
         )
         .into());
     }
-    std::fs::create_dir_all(folder).map_err(failed)?;
+    let mut files = Vec::new();
     for (path, content) in tree.iter() {
         // a stored tree holds plain relative paths; anything else must not leave the folder
         let safe = Path::new(path)
@@ -73,13 +73,10 @@ fn write_tree(folder: &Path, tree: &VariantTree, force: bool) -> anyhow::Result<
             )
             .into());
         }
-        let target = folder.join(path);
-        if let Some(parent) = target.parent() {
-            std::fs::create_dir_all(parent).map_err(failed)?;
-        }
-        std::fs::write(&target, content).map_err(failed)?;
+        let content: &[u8] = content;
+        files.push((folder.join(path), content));
     }
-    Ok(())
+    Ok(files::write_all(&files).map_err(failed)?)
 }
 
 fn is_in_use(folder: &Path) -> std::io::Result<bool> {
@@ -98,7 +95,7 @@ fn write_patch(file: &Path, patch: &str, force: bool) -> anyhow::Result<()> {
         )
         .into());
     }
-    std::fs::write(file, patch).map_err(|source| {
+    files::write(file, patch.as_bytes()).map_err(|source| {
         let size = format::counted(patch.len() as u64, "byte");
         Advice::because(
             format!("cannot write {size} to {}", file.display()),

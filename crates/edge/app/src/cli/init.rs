@@ -7,6 +7,7 @@ use super::Context;
 use super::advice::Advice;
 use super::args::{InitArgs, InitProvider, Template};
 use crate::exit::Exit;
+use crate::output::files;
 
 const SIM_MODELS: &str = "  # the simulated model that ships with fapo: offline and free
   task: { provider: sim, model: sim-small, world: sim.json, temperature: 0.0 }";
@@ -144,16 +145,13 @@ fn write(
         all.push(("sim.json", files.world));
     }
     all.extend(files.rest);
-    let mut written = Vec::with_capacity(all.len());
-    for (path, content) in all {
-        let target = dir.join(path);
-        if let Some(parent) = target.parent() {
-            std::fs::create_dir_all(parent).map_err(failed)?;
-        }
-        std::fs::write(&target, content).map_err(failed)?;
-        written.push(path.to_owned());
-    }
-    Ok(written)
+    let targets: Vec<_> = all
+        .iter()
+        .map(|(path, content)| (dir.join(path), content.as_bytes()))
+        .collect();
+    // a folder with half a project could neither be used nor be written again
+    files::write_all(&targets).map_err(failed)?;
+    Ok(all.iter().map(|(path, _)| (*path).to_owned()).collect())
 }
 
 /// The folder's name, made to fit the rules for names.

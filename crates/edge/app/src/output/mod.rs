@@ -1,5 +1,6 @@
 //! What a command says: data on standard output, everything else on standard error.
 
+pub mod files;
 pub mod format;
 pub mod style;
 pub mod table;
