@@ -68,7 +68,7 @@ impl std::fmt::Debug for SqliteStore {
 
 impl SqliteStore {
     /// Opens the store at `path`, making the file and its folder if need be, bringing its schema up to date, and
-    /// dropping imports that a dead process left. Must be called within a tokio runtime that has a timer.
+    /// dropping imports that a dead process left. Must be called within a tokio runtime.
     ///
     /// Errors: `Unwritable` where the file or folder cannot be written or the disk is full; `Corrupt` where the file is
     /// damaged, of another program, or written by a newer version; `Unavailable` where another process holds it.

@@ -6,7 +6,6 @@
 //! comes from a stale claim, fails alone.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use fapo_domain::clock::Clock;
 use fapo_domain::model::task::Fence;
@@ -26,9 +25,8 @@ use crate::sql::args;
 /// Most writes in one commit.
 const MOST: usize = 256;
 
-/// How long a group waits for others once the last one held several writes. A commit costs about as much for one write as
-/// for twenty, and the callers that are answered together go on together; beside a model's latency the wait is nothing.
-const GATHER: Duration = Duration::from_millis(1);
+/// How often a group lets others run to see whether they join it.
+const GATHERINGS: usize = 4;
 
 /// A write on its way.
 pub(crate) enum Op {
@@ -77,7 +75,6 @@ impl Group {
     pub(crate) async fn run(self, mut ops: mpsc::Receiver<Op>) {
         // reservations whose callers went away before they heard of them
         let mut unheard: Vec<Charge> = Vec::new();
-        let mut crowded = false;
         let mut failed = false;
         loop {
             let mut batch = Vec::new();
@@ -87,14 +84,9 @@ impl Group {
                     None => return,
                 }
             }
-            if crowded {
-                tokio::time::sleep(GATHER).await;
-            } else {
-                tokio::task::yield_now().await;
-            }
+            gather(&mut ops, &mut batch).await;
             let mut guard = self.writer.lock().await;
             take_waiting(&mut ops, &mut batch);
-            crowded = batch.len() > 1;
             // a reservation nobody waits for any more is not made
             batch.retain(|op| !matches!(op, Op::Reserve { answer, .. } if answer.is_closed()));
             let undo = std::mem::take(&mut unheard);
@@ -178,6 +170,18 @@ impl Group {
         tx.commit_with(AssertSqlSafe(text), arguments).await?;
         self.fingerprints.add(&fresh);
         Ok(join(batch, outcomes))
+    }
+}
+
+/// Lets callers that are ready to run join the group, as long as more come.
+async fn gather(ops: &mut mpsc::Receiver<Op>, batch: &mut Vec<Op>) {
+    for _ in 0..GATHERINGS {
+        tokio::task::yield_now().await;
+        let before = batch.len();
+        take_waiting(ops, batch);
+        if batch.len() == before {
+            return;
+        }
     }
 }
 

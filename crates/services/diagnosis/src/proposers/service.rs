@@ -28,6 +28,9 @@ use crate::attribution::answers::expected_answers;
 use crate::attribution::scored::parts;
 use crate::attribution::service::{only_train, to_value, wrong_payload};
 
+/// How long a call that is under way may go on once a stop is asked for: its reply is paid for, and is stored.
+const DRAIN: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// Failing cases of the target cluster given as evidence.
 const OF_TARGET: usize = 8;
 /// Failing cases of any other cluster.
@@ -310,9 +313,15 @@ impl ProposeService {
         let request = self.request(claimed, spec, task).await?;
         let backend = spec.project.proposer.backend;
         let proposer = self.backends.get(backend)?;
+        if stop.is_cancelled() {
+            return Err(WorkError::interrupted());
+        }
+        let stopped = async {
+            stop.cancelled().await;
+            tokio::time::sleep(DRAIN).await;
+        };
         let answer = tokio::select! {
-            biased;
-            () = stop.cancelled() => return Err(WorkError::interrupted()),
+            () = stopped => return Err(WorkError::interrupted()),
             answer = proposer.propose(spec, &request, claimed.fence()) => {
                 answer.map_err(|error| WorkError::from_port("the proposer gave no answer", error))?
             }
