@@ -38,7 +38,7 @@ impl OrchestratorService {
     }
 
     /// Has a job ticked soon.
-    pub async fn wake(&self, job: JobId) -> Result<(), OrchestratorError> {
+    async fn wake(&self, job: JobId) -> Result<(), OrchestratorError> {
         let tick = [Message::Tick { job }];
         self.queue.push(Topic::Job, &tick, Duration::ZERO).await?;
         Ok(())
