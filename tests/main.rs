@@ -13,6 +13,7 @@ mod e2e {
     mod examples;
     mod parquet;
     mod results;
+    mod schema;
     mod stopping;
 }
 mod fault {

@@ -255,7 +255,7 @@ fn completions_are_scripts_that_shells_accept() {
 
 #[test]
 fn every_command_explains_itself() {
-    const COMMANDS: [&str; 13] = [
+    const COMMANDS: [&str; 14] = [
         "init",
         "doctor",
         "check",
@@ -268,6 +268,7 @@ fn every_command_explains_itself() {
         "report",
         "export",
         "sim",
+        "schema",
         "completions",
     ];
     let overview = fapo(&["--help"]).unwrap();
