@@ -5,6 +5,7 @@
 )]
 
 mod architecture;
+mod reasons;
 mod e2e {
     mod addresses;
     mod bad_input;
