@@ -39,7 +39,7 @@ bench: ## Cases/s and CPU per model call beside langgraph; peak memory for 10k a
 
 .PHONY: schema
 schema: ## Regenerate docs/schema from the types
-	$(CARGO) run -p fapo-project --example write_schemas
+	$(CARGO) run -p fapo -- schema --out docs/schema
 
 .PHONY: ci
 ci: check test ## What CI runs

@@ -5,6 +5,7 @@
 )]
 
 mod architecture;
+mod reasons;
 mod e2e {
     mod addresses;
     mod bad_input;
@@ -13,6 +14,7 @@ mod e2e {
     mod examples;
     mod parquet;
     mod results;
+    mod schema;
     mod stopping;
 }
 mod fault {

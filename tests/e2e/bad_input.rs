@@ -243,6 +243,19 @@ fn a_project_without_data_files_names_them() {
 }
 
 #[test]
+fn a_split_without_cases_is_refused_with_its_reason() {
+    let project = example();
+    project
+        .edit("fapo.yaml", "  test: data/test.jsonl\n", "")
+        .unwrap();
+    let ran = project
+        .fapo("eval", &["--split", "test", "--json"])
+        .unwrap();
+    says(&ran, FAILED, &["no test cases", "`data:`"]);
+    assert_eq!(error(&ran)["reason"], "JOB_INVALID");
+}
+
+#[test]
 fn a_read_only_folder_is_said_so() {
     let project = example();
     let folder = std::fs::metadata(project.path()).unwrap().permissions();

@@ -76,6 +76,51 @@ fn init_makes_projects_that_check_passes() {
 }
 
 #[test]
+fn what_init_makes_names_schemas_that_are_there_and_belong_to_this_program() {
+    for template in ["qa", "classify"] {
+        let project = Project::empty().unwrap();
+        let made = json(&project, "init", &["--template", template]);
+        for (file, schema) in [
+            ("fapo.yaml", "fapo"),
+            ("pipeline/pipeline.yaml", "pipeline"),
+        ] {
+            let text = project.read(file).unwrap();
+            let named = text
+                .lines()
+                .next()
+                .and_then(|line| line.strip_prefix("# yaml-language-server: $schema="));
+            assert!(named.is_some(), "{file}: {text}");
+            let path = project.path().join(file);
+            let path = path.parent().unwrap().join(named.unwrap());
+            let found = std::fs::read_to_string(path).unwrap();
+            assert_eq!(found, fapo(&["schema", schema]).unwrap().stdout(), "{file}");
+        }
+        let in_pipeline: Vec<&str> = made["files"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|file| file.as_str()?.strip_prefix("pipeline/"))
+            .collect();
+        assert_eq!(in_pipeline.len(), 2, "steps and a prompt: {in_pipeline:?}");
+    }
+}
+
+#[test]
+fn the_winner_of_a_new_project_still_names_its_schema() {
+    let project = Project::empty().unwrap();
+    json(&project, "init", &["--template", "qa"]);
+    let text = project.read("pipeline/pipeline.yaml").unwrap();
+    let head = text.lines().next().unwrap();
+    let summary = json(&project, "optimize", &[]);
+    assert_eq!(summary["improved"], true, "{summary:#}");
+    let out = project.path().join("out");
+    json(&project, "export", &["--to", out.to_str().unwrap()]);
+    let exported = project.read("out/pipeline.yaml").unwrap();
+    assert_ne!(exported, text, "the second hop is in it");
+    assert_eq!(exported.lines().next(), Some(head), "{exported}");
+}
+
+#[test]
 fn what_init_makes_can_be_evaluated_at_once() {
     let project = Project::empty().unwrap();
     prints(&project.fapo("init", &[]).unwrap(), &["fapo check"]);
@@ -255,7 +300,7 @@ fn completions_are_scripts_that_shells_accept() {
 
 #[test]
 fn every_command_explains_itself() {
-    const COMMANDS: [&str; 13] = [
+    const COMMANDS: [&str; 14] = [
         "init",
         "doctor",
         "check",
@@ -268,6 +313,7 @@ fn every_command_explains_itself() {
         "report",
         "export",
         "sim",
+        "schema",
         "completions",
     ];
     let overview = fapo(&["--help"]).unwrap();

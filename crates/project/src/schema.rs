@@ -1,7 +1,7 @@
 //! The JSON Schemas of both YAML files, generated from the domain's types: the only place where their keys are named.
 //!
 //! Editors complete and check with them (`# yaml-language-server: $schema=...`), and reading a project validates with
-//! them. Committed as `docs/schema/*.schema.json`; `cargo run -p fapo-project --example write_schemas` writes them anew.
+//! them. `fapo schema` prints and writes them; `docs/schema` is what it writes, committed (`make schema`).
 
 use std::sync::LazyLock;
 
@@ -18,6 +18,17 @@ pub fn project_schema() -> Value {
 /// The schema of `pipeline/pipeline.yaml` (JSON Schema 2020-12).
 pub fn pipeline_schema() -> Value {
     PIPELINE.clone()
+}
+
+/// The file that holds [`project_schema`] wherever it is written.
+pub const PROJECT_FILE: &str = "fapo.schema.json";
+
+/// The file that holds [`pipeline_schema`] wherever it is written.
+pub const PIPELINE_FILE: &str = "pipeline.schema.json";
+
+/// A schema as the text of a file: indented, with a line end, and the same bytes each time.
+pub fn text(schema: &Value) -> String {
+    format!("{schema:#}\n")
 }
 
 pub(crate) static PROJECT: LazyLock<Value> = LazyLock::new(|| {

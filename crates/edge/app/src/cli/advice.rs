@@ -8,6 +8,7 @@ use fapo_domain::ports::StoreError;
 use fapo_domain::ports::ledger::LedgerError;
 use fapo_domain::ports::models::{MeteredError, ModelError};
 use fapo_domain::ports::work::WorkError;
+use fapo_orchestrator::OrchestratorError;
 
 /// What failed, and what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -85,7 +86,11 @@ pub fn reason(error: &anyhow::Error) -> Option<String> {
         let model = cause.downcast_ref::<ModelError>().map(Classified::reason);
         let ledger = cause.downcast_ref::<LedgerError>().map(Classified::reason);
         let work = cause.downcast_ref::<WorkError>().map(Classified::reason);
-        store.or(model).or(ledger).or(work).map(str::to_owned)
+        let job = cause
+            .downcast_ref::<OrchestratorError>()
+            .map(Classified::reason);
+        let known = store.or(model).or(ledger).or(work).or(job);
+        known.map(str::to_owned)
     };
     error.chain().filter_map(named).last()
 }

@@ -86,6 +86,8 @@ pub enum Command {
     Export(ExportArgs),
     /// Serve a simulated model
     Sim(SimArgs),
+    /// Print or write the JSON Schemas of fapo.yaml and pipeline.yaml, for your editor
+    Schema(SchemaArgs),
     /// Write the completion script of a shell
     Completions(CompletionsArgs),
 }
@@ -348,6 +350,35 @@ pub struct SimArgs {
     pub port: u16,
 }
 
+/// `fapo schema`.
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("wanted").required(true).multiple(true).args(["file", "out"])))]
+#[command(after_help = "Examples:
+  fapo schema fapo                      what fapo.yaml may hold, as a JSON Schema
+  fapo schema pipeline | jq '.[\"$defs\"] | keys'
+  fapo schema --out schema              both, as files, into schema/
+
+An editor with the YAML language server completes and checks with them where the first line of the file names one:
+  # yaml-language-server: $schema=schema/fapo.schema.json             in fapo.yaml
+  # yaml-language-server: $schema=../schema/pipeline.schema.json      in pipeline/pipeline.yaml")]
+pub struct SchemaArgs {
+    /// The file whose schema is wanted; with --out, both where absent
+    #[arg(value_enum)]
+    pub file: Option<SchemaOf>,
+    /// Write fapo.schema.json and pipeline.schema.json into this folder, in place of older ones
+    #[arg(long, value_name = "FOLDER")]
+    pub out: Option<PathBuf>,
+}
+
+/// A file that has a schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SchemaOf {
+    /// fapo.yaml: models, data, scorer, scope, budget
+    Fapo,
+    /// pipeline.yaml: the steps
+    Pipeline,
+}
+
 /// `fapo completions`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
@@ -358,73 +389,4 @@ pub struct CompletionsArgs {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory as _;
-
-    use super::*;
-
-    fn parse(line: &str) -> Result<Cli, clap::Error> {
-        Cli::try_parse_from(line.split_whitespace())
-    }
-
-    #[test]
-    fn the_definition_is_consistent() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn commands_work_in_the_current_folder_unless_told_otherwise() {
-        let cli = parse("fapo eval --json").unwrap();
-        assert!(cli.global.json);
-        let Command::Eval(args) = cli.command else {
-            panic!("not eval");
-        };
-        assert_eq!(args.dir, PathBuf::from("."));
-        assert_eq!(args.split, SplitArg::Val);
-        assert_eq!((args.sample, args.show_failures), (0, 5));
-    }
-
-    #[test]
-    fn what_cannot_go_together_is_refused() {
-        for line in [
-            "fapo run .",
-            "fapo run . --case a --input {}",
-            "fapo export .",
-            "fapo export . --to a --patch b",
-            "fapo eval . --cases 0",
-            "fapo eval . --split dev",
-            "fapo -q -v status",
-            "fapo optimise .",
-        ] {
-            let error = parse(line).expect_err(line);
-            assert_eq!(error.exit_code(), i32::from(Exit::Usage.code()), "{line}");
-        }
-    }
-
-    #[test]
-    fn hidden_options_stay_hidden_and_work() {
-        let cli = parse("fapo optimize . --abort-after-commits 7").unwrap();
-        assert_eq!(cli.global.abort_after_commits, Some(7));
-        assert!(
-            !Cli::command()
-                .render_long_help()
-                .to_string()
-                .contains("abort-after")
-        );
-    }
-
-    #[test]
-    fn the_long_help_documents_the_exit_codes() {
-        let help = Cli::command().render_long_help().to_string();
-        assert!(help.contains("Exit codes:"), "{help}");
-        assert!(help.contains("130"), "{help}");
-    }
-
-    #[test]
-    fn diff_compares_baseline_with_best_unless_told_otherwise() {
-        let Command::Diff(args) = parse("fapo diff").unwrap().command else {
-            panic!("not diff");
-        };
-        assert_eq!((args.a.as_str(), args.b.as_str()), ("baseline", "best"));
-    }
-}
+mod tests;

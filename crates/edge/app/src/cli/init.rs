@@ -1,11 +1,12 @@
 //! `fapo init`: a small project that works. Its data are those of the examples, its settings explain themselves.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::Path;
 
 use super::Context;
 use super::advice::Advice;
-use super::args::{InitArgs, InitProvider, Template};
+use super::args::{InitArgs, InitProvider, SchemaOf, Template};
 use crate::exit::Exit;
 use crate::output::files;
 
@@ -19,21 +20,26 @@ const OPENAI_MODELS: &str =
 /// What a project keeps to itself.
 const GITIGNORE: &str = ".fapo/\n";
 
+/// Where a project keeps the schemas that its YAML files name. Not in `pipeline/`, whose content is a variant's identity,
+/// and not in `.fapo/`, which no colleague gets.
+const SCHEMAS: &str = "schema";
+
+/// The steps.
+const PIPELINE: &str = "pipeline/pipeline.yaml";
+
 /// A template's files; `fapo.yaml` has places to fill in.
 struct Files {
     settings: &'static str,
+    pipeline: &'static str,
     world: &'static str,
     rest: &'static [(&'static str, &'static str)],
 }
 
 const QA: Files = Files {
     settings: include_str!("init/qa.yaml"),
+    pipeline: include_str!("../../../../../examples/missing-hop/pipeline/pipeline.yaml"),
     world: include_str!("../../../../../examples/missing-hop/sim.json"),
     rest: &[
-        (
-            "pipeline/pipeline.yaml",
-            include_str!("../../../../../examples/missing-hop/pipeline/pipeline.yaml"),
-        ),
         (
             "pipeline/prompts/answer.md",
             include_str!("../../../../../examples/missing-hop/pipeline/prompts/answer.md"),
@@ -59,12 +65,9 @@ const QA: Files = Files {
 
 const CLASSIFY: Files = Files {
     settings: include_str!("init/classify.yaml"),
+    pipeline: include_str!("../../../../../examples/answer-form/pipeline/pipeline.yaml"),
     world: include_str!("../../../../../examples/answer-form/sim.json"),
     rest: &[
-        (
-            "pipeline/pipeline.yaml",
-            include_str!("../../../../../examples/answer-form/pipeline/pipeline.yaml"),
-        ),
         (
             "pipeline/prompts/classify.md",
             include_str!("../../../../../examples/answer-form/pipeline/prompts/classify.md"),
@@ -140,18 +143,40 @@ fn write(
         .settings
         .replace("{{NAME}}", name)
         .replace("{{MODELS}}", models);
-    let mut all = vec![("fapo.yaml", settings.as_str()), (".gitignore", GITIGNORE)];
-    if provider == InitProvider::Sim {
-        all.push(("sim.json", files.world));
+    let settings = schema_line("", SchemaOf::Fapo) + &settings;
+    let pipeline = schema_line("../", SchemaOf::Pipeline) + files.pipeline;
+    let mut all: Vec<(String, Cow<'_, str>)> = vec![
+        ("fapo.yaml".to_owned(), settings.into()),
+        (PIPELINE.to_owned(), pipeline.into()),
+        (".gitignore".to_owned(), GITIGNORE.into()),
+    ];
+    for of in [SchemaOf::Fapo, SchemaOf::Pipeline] {
+        all.push((schema_path(of), of.text().into()));
     }
-    all.extend(files.rest);
+    if provider == InitProvider::Sim {
+        all.push(("sim.json".to_owned(), files.world.into()));
+    }
+    for (path, content) in files.rest {
+        all.push(((*path).to_owned(), (*content).into()));
+    }
     let targets: Vec<_> = all
         .iter()
         .map(|(path, content)| (dir.join(path), content.as_bytes()))
         .collect();
     // a folder with half a project could neither be used nor be written again
     files::write_all(&targets).map_err(failed)?;
-    Ok(all.iter().map(|(path, _)| (*path).to_owned()).collect())
+    Ok(all.into_iter().map(|(path, _)| path).collect())
+}
+
+/// A schema's file, from the project's folder.
+fn schema_path(of: SchemaOf) -> String {
+    format!("{SCHEMAS}/{}", of.file())
+}
+
+/// The first line of a YAML file, which tells an editor where its schema is. `up` leads from the file's folder to the
+/// project's.
+fn schema_line(up: &str, of: SchemaOf) -> String {
+    format!("# yaml-language-server: $schema={up}{}\n", schema_path(of))
 }
 
 /// The folder's name, made to fit the rules for names.

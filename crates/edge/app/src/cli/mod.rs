@@ -14,6 +14,7 @@ mod lineage;
 mod optimize;
 mod report;
 mod run;
+mod schema;
 mod session;
 mod signals;
 mod sim;
@@ -64,6 +65,7 @@ async fn dispatch(command: Command, context: &Context) -> anyhow::Result<Exit> {
         Command::Report(args) => report::run(context, &args).await,
         Command::Export(args) => export::run(context, &args).await,
         Command::Sim(args) => sim::run(context, &args).await,
+        Command::Schema(args) => schema::run(context, &args),
         Command::Completions(args) => {
             let mut script = Vec::new();
             clap_complete::generate(args.shell, &mut Cli::command(), "fapo", &mut script);

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use fapo_domain::model::case::Split;
 use fapo_domain::model::decision::{Decision, DecisionKind};
 use fapo_domain::model::job::{Job, JobEvent, JobSpec};
@@ -16,6 +15,7 @@ use fapo_domain::ports::scores::ScoredCase;
 use fapo_domain::seed::Seed;
 use fapo_domain::wilson::wilson;
 use fapo_domain::{CaseId, EvaluationId, VariantId};
+use fapo_orchestrator::OrchestratorError;
 use fapo_policy::stage::StagePurpose;
 use fapo_policy::{Event, JobState, Measurement};
 use fapo_scoring::compare::Pairing;
@@ -85,8 +85,11 @@ pub async fn assemble(ports: &Ports, job: &Job) -> anyhow::Result<ReportData> {
 /// # Errors
 /// When it was written by a version of the program that this one does not know.
 pub fn read_state(job: &Job) -> anyhow::Result<JobState> {
-    serde_json::from_value(job.state.clone())
-        .with_context(|| format!("the state of job {} cannot be read", job.id.short()))
+    let state = serde_json::from_value(job.state.clone());
+    Ok(state.map_err(|source| OrchestratorError::State {
+        job: job.id,
+        source,
+    })?)
 }
 
 /// All events of a job.

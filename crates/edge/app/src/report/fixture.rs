@@ -1,6 +1,6 @@
 //! A made-up job for tests and for looking at the page: a two-hop question pipeline whose fault is a missing hop.
 
-mod rows;
+pub mod rows;
 
 use std::collections::BTreeMap;
 

@@ -154,3 +154,13 @@ fn a_damaged_lineage_ends_instead_of_looping() {
     assert!(data.path_to(variant(7)).len() <= data.candidates.len());
     assert_eq!(data.candidates[1].outcome, Outcome::Promoted);
 }
+
+#[test]
+fn a_state_of_another_version_is_said_so_with_its_reason() {
+    let mut job = super::fixture::rows::job();
+    job.state = serde_json::json!({"of": "another version"});
+    let error = super::assemble::read_state(&job).unwrap_err();
+    assert!(error.to_string().contains("another version of fapo"));
+    let reason = crate::cli::advice::reason(&error);
+    assert_eq!(reason.as_deref(), Some("JOB_STATE_UNREADABLE"));
+}

@@ -12,9 +12,18 @@ use crate::lints::variables::reads;
 /// The file that holds the steps.
 pub const PIPELINE_FILE: &str = "pipeline.yaml";
 
-/// Puts a pipeline into the tree.
+/// Puts a pipeline into the tree. The comment at the head of the file that was there stays: it is about the file and not
+/// about a step, and an editor may find its schema by it.
 pub fn put_pipeline(tree: &mut VariantTree, spec: &PipelineSpec) {
-    tree.insert(PIPELINE_FILE, pipeline_yaml(spec).into_bytes());
+    let mut text: String = tree
+        .text(PIPELINE_FILE)
+        .unwrap_or_default()
+        .lines()
+        .take_while(|line| line.starts_with('#'))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    text.push_str(&pipeline_yaml(spec));
+    tree.insert(PIPELINE_FILE, text.into_bytes());
 }
 
 /// Puts a text file into the tree.
@@ -234,4 +243,38 @@ pub fn title(name: &str) -> String {
         .next()
         .map(|first| first.to_uppercase().chain(letters).collect())
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use fapo_project::{PipelineContext, read_pipeline};
+
+    use super::*;
+    use crate::testing::samples::two_step;
+
+    #[test]
+    fn only_the_comment_at_the_head_outlives_a_change_of_the_pipeline() {
+        let (mut tree, project) = two_step();
+        let context = PipelineContext {
+            project: &project,
+            input_keys: None,
+        };
+        let spec = read_pipeline(&tree, &context).0.unwrap().spec().clone();
+        let written = pipeline_yaml(&spec);
+        for (before, head) in [
+            (
+                "# schema\r\n# two lines\r\nsteps: []\n# end\n",
+                "# schema\n# two lines\n",
+            ),
+            ("# head\n\n# about the first step\nsteps: []\n", "# head\n"),
+            ("steps: [] # none yet\n", ""),
+        ] {
+            tree.insert(PIPELINE_FILE, before.as_bytes().to_vec());
+            put_pipeline(&mut tree, &spec);
+            let after = format!("{head}{written}");
+            assert_eq!(tree.text(PIPELINE_FILE), Some(after.as_str()));
+            put_pipeline(&mut tree, &spec);
+            assert_eq!(tree.text(PIPELINE_FILE), Some(after.as_str()), "again");
+        }
+    }
 }

@@ -1,5 +1,5 @@
 //! Writes a pipeline as YAML: block style, keys in the order a person would write them, texts quoted only where they
-//! must be. Reading the result gives the same pipeline. Comments and layout of an earlier file are not kept.
+//! must be. Reading the result gives the same pipeline. Comments and layout of an earlier file are not kept here.
 
 use fapo_domain::model::pipeline::PipelineSpec;
 use serde_json::{Map, Value};
