@@ -12,6 +12,7 @@
 
 mod endpoint;
 mod flight;
+mod kept;
 mod limiter;
 mod metered;
 mod price;

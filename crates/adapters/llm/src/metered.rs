@@ -1,6 +1,10 @@
 //! Calls that are cached and paid for: look up, reserve the worst case, call, then store the reply and settle its charge
 //! in one commit.
 //!
+//! A claim that makes many calls ([`Meter::more`]) keeps what one call reserved for the next one, in the same commit and
+//! under the same caps: of the two commits a call would take, one is left. What is kept is given back when the claim has
+//! made its calls, and at once when it stands in another call's way.
+//!
 //! What a failure leaves behind: a call that the provider answered with an error gives its reservation back. Tries that ran
 //! out of time, or brought something that is no reply, may have been billed: each counts as lost at its worst case. A call
 //! that is *cancelled* (its future dropped), or whose reply could not be stored, leaves its reservation: the provider may have
@@ -8,15 +12,18 @@
 //! one: mostly one of a call's tries is billed.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use fapo_domain::ids::JobId;
+use fapo_domain::model::task::Fence;
 use fapo_domain::model::trace::{CacheEntry, CachedStep, FinishReason, StepOutput};
 use fapo_domain::money::{MicroUsd, Spend};
+use fapo_domain::ports::StoreError;
 use fapo_domain::ports::cache::StepCache;
-use fapo_domain::ports::ledger::{Amount, Charge, Ledger, LedgerError, ReservationId};
+use fapo_domain::ports::ledger::{Amount, Charge, Ledger, LedgerError, ReservationId, Room};
 use fapo_domain::ports::models::{
     Meter, MeteredError, MeteredModels, MeteredReply, ModelError, ModelReply, ModelRequest, Models,
     Waits,
@@ -25,6 +32,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::flight::Flights;
+use crate::kept::{Kept, Taken};
 
 /// Waits of metered calls.
 #[derive(Debug, Clone, Copy)]
@@ -60,6 +68,9 @@ pub struct Metered {
     flights: Flights<CachedStep>,
     /// A call of this process was settled.
     settled: Notify,
+    /// Calls that wait for room in a budget: while there are any, nothing is kept.
+    waiting: AtomicUsize,
+    kept: Kept,
     /// What cancelled calls left reserved, by claim.
     abandoned: Mutex<HashMap<ReservationId, Amount>>,
     /// The job that was asked about last, whether it has a cap in dollars, and when that was.
@@ -81,6 +92,8 @@ impl Metered {
             config,
             flights: Flights::default(),
             settled: Notify::new(),
+            waiting: AtomicUsize::new(0),
+            kept: Kept::default(),
             abandoned: Mutex::default(),
             capped: Mutex::default(),
         }
@@ -119,14 +132,29 @@ impl Metered {
         Ok(capped)
     }
 
-    /// Reserves, waiting while other reservations may still make room.
+    /// Reserves: from what the claim kept, then from the budget, waiting while other reservations may still make room.
     async fn reserve(
         &self,
         meter: &Meter,
         amount: Amount,
         waits: &Waits,
     ) -> Result<(), MeteredError> {
+        let taken = self.kept.take(meter.job, meter.fence.into(), amount);
+        if let Some(rest) = taken.rest() {
+            self.reserve_rest(meter, rest, waits).await?;
+        }
+        taken.use_up();
+        Ok(())
+    }
+
+    async fn reserve_rest(
+        &self,
+        meter: &Meter,
+        amount: Amount,
+        waits: &Waits,
+    ) -> Result<(), MeteredError> {
         let id = ReservationId::from(meter.fence);
+        let mut waiting = None;
         let deadline = Instant::now() + self.config.budget_wait;
         let mut poll = self.config.budget_poll;
         loop {
@@ -139,6 +167,10 @@ impl Metered {
                 Err(LedgerError::Store(error)) => return Err(error.into()),
                 Err(error) => return Err(MeteredError::Budget(error)),
             };
+            waiting.get_or_insert_with(|| Waiting::enter(&self.waiting));
+            if self.give_back(self.kept.take_all(meter.job)).await? {
+                continue;
+            }
             // What this claim's own cancelled calls hold is not given back while the claim lasts.
             let hopeless = match self.abandoned(id) {
                 Some(lost) => {
@@ -173,7 +205,7 @@ impl Metered {
             .copied()
     }
 
-    fn charge(meter: &Meter, release: Amount, spent: Spend, unanswered: u32) -> Charge {
+    fn charge(&self, meter: &Meter, release: Amount, spent: Spend, unanswered: u32) -> Charge {
         let tries = u64::from(unanswered);
         Charge {
             lost: Amount {
@@ -185,7 +217,38 @@ impl Metered {
             role: meter.role,
             release,
             spent,
+            // with somebody waiting for room, they come first
+            keep: meter.more && self.waiting.load(Ordering::Relaxed) == 0,
         }
+    }
+
+    /// Gives kept room back to its budget; tells whether there was any.
+    async fn give_back(&self, taken: Vec<Taken<'_>>) -> Result<bool, StoreError> {
+        let any = !taken.is_empty();
+        for taken in taken {
+            self.ledger.settle(taken.charge()).await?;
+            taken.use_up();
+        }
+        if any {
+            self.settled.notify_one();
+        }
+        Ok(any)
+    }
+}
+
+/// Counts a call among those that wait for room, until it is dropped.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn enter(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -198,8 +261,11 @@ struct Reserved<'a> {
 }
 
 impl Reserved<'_> {
-    fn settled(mut self) {
+    fn settled(mut self, job: JobId, room: Room) {
         self.settled = true;
+        if room == Room::Kept {
+            self.metered.kept.put(job, self.id, self.amount);
+        }
         self.metered.settled.notify_one();
     }
 }
@@ -260,7 +326,7 @@ impl MeteredModels for Metered {
             return Ok(hit(step));
         }
         if meter.look_up
-            && let Some(step) = self.cache.get_step(meter.key).await?
+            && let Some(step) = self.cache.get_step(meter.key, meter.fingerprint).await?
         {
             let reply = hit(&step);
             turn.finish(|| step);
@@ -278,9 +344,9 @@ impl MeteredModels for Metered {
         let reply = match self.models.complete(request).await {
             Ok(reply) => reply,
             Err(error) => {
-                let charge = Self::charge(meter, amount, Spend::default(), error.unanswered());
-                self.ledger.settle(charge).await?;
-                reserved.settled();
+                let charge = self.charge(meter, amount, Spend::default(), error.unanswered());
+                let room = self.ledger.settle(charge).await?;
+                reserved.settled(meter.job, room);
                 return Err(error.into());
             }
         };
@@ -290,9 +356,9 @@ impl MeteredModels for Metered {
             fingerprint: meter.fingerprint,
             step: remember(&reply, duration_ms),
         };
-        let charge = Self::charge(meter, amount, reply.spend, reply.unanswered);
-        self.cache.put_step(entry, Some(charge)).await?;
-        reserved.settled();
+        let charge = self.charge(meter, amount, reply.spend, reply.unanswered);
+        let room = self.cache.put_step(entry, Some(charge)).await?;
+        reserved.settled(meter.job, room);
         turn.finish(|| remember(&reply, duration_ms));
         Ok(MeteredReply {
             text: reply.text,
@@ -303,6 +369,12 @@ impl MeteredModels for Metered {
             cache_hit: false,
             attempts: reply.attempts,
         })
+    }
+
+    async fn release(&self, job: JobId, fence: Fence) -> Result<(), StoreError> {
+        let taken = self.kept.take_claim(job, fence.into());
+        self.give_back(taken.into_iter().collect()).await?;
+        Ok(())
     }
 }
 

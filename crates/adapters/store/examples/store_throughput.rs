@@ -41,6 +41,7 @@ async fn main() -> Result<()> {
             let commits = Arc::clone(&commits);
             move |number| commits.store(number, Ordering::Relaxed)
         })),
+        sole_writer: true,
     };
     let store = SqliteStore::open(&path, Arc::new(SystemClock), options).await?;
 
@@ -101,7 +102,12 @@ async fn per_call(store: &SqliteStore, calls: u32) -> Result<()> {
             };
             for number in (caller..calls).step_by(CALLERS as usize) {
                 let entry = entry(number);
-                anyhow::ensure!(store.get_step(entry.key).await?.is_none());
+                anyhow::ensure!(
+                    store
+                        .get_step(entry.key, entry.fingerprint)
+                        .await?
+                        .is_none()
+                );
                 store.reserve(job, reservation, worst).await?;
                 let charge = Charge {
                     job,
@@ -110,6 +116,7 @@ async fn per_call(store: &SqliteStore, calls: u32) -> Result<()> {
                     release: worst,
                     spent: sample::spend(40),
                     lost: Amount::default(),
+                    keep: false,
                 };
                 store.put_step(entry, Some(charge)).await?;
             }

@@ -1,14 +1,13 @@
 //! The step cache. Reads are joined in `reader.rs`, writes in `writer.rs`.
 
-use std::collections::HashSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+mod known;
 
 use async_trait::async_trait;
 use fapo_domain::clock::Timestamp;
 use fapo_domain::model::trace::{CacheEntry, CachedStep};
 use fapo_domain::ports::StoreError;
 use fapo_domain::ports::cache::StepCache;
-use fapo_domain::ports::ledger::Charge;
+use fapo_domain::ports::ledger::{Charge, Room};
 use fapo_domain::{StepFingerprint, StepKey};
 use sqlx::sqlite::SqliteConnection;
 use tokio::sync::oneshot;
@@ -20,25 +19,7 @@ use crate::sql::{Args, args};
 use crate::sqlite::{SqliteStore, gone};
 use crate::writer::Op;
 
-/// Fingerprints known to be stored. They are never removed, so knowing one is enough.
-#[derive(Debug, Default)]
-pub(crate) struct Fingerprints(Mutex<HashSet<StepFingerprint>>);
-
-impl Fingerprints {
-    pub(crate) fn contains(&self, fingerprint: StepFingerprint) -> bool {
-        self.lock().contains(&fingerprint)
-    }
-
-    pub(crate) fn add(&self, fingerprints: &[StepFingerprint]) {
-        if !fingerprints.is_empty() {
-            self.lock().extend(fingerprints);
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashSet<StepFingerprint>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+pub(crate) use self::known::{Known, Writer};
 
 /// A row to be.
 pub(crate) struct NewEntry {
@@ -46,19 +27,25 @@ pub(crate) struct NewEntry {
     pub(crate) body: Vec<u8>,
 }
 
-/// Remembers fingerprints met for the first time.
+/// Remembers fingerprints met for the first time by this process; tells which were stored before.
 pub(crate) async fn insert_fingerprints(
     tx: &mut SqliteConnection,
-    fingerprints: &[StepFingerprint],
-) -> Result<(), Failure> {
+    fingerprints: Vec<StepFingerprint>,
+) -> Result<Vec<(StepFingerprint, Writer)>, Failure> {
+    let mut inserted = Vec::with_capacity(fingerprints.len());
     for fingerprint in fingerprints {
-        args()
+        let done = args()
             .hash(&fingerprint.0)
             .query("INSERT OR IGNORE INTO step_fingerprints (fingerprint) VALUES (?)")
             .execute(&mut *tx)
             .await?;
+        let writer = match done.rows_affected() {
+            0 => Writer::Any,
+            _ => Writer::Ours,
+        };
+        inserted.push((fingerprint, writer));
     }
-    Ok(())
+    Ok(inserted)
 }
 
 /// The statement that stores up to `rows` entries, the first under a key staying. Rows of nulls are ignored with the
@@ -91,7 +78,14 @@ pub(crate) fn bind_entries(
 
 #[async_trait]
 impl StepCache for SqliteStore {
-    async fn get_step(&self, key: StepKey) -> Result<Option<CachedStep>, StoreError> {
+    async fn get_step(
+        &self,
+        key: StepKey,
+        fingerprint: StepFingerprint,
+    ) -> Result<Option<CachedStep>, StoreError> {
+        if self.known().is_absent(key, fingerprint) {
+            return Ok(None);
+        }
         let (answer, found) = oneshot::channel();
         self.look_up(Lookup { key, answer }).await?;
         match found.await.map_err(|_| gone())?? {
@@ -103,7 +97,11 @@ impl StepCache for SqliteStore {
         }
     }
 
-    async fn put_step(&self, entry: CacheEntry, charge: Option<Charge>) -> Result<(), StoreError> {
+    async fn put_step(
+        &self,
+        entry: CacheEntry,
+        charge: Option<Charge>,
+    ) -> Result<Room, StoreError> {
         let body = self
             .run("store a step", async { pack_json(&entry.step) })
             .await?;
@@ -120,7 +118,7 @@ impl StepCache for SqliteStore {
     }
 
     async fn has_any(&self, fingerprint: StepFingerprint) -> Result<bool, StoreError> {
-        if self.fingerprints().contains(fingerprint) {
+        if self.known().has(fingerprint) {
             return Ok(true);
         }
         self.run("look up a step fingerprint", async {
@@ -131,7 +129,7 @@ impl StepCache for SqliteStore {
                 .await?
                 .is_some();
             if found {
-                self.fingerprints().add(&[fingerprint]);
+                self.known().found(fingerprint);
             }
             Ok(found)
         })

@@ -73,6 +73,16 @@ pub(crate) struct WriteGuard<'a> {
 }
 
 impl WriteGuard<'_> {
+    /// Runs a statement that must not be in a transaction.
+    pub(crate) async fn outside_transaction(&mut self, sql: &'static str) -> Result<(), Failure> {
+        self.state.roll_back().await;
+        args()
+            .query(sql)
+            .fetch_all(&mut self.state.connection)
+            .await?;
+        Ok(())
+    }
+
     /// Begins a transaction. Dropping it (an error, a cancelled caller) rolls everything back.
     pub(crate) async fn begin(&mut self) -> Result<WriteTx<'_>, Failure> {
         Ok(self.begin_with("BEGIN IMMEDIATE", args()).await?.0)

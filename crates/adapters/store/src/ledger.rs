@@ -7,13 +7,13 @@ mod room;
 use async_trait::async_trait;
 use fapo_domain::ports::StoreError;
 use fapo_domain::ports::ledger::{
-    Amount, Balance, Caps, Charge, Ledger, LedgerError, ReservationId,
+    Amount, Balance, Caps, Charge, Ledger, LedgerError, ReservationId, Room,
 };
 use fapo_domain::{JobId, MicroUsd, TaskId};
 use sqlx::sqlite::SqliteConnection;
 use tokio::sync::oneshot;
 
-pub(crate) use self::book::{BEGIN, Book, STORE, Wanted};
+pub(crate) use self::book::{BEGIN, Book, Stored, Wanted};
 use crate::error::Failure;
 use crate::sql::{Columns, args, to_i64};
 use crate::sqlite::{SqliteStore, gone};
@@ -57,7 +57,7 @@ impl Ledger for SqliteStore {
         done.await.map_err(|_| gone())?
     }
 
-    async fn settle(&self, charge: Charge) -> Result<(), StoreError> {
+    async fn settle(&self, charge: Charge) -> Result<Room, StoreError> {
         let (answer, done) = oneshot::channel();
         self.submit(Op::Settle { charge, answer }).await?;
         done.await.map_err(|_| gone())?

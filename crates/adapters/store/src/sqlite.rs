@@ -10,8 +10,8 @@ use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteSynchronous};
 use tokio::sync::mpsc;
 
-use crate::cache::Fingerprints;
-use crate::connections::{OnCommit, ReadConnection, ReadPool, WriteConnection, WriteGuard};
+use crate::cache::Known;
+use crate::connections::{ReadConnection, ReadPool, WriteConnection, WriteGuard};
 use crate::datasets::Imports;
 use crate::error::Failure;
 use crate::sql::{Columns, args};
@@ -31,12 +31,17 @@ pub struct StoreOptions {
     /// Called after each durable commit with its running number, from 1, before anybody hears of its success. Crash
     /// tests end the process here.
     pub on_commit: Option<Arc<dyn Fn(u64) + Send + Sync>>,
+    /// Whether no other process writes step results while this store is open: keys under fingerprints that this process
+    /// was the first to store are then known to be absent without a look-up. Where it is wrongly said, a reply that another
+    /// process stored in the meantime may be paid for again.
+    pub sole_writer: bool,
 }
 
 impl std::fmt::Debug for StoreOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("StoreOptions")
             .field("on_commit", &self.on_commit.is_some())
+            .field("sole_writer", &self.sole_writer)
             .finish()
     }
 }
@@ -54,7 +59,7 @@ struct Inner {
     readers: Arc<ReadPool>,
     ops: mpsc::Sender<writer::Op>,
     lookups: mpsc::Sender<reader::Lookup>,
-    fingerprints: Arc<Fingerprints>,
+    known: Arc<Known>,
     imports: Imports,
 }
 
@@ -78,7 +83,7 @@ impl SqliteStore {
         options: StoreOptions,
     ) -> Result<Self, StoreError> {
         let place: Arc<str> = path.display().to_string().into();
-        Self::open_at(path, Arc::clone(&place), clock, options.on_commit)
+        Self::open_at(path, Arc::clone(&place), clock, options)
             .await
             .map_err(|failure| failure.explain("open the store", &place))
     }
@@ -87,7 +92,7 @@ impl SqliteStore {
         path: &Path,
         place: Arc<str>,
         clock: Arc<dyn Clock>,
-        on_commit: Option<OnCommit>,
+        options: StoreOptions,
     ) -> Result<Self, Failure> {
         if let Some(folder) = path
             .parent()
@@ -102,8 +107,8 @@ impl SqliteStore {
             .busy_timeout(BUSY)
             .foreign_keys(true)
             .statement_cache_capacity(512)
-            // fewer, larger checkpoints: each costs two syncs
-            .pragma("wal_autocheckpoint", "4000")
+            // fewer, larger checkpoints: each costs two syncs, and writes a page once however often it changed
+            .pragma("wal_autocheckpoint", "12000")
             // give the log's space back after a large import
             .pragma("journal_size_limit", "67108864")
             .disable_statement_logging();
@@ -112,7 +117,7 @@ impl SqliteStore {
         migrate::check(&mut connection, &place).await?;
         use_write_ahead_log(&mut connection).await?;
         migrate::migrate(&mut connection, &place).await?;
-        let writer = Arc::new(WriteConnection::new(connection, on_commit));
+        let writer = Arc::new(WriteConnection::new(connection, options.on_commit));
 
         let mut readers = Vec::with_capacity(READERS);
         for _ in 0..READERS {
@@ -125,12 +130,12 @@ impl SqliteStore {
 
         let (ops, op_receiver) = mpsc::channel(WAITING);
         let (lookups, lookup_receiver) = mpsc::channel(WAITING);
-        let fingerprints = Arc::new(Fingerprints::default());
+        let known = Arc::new(Known::new(options.sole_writer));
         // both end when the last clone of the store drops the sending half
         tokio::spawn(
             writer::Group {
                 writer: Arc::clone(&writer),
-                fingerprints: Arc::clone(&fingerprints),
+                known: Arc::clone(&known),
                 clock: Arc::clone(&clock),
                 place: Arc::clone(&place),
             }
@@ -149,10 +154,24 @@ impl SqliteStore {
                 readers,
                 ops,
                 lookups,
-                fingerprints,
+                known,
                 imports,
             }),
         })
+    }
+
+    /// Moves what the write-ahead log holds into the database file, which then is the whole store. Nothing depends on it:
+    /// what another process's reading keeps from being moved stays in the log, and the next opening finds it there.
+    ///
+    /// Errors: `Unwritable` where the disk is full; the log still holds everything.
+    pub async fn fold_log(&self) -> Result<(), StoreError> {
+        self.run("fold the write-ahead log", async {
+            let mut writer = self.writer().await;
+            writer
+                .outside_transaction("PRAGMA wal_checkpoint(TRUNCATE)")
+                .await
+        })
+        .await
     }
 
     /// Runs `work`, and tells its failure as what `operation` names.
@@ -181,8 +200,8 @@ impl SqliteStore {
         self.inner.readers.get().await
     }
 
-    pub(crate) fn fingerprints(&self) -> &Fingerprints {
-        &self.inner.fingerprints
+    pub(crate) fn known(&self) -> &Known {
+        &self.inner.known
     }
 
     pub(crate) fn imports(&self) -> &Imports {

@@ -11,15 +11,15 @@ use fapo_domain::clock::Clock;
 use fapo_domain::model::task::Fence;
 use fapo_domain::money::SpendRole;
 use fapo_domain::ports::StoreError;
-use fapo_domain::ports::ledger::{Amount, Charge, LedgerError, ReservationId};
+use fapo_domain::ports::ledger::{Amount, Charge, LedgerError, ReservationId, Room};
 use fapo_domain::{JobId, Spend, StepFingerprint, StepKey};
 use sqlx::AssertSqlSafe;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::cache::{self, Fingerprints, NewEntry};
+use crate::cache::{self, Known, NewEntry};
 use crate::connections::WriteConnection;
 use crate::error::{Failure, Shared};
-use crate::ledger::{self, Book, Wanted};
+use crate::ledger::{self, Book, Stored, Wanted};
 use crate::sql::args;
 
 /// Most writes in one commit.
@@ -38,14 +38,14 @@ pub(crate) enum Op {
     },
     Settle {
         charge: Charge,
-        answer: oneshot::Sender<Result<(), StoreError>>,
+        answer: oneshot::Sender<Result<Room, StoreError>>,
     },
     Put {
         key: StepKey,
         fingerprint: StepFingerprint,
         body: Vec<u8>,
         charge: Option<Charge>,
-        answer: oneshot::Sender<Result<(), StoreError>>,
+        answer: oneshot::Sender<Result<Room, StoreError>>,
     },
 }
 
@@ -57,15 +57,17 @@ enum Applied {
         answer: oneshot::Sender<Result<(), LedgerError>>,
     },
     Write {
-        outcome: Result<(), StoreError>,
-        answer: oneshot::Sender<Result<(), StoreError>>,
+        outcome: Result<Room, StoreError>,
+        /// Takes back what was kept.
+        undo: Option<Charge>,
+        answer: oneshot::Sender<Result<Room, StoreError>>,
     },
 }
 
 /// The joining task.
 pub(crate) struct Group {
     pub(crate) writer: Arc<WriteConnection>,
-    pub(crate) fingerprints: Arc<Fingerprints>,
+    pub(crate) known: Arc<Known>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) place: Arc<str>,
 }
@@ -100,6 +102,7 @@ impl Group {
                     drop(guard);
                     // with the next writes, then: a store that fails is not to be asked in a circle
                     failed = true;
+                    self.known.forget();
                     unheard = undo;
                     let shared = Shared::new(failure.explain("commit joined writes", &self.place));
                     tell_failure(batch, &shared);
@@ -126,11 +129,12 @@ impl Group {
         let mut outcomes = Vec::with_capacity(batch.len());
         let mut entries = Vec::new();
         let mut fresh = Vec::new();
+        let mut keys = Vec::new();
         for op in batch.iter_mut() {
             outcomes.push(match op {
                 Op::Reserve {
                     job, id, amount, ..
-                } => book.reserve(*job, *id, *amount),
+                } => book.reserve(*job, *id, *amount).map(|()| Room::Kept),
                 Op::Settle { charge, .. } => book.settle(charge).map_err(LedgerError::Store),
                 Op::Put {
                     key,
@@ -141,13 +145,13 @@ impl Group {
                 } => {
                     let settled = match charge {
                         Some(charge) => book.settle(charge),
-                        None => Ok(()),
+                        None => Ok(Room::Released),
                     };
                     if settled.is_ok() {
-                        if !self.fingerprints.contains(*fingerprint) && !fresh.contains(fingerprint)
-                        {
+                        if !self.known.has(*fingerprint) && !fresh.contains(fingerprint) {
                             fresh.push(*fingerprint);
                         }
+                        keys.push((*key, *fingerprint));
                         entries.push(NewEntry {
                             key: *key,
                             body: body.clone(),
@@ -162,13 +166,13 @@ impl Group {
             tx.roll_back().await;
             return Ok(join(batch, outcomes));
         }
-        cache::insert_fingerprints(&mut tx, &fresh).await?;
-        let (text, rows) = store_statement(entries.len());
+        let fresh = cache::insert_fingerprints(&mut tx, fresh).await?;
         let mut arguments = args();
-        book.changes(&mut arguments)?;
+        let stored = book.changes(&mut arguments)?;
+        let (text, rows) = store_statement(stored, entries.len());
         cache::bind_entries(entries, rows, self.clock.now(), &mut arguments);
         tx.commit_with(AssertSqlSafe(text), arguments).await?;
-        self.fingerprints.add(&fresh);
+        self.known.committed(&fresh, &keys);
         Ok(join(batch, outcomes))
     }
 }
@@ -195,15 +199,17 @@ fn take_waiting(ops: &mut mpsc::Receiver<Op>, batch: &mut Vec<Op>) {
 
 /// The statements that store a group with so many cache entries, and for how many entries they have room: a power of
 /// two, so that the connection keeps all of them prepared.
-fn store_statement(entries: usize) -> (Arc<str>, usize) {
-    static TEXTS: OnceLock<Vec<(Arc<str>, usize)>> = OnceLock::new();
-    let texts = TEXTS.get_or_init(|| {
+fn store_statement(stored: Stored, entries: usize) -> (Arc<str>, usize) {
+    static TEXTS: [OnceLock<Vec<(Arc<str>, usize)>>; Stored::WAYS] =
+        [const { OnceLock::new() }; Stored::WAYS];
+    let texts = TEXTS[stored.way()].get_or_init(|| {
+        let ledger = Stored::statements(stored.way());
         let sizes = std::iter::once(0).chain((0..).map(|n| 1 << n));
         sizes
             .take_while(|rows| *rows <= MOST)
             .map(|rows| {
                 let insert = cache::insert_statement(rows);
-                (format!("{} {insert} COMMIT", ledger::STORE).into(), rows)
+                (format!("{ledger}{insert} COMMIT").into(), rows)
             })
             .collect()
     });
@@ -232,7 +238,7 @@ fn wanted(batch: &[Op], undo: &[Charge]) -> Wanted {
     wanted
 }
 
-fn join(batch: &mut Vec<Op>, outcomes: Vec<Result<(), LedgerError>>) -> Vec<Applied> {
+fn join(batch: &mut Vec<Op>, outcomes: Vec<Result<Room, LedgerError>>) -> Vec<Applied> {
     batch
         .drain(..)
         .zip(outcomes)
@@ -243,23 +249,40 @@ fn join(batch: &mut Vec<Op>, outcomes: Vec<Result<(), LedgerError>>) -> Vec<Appl
                 amount,
                 answer,
             } => Applied::Reserve {
-                outcome,
-                undo: Charge {
-                    job,
-                    reservation: id,
-                    role: SpendRole::Task,
-                    release: amount,
-                    spent: Spend::default(),
-                    lost: Amount::default(),
-                },
+                outcome: outcome.map(drop),
+                undo: give_back(job, id, amount),
                 answer,
             },
-            Op::Settle { answer, .. } | Op::Put { answer, .. } => Applied::Write {
-                outcome: outcome.map_err(only_store),
-                answer,
-            },
+            Op::Settle { charge, answer } => written(outcome, Some(charge), answer),
+            Op::Put { charge, answer, .. } => written(outcome, charge, answer),
         })
         .collect()
+}
+
+fn written(
+    outcome: Result<Room, LedgerError>,
+    charge: Option<Charge>,
+    answer: oneshot::Sender<Result<Room, StoreError>>,
+) -> Applied {
+    let kept = charge.filter(|_| matches!(outcome, Ok(Room::Kept)));
+    Applied::Write {
+        outcome: outcome.map_err(only_store),
+        undo: kept.map(|charge| give_back(charge.job, charge.reservation, charge.release)),
+        answer,
+    }
+}
+
+/// Takes a reservation back.
+fn give_back(job: JobId, reservation: ReservationId, amount: Amount) -> Charge {
+    Charge {
+        job,
+        reservation,
+        role: SpendRole::Task,
+        release: amount,
+        spent: Spend::default(),
+        lost: Amount::default(),
+        keep: false,
+    }
 }
 
 /// Settling never fails for want of budget.
@@ -285,9 +308,15 @@ fn tell(applied: Vec<Applied>) -> Vec<Charge> {
                     unheard.push(undo);
                 }
             }
-            Applied::Write { outcome, answer } => {
-                // the caller is gone; what it wrote stands
-                let _ = answer.send(outcome);
+            Applied::Write {
+                outcome,
+                undo,
+                answer,
+            } => {
+                // where the caller is gone, what it wrote stands, and what was kept for it is not needed
+                if answer.send(outcome).is_err() {
+                    unheard.extend(undo);
+                }
             }
         }
     }

@@ -134,13 +134,27 @@ pub struct Charge {
     /// What tries cost at most that the provider may have billed although nothing came of them. Counts as lost. It was
     /// not reserved, so it can pass a cap by itself; no later call fits then.
     pub lost: Amount,
+    /// Whether what is released is to be reserved again at once, for the claim's next call: one commit then serves for the
+    /// end of one call and the beginning of another.
+    pub keep: bool,
+}
+
+/// What became of the amount that a charge released.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// It is reserved again under the same reservation; whoever settled the charge uses it for a call, or gives it back by
+    /// a charge that spends nothing.
+    Kept,
+    /// It is free: it was not to be kept, did not fit under a cap any more, or the claim has ended.
+    Released,
 }
 
 /// Counts a job's money and calls.
 ///
 /// Every call is reserved at its worst case before it is made and charged after it is answered, so at any moment the
-/// reservation of a task is the worst case of exactly the calls it has under way. A worker that dies leaves that
-/// much reserved; closing the reservation counts it as lost, because the provider may have billed it.
+/// reservation of a task is at least the worst case of the calls it has under way; it is more by what is kept between two
+/// calls ([`Charge::keep`]). A worker that dies leaves that much reserved; closing the reservation counts it as lost, because
+/// the provider may have billed it.
 #[async_trait]
 pub trait Ledger: Send + Sync {
     /// Opens a job's account. Repeating is harmless; other caps replace the old ones.
@@ -157,10 +171,11 @@ pub trait Ledger: Send + Sync {
     ) -> Result<(), LedgerError>;
 
     /// Settles a charge. Atomic. What it releases is taken from what is still reserved, and the rest from what a
-    /// [`Self::close`] has counted as lost: a reply that comes late replaces the guess by the bill. For a call whose reply is stored, use [`super::cache::StepCache::put_step`], which
-    /// stores and settles in one commit; this is for calls that were answered with an error. Implementations may join
-    /// concurrent calls into one commit.
-    async fn settle(&self, charge: Charge) -> Result<(), StoreError>;
+    /// [`Self::close`] has counted as lost: a reply that comes late replaces the guess by the bill. Room is kept under the
+    /// same conditions as [`Self::reserve`] makes it. For a call whose reply is stored, use
+    /// [`super::cache::StepCache::put_step`], which stores and settles in one commit; this is for calls that were answered
+    /// with an error, and for room that is not needed any more. Implementations may join concurrent calls into one commit.
+    async fn settle(&self, charge: Charge) -> Result<Room, StoreError>;
 
     /// Closes the reservations of a task's claims up to and including `id.epoch`: what is still reserved counts as
     /// lost and is returned. The end of a claim does this by itself ([`super::tasks::Tasks`]); this is for work outside

@@ -319,6 +319,9 @@ pub struct Meter {
     pub fingerprint: StepFingerprint,
     /// Whether to look the key up first; `false` only where a hit is impossible.
     pub look_up: bool,
+    /// Whether the claim makes further calls, so that what this one reserved may stay reserved for them. Whoever says so
+    /// calls [`MeteredModels::release`] at the end.
+    pub more: bool,
 }
 
 /// A paid (or remembered) reply.
@@ -397,4 +400,10 @@ pub trait MeteredModels: Send + Sync {
         request: &ModelRequest,
         meter: &Meter,
     ) -> Result<MeteredReply, MeteredError>;
+
+    /// Gives back what answered calls of a claim left reserved for further ones ([`Meter::more`]). What is not given back
+    /// before the claim ends counts as lost. Repeating is harmless. Models that keep nothing need not do anything.
+    async fn release(&self, _job: JobId, _fence: Fence) -> Result<(), StoreError> {
+        Ok(())
+    }
 }

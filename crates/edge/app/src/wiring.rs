@@ -96,7 +96,8 @@ impl Embedded {
             .with_context(|| format!("cannot make the folder {}", folder.display()))?;
         let lock = lock(&folder)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let store = open_sqlite(dir, &clock, options.abort_after_commits).await?;
+        // the lock is ours: nobody else writes
+        let store = open_sqlite(dir, &clock, options.abort_after_commits, true).await?;
         // the lock is ours: whoever held a lease is dead
         store.release_leases().await?;
 
@@ -197,7 +198,7 @@ impl Embedded {
             return Ok(None);
         }
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        open_sqlite(dir, &clock, abort_after_commits)
+        open_sqlite(dir, &clock, abort_after_commits, false)
             .await
             .map(Some)
     }
@@ -400,8 +401,12 @@ async fn open_sqlite(
     dir: &Path,
     clock: &Arc<dyn Clock>,
     abort_after_commits: Option<u64>,
+    sole_writer: bool,
 ) -> anyhow::Result<Arc<SqliteStore>> {
-    let mut options = StoreOptions::default();
+    let mut options = StoreOptions {
+        sole_writer,
+        ..StoreOptions::default()
+    };
     if let Some(last) = abort_after_commits {
         options.on_commit = Some(Arc::new(move |commit| {
             if commit == last {

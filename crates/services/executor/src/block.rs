@@ -101,6 +101,7 @@ impl BlockRun<'_> {
             sample: evaluation.sample,
             own: (evaluation.cache == CacheUse::Own).then_some(id),
             read_cache: true,
+            block: true,
         };
         let session = job.session(self.ports, self.corpora, &plan, of).await?;
         let cases = self
@@ -146,16 +147,23 @@ impl BlockRun<'_> {
                 break;
             };
             outcome.take(one, session, &gate, self.config.give_up_after);
-            if outcome.pending.len() >= self.config.flush_runs {
-                self.flush(outcome).await?;
+            if outcome.pending.len() >= self.config.flush_runs
+                && let Err(error) = self.flush(outcome).await
+            {
+                outcome.abort.get_or_insert(error);
+                break;
             }
         }
         drop(runs);
+        let released = session.models.release(session.job, session.fence).await;
         let flushed = self.flush(outcome).await;
         if let Some(abort) = outcome.abort.take() {
             return Err(abort);
         }
         flushed?;
+        released.map_err(|error| {
+            WorkError::from_port("what the block left reserved cannot be given back", error)
+        })?;
         if outcome.stopped {
             Err(WorkError::interrupted())
         } else {

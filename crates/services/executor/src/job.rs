@@ -36,6 +36,8 @@ pub(crate) struct SessionOf {
     pub(crate) own: Option<EvaluationId>,
     /// Whether the step cache is read at all.
     pub(crate) read_cache: bool,
+    /// Whether it is a block, whose calls follow each other under one claim.
+    pub(crate) block: bool,
 }
 
 impl JobContext {
@@ -105,6 +107,7 @@ impl JobContext {
             probe_depth: project.diagnosis.probe_depth as usize,
             job: self.id,
             fence: of.fence,
+            block: of.block,
             evaluation: of.evaluation,
             sample: of.sample,
             calls,

@@ -47,6 +47,8 @@ pub(crate) struct Session<'a> {
     pub(crate) probe_depth: usize,
     pub(crate) job: JobId,
     pub(crate) fence: Fence,
+    /// Whether further calls follow under the same claim: its block releases what they leave reserved.
+    pub(crate) block: bool,
     pub(crate) evaluation: EvaluationId,
     /// The sample index of the evaluation.
     pub(crate) sample: u32,

@@ -191,6 +191,7 @@ impl PipelineRunner for ExecutorService {
             sample: 0,
             own: None,
             read_cache: !fresh,
+            block: false,
         };
         let session = context
             .session(&self.ports, &self.corpora, &plan, of)

@@ -190,6 +190,7 @@ impl Run<'_> {
                 key,
                 fingerprint: site.fingerprint,
                 look_up: session.may_hit(site, key),
+                more: session.block,
             },
         })))
     }

@@ -1,6 +1,7 @@
 //! What every [`fapo_domain::ports::cache::StepCache`] must do.
 
 use anyhow::{Result, ensure};
+use fapo_domain::model::trace::{CacheEntry, CachedStep};
 use fapo_domain::money::SpendRole;
 use fapo_domain::ports::StoreError;
 use fapo_domain::ports::ledger::{Amount, Caps, Charge, ReservationId};
@@ -10,15 +11,19 @@ use futures::future::{join_all, try_join_all};
 use super::Ports;
 use crate::sample::{self, cache_entry};
 
+async fn look_up(ports: &Ports, entry: &CacheEntry) -> Result<Option<CachedStep>, StoreError> {
+    ports.cache.get_step(entry.key, entry.fingerprint).await
+}
+
 /// Short and long.
 pub async fn a_step_comes_back_as_it_was_stored(ports: &Ports) -> Result<()> {
     let mut long = cache_entry(2);
     long.step.output = sample::output(&"a long reply, ü; ".repeat(300));
     long.step.output.json = Some(serde_json::json!({ "b": 1, "a": [0.1, null] }));
     for entry in [cache_entry(1), long] {
-        ensure!(ports.cache.get_step(entry.key).await?.is_none());
+        ensure!(look_up(ports, &entry).await?.is_none());
         ports.cache.put_step(entry.clone(), None).await?;
-        ensure!(ports.cache.get_step(entry.key).await? == Some(entry.step));
+        ensure!(look_up(ports, &entry).await? == Some(entry.step));
     }
     Ok(())
 }
@@ -43,11 +48,12 @@ pub async fn the_first_result_under_a_key_stays_and_every_charge_is_settled(
         release: worst,
         spent: sample::spend(40),
         lost: Amount::default(),
+        keep: false,
     };
     // no account: neither stored nor charged
     let refused = ports.cache.put_step(cache_entry(0), Some(charge)).await;
     ensure!(matches!(refused, Err(StoreError::NotFound { .. })));
-    ensure!(ports.cache.get_step(cache_entry(0).key).await?.is_none());
+    ensure!(look_up(ports, &cache_entry(0)).await?.is_none());
 
     ports.ledger.open_account(job, Caps::default()).await?;
     for text in ["first", "second"] {
@@ -56,7 +62,7 @@ pub async fn the_first_result_under_a_key_stays_and_every_charge_is_settled(
         entry.step.output = sample::output(text);
         ports.cache.put_step(entry, Some(charge)).await?;
     }
-    let step = ports.cache.get_step(cache_entry(1).key).await?;
+    let step = look_up(ports, &cache_entry(1)).await?;
     ensure!(step.is_some_and(|step| step.output.text == "first"));
     let balance = ports.ledger.balance(job).await?;
     ensure!(balance.reserved == Amount::default());
@@ -85,12 +91,13 @@ pub async fn many_at_once_each_get_their_own(ports: &Ports) -> Result<()> {
                 .map(|entry| ports.cache.put_step(entry.clone(), None)),
         )
         .await?;
-        let got = join_all(entries.iter().map(|entry| ports.cache.get_step(entry.key))).await;
+        let got = join_all(entries.iter().map(|entry| look_up(ports, entry))).await;
         for (got, entry) in got.into_iter().zip(&entries) {
             ensure!(got?.as_ref() == Some(&entry.step));
         }
+        let fingerprint = cache_entry(0).fingerprint;
         let absent = (0..50).map(|n| StepKey(sample::hash(&format!("absent {n}"))));
-        let got = try_join_all(absent.map(|key| ports.cache.get_step(key))).await?;
+        let got = try_join_all(absent.map(|key| ports.cache.get_step(key, fingerprint))).await?;
         ensure!(got.iter().all(Option::is_none));
     }
     Ok(())

@@ -4,7 +4,7 @@ use anyhow::{Result, bail, ensure};
 use fapo_domain::clock::Clock as _;
 use fapo_domain::money::SpendRole;
 use fapo_domain::ports::StoreError;
-use fapo_domain::ports::ledger::{Amount, Caps, Charge, LedgerError, ReservationId};
+use fapo_domain::ports::ledger::{Amount, Caps, Charge, LedgerError, ReservationId, Room};
 use fapo_domain::{JobId, MicroUsd, Spend};
 use futures::future::join_all;
 use serde_json::json;
@@ -51,6 +51,7 @@ fn charge(job: JobId, reservation: ReservationId, release: Amount, cost: u64) ->
         release,
         spent: spent(cost),
         lost: Amount::default(),
+        keep: false,
     }
 }
 
@@ -203,6 +204,76 @@ pub async fn a_stale_claim_cannot_reserve(ports: &Ports) -> Result<()> {
         over,
         Err(LedgerError::Store(StoreError::StaleLease { .. }))
     ));
+    Ok(())
+}
+
+/// Kept room is a reservation like any other: under the caps, and for the claim that asks.
+pub async fn room_is_kept_within_the_caps(ports: &Ports) -> Result<()> {
+    let job = sample::job_id(1);
+    ports.ledger.open_account(job, caps(250, 10)).await?;
+    let one = id(job, 1, 1);
+    ports.ledger.reserve(job, one, amount(100, 1)).await?;
+    let keep = Charge {
+        keep: true,
+        ..charge(job, one, amount(100, 1), 60)
+    };
+    // 60 are spent and 100 reserved, then 120 and 100
+    for spent in [60, 120] {
+        ensure!(ports.ledger.settle(keep).await? == Room::Kept);
+        let balance = ports.ledger.balance(job).await?;
+        ensure!((balance.reserved, balance.total().cost) == (amount(100, 1), MicroUsd(spent)));
+    }
+    // a third call was made in it; with 180 spent, 100 do not fit any more
+    ensure!(ports.ledger.settle(keep).await? == Room::Released);
+    let balance = ports.ledger.balance(job).await?;
+    ensure!((balance.reserved, balance.total().cost) == (Amount::default(), MicroUsd(180)));
+    // nor is anything kept that was not asked for
+    ports.ledger.reserve(job, one, amount(50, 1)).await?;
+    let plain = charge(job, one, amount(50, 1), 10);
+    ensure!(ports.ledger.settle(plain).await? == Room::Released);
+    ensure!(ports.ledger.balance(job).await?.reserved == Amount::default());
+    Ok(())
+}
+
+/// Moving room from one claim to another leaves the account's sum as it was, and must be stored all the same.
+pub async fn room_given_back_by_one_claim_serves_another(ports: &Ports) -> Result<()> {
+    let job = sample::job_id(1);
+    ports.ledger.open_account(job, caps(100, 10)).await?;
+    let (one, two) = (id(job, 1, 1), id(job, 2, 1));
+    ports.ledger.reserve(job, one, amount(100, 1)).await?;
+    let give_back = Charge {
+        spent: Spend::default(),
+        ..charge(job, one, amount(100, 1), 0)
+    };
+    let (given, taken) = futures::join!(
+        ports.ledger.settle(give_back),
+        ports.ledger.reserve(job, two, amount(100, 1)),
+    );
+    ensure!(given? == Room::Released);
+    taken?;
+    ensure!(ports.ledger.close(job, one).await? == Amount::default());
+    ensure!(ports.ledger.close(job, two).await? == amount(100, 1));
+    Ok(())
+}
+
+/// Room for a claim that has ended would never be given back.
+pub async fn an_ended_claim_keeps_no_room(ports: &Ports) -> Result<()> {
+    let job = with_tasks(ports, 1, 1).await?;
+    ports.ledger.open_account(job, Caps::default()).await?;
+    let fence = claim(ports, job, 0).await?;
+    ports
+        .ledger
+        .reserve(job, fence.into(), amount(100, 1))
+        .await?;
+    ports.tasks.complete_task(fence, json!(1)).await?;
+    let late = Charge {
+        keep: true,
+        ..charge(job, fence.into(), amount(100, 1), 60)
+    };
+    ensure!(ports.ledger.settle(late).await? == Room::Released);
+    let balance = ports.ledger.balance(job).await?;
+    ensure!((balance.reserved, balance.lost) == (Amount::default(), Amount::default()));
+    ensure!(balance.total().cost == MicroUsd(60));
     Ok(())
 }
 

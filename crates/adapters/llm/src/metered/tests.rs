@@ -30,6 +30,7 @@ fn meter(key: &str, epoch: u64) -> Meter {
         key: StepKey(ContentHash::of(key.as_bytes())),
         fingerprint: StepFingerprint(ContentHash::of(b"fingerprint")),
         look_up: true,
+        more: false,
     }
 }
 
@@ -40,6 +41,8 @@ struct Memory {
     account: Mutex<Account>,
     look_ups: AtomicU32,
     fail_puts: AtomicU32,
+    /// Times the ledger was asked to reserve.
+    reservations: AtomicU32,
 }
 
 #[derive(Default)]
@@ -60,13 +63,25 @@ impl Account {
         sum
     }
 
-    fn settle(&mut self, charge: &Charge) {
+    fn fits(&self, amount: Amount) -> bool {
+        let after = self.spent.cost + self.lost.cost + self.reserved().cost + amount.cost;
+        self.caps.cost.is_none_or(|cap| after <= cap)
+    }
+
+    fn settle(&mut self, charge: &Charge) -> Room {
         let reserved = self.reserved.get_mut(&charge.reservation).unwrap();
         reserved.cost.0 -= charge.release.cost.0;
         reserved.model_calls -= charge.release.model_calls;
         self.spent += charge.spent;
         self.lost.cost += charge.lost.cost;
         self.lost.model_calls += charge.lost.model_calls;
+        if charge.keep && self.fits(charge.release) {
+            let reserved = self.reserved.get_mut(&charge.reservation).unwrap();
+            reserved.cost.0 += charge.release.cost.0;
+            reserved.model_calls += charge.release.model_calls;
+            return Room::Kept;
+        }
+        Room::Released
     }
 }
 
@@ -96,12 +111,20 @@ fn down() -> StoreError {
 
 #[async_trait]
 impl StepCache for Memory {
-    async fn get_step(&self, key: StepKey) -> Result<Option<CachedStep>, StoreError> {
+    async fn get_step(
+        &self,
+        key: StepKey,
+        _: StepFingerprint,
+    ) -> Result<Option<CachedStep>, StoreError> {
         self.look_ups.fetch_add(1, Ordering::SeqCst);
         Ok(self.steps.lock().unwrap().get(&key).cloned())
     }
 
-    async fn put_step(&self, entry: CacheEntry, charge: Option<Charge>) -> Result<(), StoreError> {
+    async fn put_step(
+        &self,
+        entry: CacheEntry,
+        charge: Option<Charge>,
+    ) -> Result<Room, StoreError> {
         if self.fail_puts.load(Ordering::SeqCst) > 0 {
             self.fail_puts.fetch_sub(1, Ordering::SeqCst);
             return Err(down());
@@ -111,10 +134,9 @@ impl StepCache for Memory {
             .unwrap()
             .entry(entry.key)
             .or_insert(entry.step);
-        if let Some(charge) = charge {
-            self.account.lock().unwrap().settle(&charge);
-        }
-        Ok(())
+        Ok(charge.map_or(Room::Released, |charge| {
+            self.account.lock().unwrap().settle(&charge)
+        }))
     }
 
     async fn has_any(&self, _: StepFingerprint) -> Result<bool, StoreError> {
@@ -135,13 +157,12 @@ impl Ledger for Memory {
         id: ReservationId,
         amount: Amount,
     ) -> Result<(), LedgerError> {
+        self.reservations.fetch_add(1, Ordering::SeqCst);
         let mut account = self.account.lock().unwrap();
-        let reserved = account.reserved();
-        let after = account.spent.cost + account.lost.cost + reserved.cost + amount.cost;
-        if account.caps.cost.is_some_and(|cap| after > cap) {
+        if !account.fits(amount) {
             return Err(LedgerError::Exhausted {
                 what: "usd".into(),
-                may_fit_later: reserved.cost > MicroUsd::ZERO,
+                may_fit_later: account.reserved().cost > MicroUsd::ZERO,
             });
         }
         let entry = account.reserved.entry(id).or_default();
@@ -150,9 +171,8 @@ impl Ledger for Memory {
         Ok(())
     }
 
-    async fn settle(&self, charge: Charge) -> Result<(), StoreError> {
-        self.account.lock().unwrap().settle(&charge);
-        Ok(())
+    async fn settle(&self, charge: Charge) -> Result<Room, StoreError> {
+        Ok(self.account.lock().unwrap().settle(&charge))
     }
 
     async fn close(&self, _: JobId, id: ReservationId) -> Result<Amount, StoreError> {
@@ -541,4 +561,63 @@ async fn a_storm_of_tries_is_one_call_in_the_ledger_and_the_cache() {
     assert_eq!(memory.reserved(), 0);
     let stats = sim.stats();
     assert_eq!((stats.requests, stats.answered, stats.repeated), (4, 1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_of_a_claim_take_over_each_others_room() {
+    let (models, memory) = (Arc::new(Scripted::new(99)), Memory::capped(1000));
+    let metered = metered(&models, &memory);
+    let call = |n: u32| Meter {
+        more: true,
+        ..meter(&format!("call {n}"), 1)
+    };
+    for n in 0..5 {
+        metered.complete(&ask(), &call(n)).await.unwrap();
+    }
+    assert_eq!(memory.reservations.load(Ordering::SeqCst), 1);
+    assert_eq!((memory.spent(), memory.reserved()), ((200, 5), 100));
+    // a failed call passes its room on too
+    models
+        .outcomes
+        .lock()
+        .unwrap()
+        .push_back(ModelError::Rejected {
+            provider: "p".into(),
+            status: 400,
+            message: "no".into(),
+        });
+    metered.complete(&ask(), &call(5)).await.unwrap_err();
+    metered.complete(&ask(), &call(6)).await.unwrap();
+    assert_eq!(memory.reservations.load(Ordering::SeqCst), 1);
+    // another claim has nothing of it
+    metered.complete(&ask(), &meter("a", 2)).await.unwrap();
+    assert_eq!(memory.reservations.load(Ordering::SeqCst), 2);
+    metered.release(JOB, call(0).fence).await.unwrap();
+    metered.release(JOB, call(0).fence).await.unwrap();
+    assert_eq!((memory.spent(), memory.reserved()), ((280, 7), 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn kept_room_gives_way_to_a_call_that_needs_it() {
+    // after one call 40 are spent and 100 kept: a call of another claim fits only once that is given back
+    let (models, memory) = (Arc::new(Scripted::new(99)), Memory::capped(150));
+    let metered = metered(&models, &memory);
+    let keeps = Meter {
+        more: true,
+        ..meter("a", 1)
+    };
+    metered.complete(&ask(), &keeps).await.unwrap();
+    assert_eq!(memory.reserved(), 100);
+    let started = Instant::now();
+    metered.complete(&ask(), &meter("b", 2)).await.unwrap();
+    assert_eq!(started.elapsed(), Duration::ZERO, "nobody had to wait");
+    assert_eq!((memory.spent(), memory.reserved()), ((80, 2), 0));
+    // and nothing is kept that no longer fits
+    let last = Meter {
+        more: true,
+        ..meter("c", 3)
+    };
+    let none = metered.complete(&ask(), &last).await.unwrap_err();
+    assert!(matches!(none, MeteredError::Budget(_)));
+    assert_eq!((memory.spent(), memory.reserved()), ((80, 2), 0));
 }

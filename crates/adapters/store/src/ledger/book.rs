@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use fapo_domain::money::SpendRole;
 use fapo_domain::ports::StoreError;
-use fapo_domain::ports::ledger::{Amount, Balance, Caps, Charge, LedgerError, ReservationId};
+use fapo_domain::ports::ledger::{Amount, Balance, Caps, Charge, LedgerError, ReservationId, Room};
 use fapo_domain::{JobId, MicroUsd, Spend, TaskId};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
@@ -46,7 +46,8 @@ pub(super) struct Account {
     pub(super) reserved: Amount,
     pub(super) lost: Amount,
     pub(super) spent: BTreeMap<SpendRole, Spend>,
-    changed: bool,
+    /// `reserved` and `lost` as they are stored.
+    stored: (Amount, Amount),
     changed_roles: Vec<SpendRole>,
 }
 
@@ -54,7 +55,8 @@ pub(super) struct Account {
 struct Held {
     reserved: Amount,
     lost: Amount,
-    changed: bool,
+    /// Both as they are stored.
+    stored: (Amount, Amount),
 }
 
 /// A task's row, as far as it decides whether a claim is live.
@@ -96,17 +98,59 @@ pub(crate) const BEGIN: &str = concat!(
      AND r.task = unhex(k.value ->> 1) AND r.epoch = k.value ->> 2"
 );
 
-/// Stores what changed; each `?` is a JSON array of rows, so that one text serves any number of them.
-pub(crate) const STORE: &str = "INSERT OR REPLACE INTO reservations \
-     (job, task, epoch, cost, calls, lost_cost, lost_calls) \
+/// Stores what changed of reservations, accounts and the ledger; each `?` is a JSON array of rows, so that one text serves
+/// any number of them.
+const STORE: [&str; 3] = [
+    "INSERT OR REPLACE INTO reservations (job, task, epoch, cost, calls, lost_cost, lost_calls) \
      SELECT unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6 \
-     FROM json_each(?); \
-     UPDATE accounts SET reserved_cost = n.value ->> 1, reserved_calls = n.value ->> 2, lost_cost = n.value ->> 3, \
-     lost_calls = n.value ->> 4 FROM json_each(?) AS n WHERE job = unhex(n.value ->> 0); \
-     INSERT OR REPLACE INTO ledger \
+     FROM json_each(?);",
+    "UPDATE accounts SET reserved_cost = n.value ->> 1, reserved_calls = n.value ->> 2, lost_cost = n.value ->> 3, \
+     lost_calls = n.value ->> 4 FROM json_each(?) AS n WHERE job = unhex(n.value ->> 0);",
+    "INSERT OR REPLACE INTO ledger \
      (job, role, cost, model_calls, input_tokens, output_tokens, cached_tokens, reasoning_tokens) \
      SELECT unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, \
-     value ->> 7 FROM json_each(?);";
+     value ->> 7 FROM json_each(?);",
+];
+
+/// Which tables a group of writes changes. Where the next call takes over what the last one reserved, it is the ledger alone.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stored {
+    reservations: bool,
+    accounts: bool,
+    ledger: bool,
+}
+
+impl Stored {
+    /// Each way there is.
+    pub(crate) const WAYS: usize = 8;
+
+    /// Its number, below [`Self::WAYS`].
+    pub(crate) fn way(self) -> usize {
+        usize::from(self.reservations)
+            + 2 * usize::from(self.accounts)
+            + 4 * usize::from(self.ledger)
+    }
+
+    /// The statements of a way.
+    pub(crate) fn statements(way: usize) -> String {
+        let wanted = STORE.iter().enumerate();
+        wanted
+            .filter(|(place, _)| way & (1 << place) != 0)
+            .fold(String::new(), |text, (_, statement)| text + statement + " ")
+    }
+}
+
+impl Held {
+    fn has_moved(&self) -> bool {
+        (self.reserved, self.lost) != self.stored
+    }
+}
+
+impl Account {
+    fn has_moved(&self) -> bool {
+        (self.reserved, self.lost) != self.stored
+    }
+}
 
 impl Wanted {
     /// Arguments of [`BEGIN`].
@@ -174,6 +218,7 @@ impl Book {
         };
         account.reserved = amount(row, 3)?;
         account.lost = amount(row, 5)?;
+        account.stored = (account.reserved, account.lost);
         if let Some(role) = row.column::<Option<String>>(7)? {
             account
                 .spent
@@ -197,10 +242,11 @@ impl Book {
             self.claims.insert(id.task, Claim { epoch, leased });
         }
         if row.column::<Option<i64>>(3)?.is_some() {
+            let (reserved, lost) = (amount(row, 3)?, amount(row, 5)?);
             let held = Held {
-                reserved: amount(row, 3)?,
-                lost: amount(row, 5)?,
-                changed: false,
+                reserved,
+                lost,
+                stored: (reserved, lost),
             };
             self.held.insert((job, id), held);
         }
@@ -223,15 +269,22 @@ impl Book {
         let account = self.accounts.get_mut(&job).ok_or_else(|| no_account(job))?;
         account.fits(amount)?;
         account.reserved = plus(account.reserved, amount);
-        account.changed = true;
         let held = self.held.entry((job, id)).or_default();
         held.reserved = plus(held.reserved, amount);
-        held.changed = true;
         Ok(())
     }
 
-    /// Settles a charge.
-    pub(crate) fn settle(&mut self, charge: &Charge) -> Result<(), StoreError> {
+    /// Settles a charge, and keeps what it releases where that is asked for and possible.
+    pub(crate) fn settle(&mut self, charge: &Charge) -> Result<Room, StoreError> {
+        self.book(charge)?;
+        let kept = charge.keep
+            && self
+                .reserve(charge.job, charge.reservation, charge.release)
+                .is_ok();
+        Ok(if kept { Room::Kept } else { Room::Released })
+    }
+
+    fn book(&mut self, charge: &Charge) -> Result<(), StoreError> {
         let account = self
             .accounts
             .get_mut(&charge.job)
@@ -243,8 +296,6 @@ impl Book {
                 .entry((charge.job, charge.reservation))
                 .or_default();
             held.lost = plus(held.lost, charge.lost);
-            held.changed = true;
-            account.changed = true;
         }
         if charge.release != Amount::default() {
             let held = self
@@ -257,8 +308,6 @@ impl Book {
             let found = least(minus(charge.release, back), held.lost);
             held.lost = minus(held.lost, found);
             account.lost = minus(account.lost, found);
-            held.changed = true;
-            account.changed = true;
         }
         if charge.spent != Spend::default() {
             *account.spent.entry(charge.role).or_default() += charge.spent;
@@ -271,17 +320,19 @@ impl Book {
 
     /// Whether there is anything to store.
     pub(crate) fn is_changed(&self) -> bool {
-        self.accounts
-            .values()
-            .any(|account| account.changed || !account.changed_roles.is_empty())
+        self.held.values().any(Held::has_moved)
+            || self
+                .accounts
+                .values()
+                .any(|account| account.has_moved() || !account.changed_roles.is_empty())
     }
 
-    /// Arguments of [`STORE`].
-    pub(crate) fn changes(self, arguments: &mut Args) -> Result<(), Failure> {
+    /// The statements that store what changed, of [`STORE`], and their arguments.
+    pub(crate) fn changes(self, arguments: &mut Args) -> Result<Stored, Failure> {
         let held: Vec<_> = self
             .held
             .iter()
-            .filter(|(_, held)| held.changed)
+            .filter(|(_, held)| held.has_moved())
             .map(|((job, id), held)| {
                 (
                     job_hex(*job),
@@ -301,7 +352,7 @@ impl Book {
         let mut accounts = Vec::new();
         let mut ledger = Vec::new();
         for (job, account) in &self.accounts {
-            if account.changed {
+            if account.has_moved() {
                 let ([cost, calls], [lost_cost, lost_calls]) =
                     (numbers(account.reserved), numbers(account.lost));
                 accounts.push((job_hex(*job), cost, calls, lost_cost, lost_calls));
@@ -320,11 +371,21 @@ impl Book {
                 ));
             }
         }
-        arguments
-            .text(to_text(&held)?)
-            .text(to_text(&accounts)?)
-            .text(to_text(&ledger)?);
-        Ok(())
+        let stored = Stored {
+            reservations: !held.is_empty(),
+            accounts: !accounts.is_empty(),
+            ledger: !ledger.is_empty(),
+        };
+        if stored.reservations {
+            arguments.text(to_text(&held)?);
+        }
+        if stored.accounts {
+            arguments.text(to_text(&accounts)?);
+        }
+        if stored.ledger {
+            arguments.text(to_text(&ledger)?);
+        }
+        Ok(stored)
     }
 
     /// An account, or `None` where none was opened.

@@ -136,7 +136,7 @@ async fn joined_writers_all_hear_of_a_full_disk_and_can_go_on_after_it() {
     allow_pages(&store, 1_000_000).await;
     store.put_step(large(1), None).await.unwrap();
     assert!(store.has_any(fingerprint).await.unwrap());
-    let found = store.get_step(large(1).key).await.unwrap();
+    let found = store.get_step(large(1).key, fingerprint).await.unwrap();
     assert_eq!(found, Some(large(1).step));
 }
 
@@ -157,6 +157,9 @@ async fn a_value_that_cannot_be_read_is_corrupt() {
             .unwrap();
         tx.commit().await.unwrap();
     }
-    let error = store.get_step(entry.key).await.unwrap_err();
+    let error = store
+        .get_step(entry.key, entry.fingerprint)
+        .await
+        .unwrap_err();
     assert!(matches!(error, StoreError::Corrupt { .. }), "{error:?}");
 }

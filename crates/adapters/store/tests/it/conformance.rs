@@ -6,16 +6,30 @@ use fapo_store::{SqliteStore, StoreOptions};
 use fapo_testkit::clock::ManualClock;
 use fapo_testkit::suites::Ports;
 
-async fn open() -> anyhow::Result<Ports> {
+async fn open_with(options: StoreOptions) -> anyhow::Result<Ports> {
     let folder = tempfile::tempdir()?;
     let clock = ManualClock::new();
     let store = SqliteStore::open(
         &folder.path().join("store.db"),
         Arc::<ManualClock>::clone(&clock),
-        StoreOptions::default(),
+        options,
     )
     .await?;
     Ok(Ports::of(store, clock, folder))
 }
 
+async fn open() -> anyhow::Result<Ports> {
+    open_with(StoreOptions::default()).await
+}
+
+/// As the binary opens it.
+async fn open_alone() -> anyhow::Result<Ports> {
+    open_with(StoreOptions {
+        sole_writer: true,
+        ..StoreOptions::default()
+    })
+    .await
+}
+
 fapo_testkit::store_suites!(sqlite, open);
+fapo_testkit::store_suites!(sqlite_alone, open_alone);

@@ -67,7 +67,10 @@ async fn a_store_dropped_without_closing_holds_everything_acknowledged() {
     );
     for n in 0..100 {
         let entry = sample::cache_entry(n);
-        assert_eq!(store.get_step(entry.key).await.unwrap(), Some(entry.step));
+        assert_eq!(
+            store.get_step(entry.key, entry.fingerprint).await.unwrap(),
+            Some(entry.step)
+        );
     }
     let fingerprint = sample::cache_entry(0).fingerprint;
     assert!(store.has_any(fingerprint).await.unwrap());
@@ -93,6 +96,7 @@ async fn a_crash_at_any_commit_loses_nothing_acknowledged() {
                 crashes.lock().unwrap().push((number, before));
             }
         })),
+        sole_writer: true,
     };
     let store = SqliteStore::open(&live.join("store.db"), ManualClock::new(), options)
         .await
@@ -119,6 +123,7 @@ async fn a_crash_at_any_commit_loses_nothing_acknowledged() {
             role: SpendRole::Task,
             release: worst,
             lost: Amount::default(),
+            keep: false,
             spent: Spend {
                 cost: MicroUsd(40),
                 model_calls: 1,
@@ -144,8 +149,9 @@ async fn a_crash_at_any_commit_loses_nothing_acknowledged() {
         let path = crash(folder.path(), number).join("store.db");
         let store = open(&path).await.unwrap();
         for step in 0..acknowledged {
-            let key = sample::cache_entry(u32::try_from(step).unwrap()).key;
-            assert!(store.get_step(key).await.unwrap().is_some());
+            let entry = sample::cache_entry(u32::try_from(step).unwrap());
+            let found = store.get_step(entry.key, entry.fingerprint).await;
+            assert!(found.unwrap().is_some());
         }
         if number < 2 {
             continue;
@@ -158,8 +164,9 @@ async fn a_crash_at_any_commit_loses_nothing_acknowledged() {
         let balance = store.balance(job).await.unwrap();
         let mut stored = 0;
         for step in 0..10 {
-            let key = sample::cache_entry(step).key;
-            stored += u64::from(store.get_step(key).await.unwrap().is_some());
+            let entry = sample::cache_entry(step);
+            let found = store.get_step(entry.key, entry.fingerprint).await;
+            stored += u64::from(found.unwrap().is_some());
         }
         assert_eq!(balance.total().model_calls, stored);
         assert_eq!(balance.total().cost, MicroUsd(40 * stored));

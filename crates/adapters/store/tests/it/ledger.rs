@@ -82,6 +82,7 @@ async fn make(store: &SqliteStore, job: JobId, number: u32, call: &Call) -> Sums
         },
         release: worst,
         lost: Amount::default(),
+        keep: false,
         spent: Spend {
             cost: MicroUsd(call.worst * percent / 100),
             model_calls: 1,

@@ -68,8 +68,9 @@ async fn many_may_open_a_new_file_at_once_and_all_may_write() {
     try_join_all(writes).await.unwrap();
     for number in 0..6 {
         for n in 0..50 {
-            let key = sample::cache_entry(number * 100 + n).key;
-            assert!(stores[0].get_step(key).await.unwrap().is_some());
+            let entry = sample::cache_entry(number * 100 + n);
+            let found = stores[0].get_step(entry.key, entry.fingerprint).await;
+            assert!(found.unwrap().is_some());
         }
     }
 }
@@ -181,4 +182,47 @@ async fn every_table_of_the_schema_is_strict() {
     for (name, strict) in tables {
         assert_eq!(strict, 1, "{name} takes values of any type");
     }
+}
+
+/// What it knows without a look-up it knows of its own entries only.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sole_writer_finds_what_an_earlier_process_stored() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let alone = || async {
+        let options = StoreOptions {
+            sole_writer: true,
+            ..StoreOptions::default()
+        };
+        SqliteStore::open(&path, ManualClock::new(), options)
+            .await
+            .unwrap()
+    };
+    let [before, after, never] = [0, 1, 2].map(sample::cache_entry);
+    assert_eq!(before.fingerprint, after.fingerprint);
+    alone().await.put_step(before.clone(), None).await.unwrap();
+    let store = alone().await;
+    store.put_step(after.clone(), None).await.unwrap();
+    for (entry, there) in [(before, true), (after, true), (never, false)] {
+        let found = store.get_step(entry.key, entry.fingerprint).await.unwrap();
+        assert_eq!(found.is_some(), there);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_its_log_folded_the_file_alone_is_the_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let store = open(&path).await.unwrap();
+    let entry = sample::cache_entry(1);
+    store.put_step(entry.clone(), None).await.unwrap();
+    store.fold_log().await.unwrap();
+    // the live store stays open, and its log is left behind
+    let copy = folder.path().join("copy.db");
+    std::fs::copy(&path, &copy).unwrap();
+    let copied = open(&copy).await.unwrap();
+    let found = copied.get_step(entry.key, entry.fingerprint).await.unwrap();
+    assert_eq!(found, Some(entry.step));
+    // and it goes on writing
+    store.put_step(sample::cache_entry(2), None).await.unwrap();
 }

@@ -157,6 +157,10 @@ impl Session {
         done.cancel();
         // the watcher only shows; its end is waited for so that its lines come before the summary
         let _ = watcher.await;
+        // so that a copy of the database file is a copy of the store; where it cannot be, the log has everything
+        if let Err(error) = self.engine.store().fold_log().await {
+            tracing::debug!(%error, "the write-ahead log stays");
+        }
         Ok((ended?, stop.is_cancelled()))
     }
 }

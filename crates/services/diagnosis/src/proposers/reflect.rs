@@ -212,6 +212,7 @@ fn meter(job: &ProposalRequest, request: &ModelRequest, fence: Fence) -> Meter {
         key: StepKey(hasher.finish()),
         fingerprint,
         look_up: true,
+        more: false,
     }
 }
 

@@ -153,7 +153,7 @@ impl MeteredModels for Script {
             && meter.look_up
         {
             self.looked_up.fetch_add(1, Ordering::SeqCst);
-            if let Some(step) = cache.get_step(meter.key).await? {
+            if let Some(step) = cache.get_step(meter.key, meter.fingerprint).await? {
                 return Ok(MeteredReply {
                     text: step.output.text,
                     finish: step.finish.unwrap(),
@@ -244,6 +244,7 @@ impl StepCache for MemoryCache {
     async fn get_step(
         &self,
         key: fapo_domain::StepKey,
+        _: fapo_domain::StepFingerprint,
     ) -> Result<Option<CachedStep>, fapo_domain::ports::StoreError> {
         Ok(self
             .0
@@ -257,9 +258,9 @@ impl StepCache for MemoryCache {
         &self,
         entry: CacheEntry,
         _: Option<fapo_domain::ports::ledger::Charge>,
-    ) -> Result<(), fapo_domain::ports::StoreError> {
+    ) -> Result<fapo_domain::ports::ledger::Room, fapo_domain::ports::StoreError> {
         self.0.lock().unwrap().entry(entry.key).or_insert(entry);
-        Ok(())
+        Ok(fapo_domain::ports::ledger::Room::Released)
     }
 
     async fn has_any(
