@@ -274,7 +274,6 @@ impl MeteredModels for Metered {
             amount,
             settled: false,
         };
-        let began = Instant::now();
         let reply = match self.models.complete(request).await {
             Ok(reply) => reply,
             Err(error) => {
@@ -284,7 +283,7 @@ impl MeteredModels for Metered {
                 return Err(error.into());
             }
         };
-        let duration_ms = u32::try_from(began.elapsed().as_millis()).unwrap_or(u32::MAX);
+        let duration_ms = u32::try_from(reply.took.as_millis()).unwrap_or(u32::MAX);
         let entry = CacheEntry {
             key: meter.key,
             fingerprint: meter.fingerprint,

@@ -293,6 +293,7 @@ impl Models for ProviderModels {
             },
             attempts: done.attempts,
             unanswered: done.unanswered,
+            took: done.took,
             served_by: reply.served_by,
         })
     }

@@ -84,6 +84,8 @@ pub(crate) struct Done<T> {
     pub(crate) attempts: u32,
     /// Failed tries that may have been billed.
     pub(crate) unanswered: u32,
+    /// How long the try that succeeded took; not the ones before, nor any wait.
+    pub(crate) took: Duration,
 }
 
 /// Draws waits, from a seed.
@@ -150,6 +152,7 @@ where
                     value,
                     attempts: attempt,
                     unanswered,
+                    took: began.elapsed(),
                 });
             }
             Err(failure) => failure,
@@ -320,7 +323,8 @@ mod tests {
         drop(held);
         assert!(futures::poll!(call.as_mut()).is_pending());
         assert_eq!(waits.watch().borrow().waiting, 0, "at the provider");
-        call.await.unwrap();
+        let done = call.await.unwrap();
+        assert_eq!(done.took, Duration::from_secs(7), "one try and no wait");
         let ended = *waits.watch().borrow();
         assert_eq!((ended.waiting, ended.forgiven), (0, Duration::from_secs(7)));
     }

@@ -146,6 +146,8 @@ pub struct ModelReply {
     pub attempts: u32,
     /// Tries before it that the provider may have billed although nothing came of them; see [`ModelError::unanswered`].
     pub unanswered: u32,
+    /// How long the try that succeeded took: neither the tries before it nor any wait is the model's time.
+    pub took: Duration,
     /// The model's name as the provider reported it.
     pub served_by: Option<String>,
 }
@@ -332,7 +334,8 @@ pub struct MeteredReply {
     pub spend: Spend,
     /// What it cost when it was made.
     pub full_spend: Spend,
-    /// How long it took when it was made, in milliseconds, with its retries and waits for the provider.
+    /// How long the provider took to give it when it was made, in milliseconds ([`ModelReply::took`]): without retries, and
+    /// without what the call waited for the provider, for the budget or for others.
     pub full_duration_ms: u32,
     /// Whether it came from the cache.
     pub cache_hit: bool,

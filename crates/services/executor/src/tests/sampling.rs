@@ -73,6 +73,7 @@ async fn samples_from_the_cache_count_side_by_side_and_what_combines_them_after(
                 (elapsed, full),
                 "{combine}"
             );
+            assert_eq!(run.step("pick").unwrap().full_duration_ms, full);
         }
     }
 }
