@@ -2,7 +2,7 @@
 //! in one commit.
 //!
 //! What a failure leaves behind: a call that the provider answered with an error gives its reservation back. Tries that ran
-//! out of time, or brought something that is no reply, may have been billed: each counts as lost at its worst case. A call
+//! out of time, or brought half a reply or something that is none, may have been billed: each counts as lost at its worst case. A call
 //! that is *cancelled* (its future dropped), or whose reply could not be stored, leaves its reservation: the provider may have
 //! billed it, so it stays counted until the task's claim ends and it counts as lost. Tries are not reserved for one by
 //! one: mostly one of a call's tries is billed.

@@ -333,6 +333,7 @@ async fn a_failed_call_gives_its_reservation_back_and_passes_its_turn_on() {
             provider: "p".into(),
             status: 400,
             message: "no".into(),
+            unanswered: 0,
         });
     let metered = metered(&models, &memory);
     let (meter, ask) = (meter("a", 1), ask());
@@ -373,7 +374,8 @@ async fn tries_that_may_have_been_billed_count_as_lost() {
         .push_back(ModelError::Timeout {
             provider: "p".into(),
             seconds: 120,
-            attempts: 3,
+            attempts: 4,
+            unanswered: 3,
         });
     let metered = metered(&models, &memory);
     metered.complete(&ask(), &meter("a", 1)).await.unwrap_err();

@@ -117,6 +117,7 @@ fn timeout() -> ModelError {
         provider: "p".to_owned(),
         seconds: 1,
         attempts: 1,
+        unanswered: 1,
     }
 }
 
@@ -125,6 +126,7 @@ fn rejected(status: u16) -> ModelError {
         provider: "p".to_owned(),
         status,
         message: "no".to_owned(),
+        unanswered: 0,
     }
 }
 

@@ -27,6 +27,7 @@ pub(super) fn unreachable() -> Said {
         provider: "nowhere.example:9".to_owned(),
         attempts: 5,
         message: "connection refused".to_owned(),
+        unanswered: 0,
     }
     .into())
 }
