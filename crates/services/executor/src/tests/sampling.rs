@@ -201,7 +201,7 @@ output: outer
     let run = play(&spec(), &tree, &script, question("owls")).await;
     assert_eq!(
         run.output_text.as_deref(),
-        Some("(100/101);(164/165) on owls"),
+        Some("(100/4196);(164/4260) on owls"),
         "{run:#?}"
     );
     assert_eq!(text(&run, "outer[1].inner[0].leaf"), "164");
