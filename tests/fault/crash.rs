@@ -72,7 +72,7 @@ async fn fapo(project: &Arc<Project>, args: &[&str]) -> Ran {
 /// reservation open.
 fn spent_and_lost(summary: &Value) -> (f64, u64) {
     let roles = summary["spending"]["by_role"].as_array().unwrap();
-    let is_lost = |role: &&Value| role["role"] == "lost to crashes";
+    let is_lost = |role: &&Value| role["role"] == "lost replies";
     let spent = roles
         .iter()
         .filter(|role| !is_lost(role))

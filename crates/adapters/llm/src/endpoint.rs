@@ -194,7 +194,10 @@ impl Endpoint {
                 .await
                 .map_err(|error| self.unavailable(error))?;
             if response.status().is_success() {
-                match self.read(response, MAX_REPLY).await? {
+                match Self::read(response, MAX_REPLY)
+                    .await
+                    .map_err(|error| self.cut_off(error))?
+                {
                     (body, true) => Ok(body),
                     (_, false) => Err(Failure::TooLarge),
                 }
@@ -208,21 +211,15 @@ impl Endpoint {
     }
 
     /// Reads at most `most` bytes; tells whether that was all.
-    async fn read(&self, mut response: Response, most: usize) -> Result<(Bytes, bool), Failure> {
-        let mut next = async || {
-            response
-                .chunk()
-                .await
-                .map_err(|error| self.unavailable(error))
-        };
-        let Some(first) = next().await? else {
+    async fn read(mut response: Response, most: usize) -> Result<(Bytes, bool), reqwest::Error> {
+        let Some(first) = response.chunk().await? else {
             return Ok((Bytes::new(), true));
         };
         if first.len() > most {
             return Ok((first.slice(..most), false));
         }
         // The usual reply comes in one piece and is never copied.
-        let Some(second) = next().await? else {
+        let Some(second) = response.chunk().await? else {
             return Ok((first, true));
         };
         let mut all = BytesMut::from(first);
@@ -233,7 +230,7 @@ impl Endpoint {
                 return Ok((all.freeze(), false));
             }
             all.extend_from_slice(&bytes);
-            chunk = next().await?;
+            chunk = response.chunk().await?;
         }
         Ok((all.freeze(), true))
     }
@@ -246,7 +243,7 @@ impl Endpoint {
         let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
         let said = text(&HeaderName::from_static("x-should-retry")).map(str::to_owned);
         let location = text(&LOCATION).map(str::to_owned);
-        let complaint = match self.read(response, MAX_ERROR).await {
+        let complaint = match Self::read(response, MAX_ERROR).await {
             Ok((body, _)) => complaint(&body),
             // The status alone says enough.
             Err(_) => crate::wire::Complaint::default(),
@@ -287,6 +284,16 @@ impl Endpoint {
         Failure::Unavailable {
             message: one_line(&self.scrub(&chain(error))),
             retry_after: None,
+        }
+    }
+
+    /// The status said that the reply is there, and not all of it came.
+    fn cut_off(&self, error: reqwest::Error) -> Failure {
+        Failure::CutOff {
+            message: format!(
+                "the reply broke off: {}",
+                one_line(&self.scrub(&chain(error)))
+            ),
         }
     }
 

@@ -6,7 +6,7 @@
 //! made its calls, and at once when it stands in another call's way.
 //!
 //! What a failure leaves behind: a call that the provider answered with an error gives its reservation back. Tries that ran
-//! out of time, or brought something that is no reply, may have been billed: each counts as lost at its worst case. A call
+//! out of time, or brought half a reply or something that is none, may have been billed: each counts as lost at its worst case. A call
 //! that is *cancelled* (its future dropped), or whose reply could not be stored, leaves its reservation: the provider may have
 //! billed it, so it stays counted until the task's claim ends and it counts as lost. Tries are not reserved for one by
 //! one: mostly one of a call's tries is billed.
@@ -340,7 +340,6 @@ impl MeteredModels for Metered {
             amount,
             settled: false,
         };
-        let began = Instant::now();
         let reply = match self.models.complete(request).await {
             Ok(reply) => reply,
             Err(error) => {
@@ -350,7 +349,7 @@ impl MeteredModels for Metered {
                 return Err(error.into());
             }
         };
-        let duration_ms = u32::try_from(began.elapsed().as_millis()).unwrap_or(u32::MAX);
+        let duration_ms = u32::try_from(reply.took.as_millis()).unwrap_or(u32::MAX);
         let entry = CacheEntry {
             key: meter.key,
             fingerprint: meter.fingerprint,

@@ -174,12 +174,17 @@ impl ProviderModels {
 
 fn give_up(endpoint: &Endpoint, request: &ModelRequest, gave_up: GaveUp) -> ModelError {
     let provider = endpoint.host.clone();
-    let attempts = gave_up.attempts;
-    match gave_up.failure {
+    let GaveUp {
+        failure,
+        attempts,
+        unanswered,
+    } = gave_up;
+    match failure {
         Failure::Rejected { status, message } => ModelError::Rejected {
             provider,
             status,
             message,
+            unanswered,
         },
         Failure::Overloaded {
             status,
@@ -189,26 +194,33 @@ fn give_up(endpoint: &Endpoint, request: &ModelRequest, gave_up: GaveUp) -> Mode
             status,
             attempts,
             retry_after,
+            unanswered,
         },
-        Failure::Unavailable { message, .. } => ModelError::Unavailable {
-            provider,
-            attempts,
-            message,
-        },
+        Failure::Unavailable { message, .. } | Failure::CutOff { message } => {
+            ModelError::Unavailable {
+                provider,
+                attempts,
+                message,
+                unanswered,
+            }
+        }
         Failure::Timeout => ModelError::Timeout {
             provider,
             seconds: request.spec.timeout_s,
             attempts,
+            unanswered,
         },
         Failure::Malformed { message } => ModelError::Malformed {
             provider,
             message,
             attempts,
+            unanswered,
         },
         Failure::TooLarge => ModelError::Malformed {
             provider,
             message: "the reply is larger than 32 MiB".to_owned(),
             attempts,
+            unanswered,
         },
     }
 }
@@ -293,6 +305,7 @@ impl Models for ProviderModels {
             },
             attempts: done.attempts,
             unanswered: done.unanswered,
+            took: done.took,
             served_by: reply.served_by,
         })
     }

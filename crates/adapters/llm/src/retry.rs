@@ -31,6 +31,8 @@ pub(crate) enum Failure {
         message: String,
         retry_after: Option<Duration>,
     },
+    /// The reply began with a status of success and broke off.
+    CutOff { message: String },
     /// No reply in time.
     Timeout,
     /// Not a reply.
@@ -45,6 +47,7 @@ impl Failure {
         match self {
             Self::Overloaded { .. }
             | Self::Unavailable { .. }
+            | Self::CutOff { .. }
             | Self::Timeout
             | Self::Malformed { .. } => true,
             Self::Rejected { .. } | Self::TooLarge => false,
@@ -54,7 +57,7 @@ impl Failure {
     /// Whether the provider may have billed the try: it was at work on it, or said something.
     const fn may_be_billed(&self) -> bool {
         match self {
-            Self::Timeout | Self::Malformed { .. } | Self::TooLarge => true,
+            Self::CutOff { .. } | Self::Timeout | Self::Malformed { .. } | Self::TooLarge => true,
             Self::Rejected { .. } | Self::Overloaded { .. } | Self::Unavailable { .. } => false,
         }
     }
@@ -64,7 +67,11 @@ impl Failure {
             Self::Overloaded { retry_after, .. } | Self::Unavailable { retry_after, .. } => {
                 *retry_after
             }
-            Self::Rejected { .. } | Self::Timeout | Self::Malformed { .. } | Self::TooLarge => None,
+            Self::Rejected { .. }
+            | Self::CutOff { .. }
+            | Self::Timeout
+            | Self::Malformed { .. }
+            | Self::TooLarge => None,
         }
     }
 }
@@ -74,6 +81,8 @@ impl Failure {
 pub(crate) struct GaveUp {
     pub(crate) failure: Failure,
     pub(crate) attempts: u32,
+    /// Tries that may have been billed, the last included.
+    pub(crate) unanswered: u32,
 }
 
 /// A success, and what it took.
@@ -84,6 +93,8 @@ pub(crate) struct Done<T> {
     pub(crate) attempts: u32,
     /// Failed tries that may have been billed.
     pub(crate) unanswered: u32,
+    /// How long the try that succeeded took; not the ones before, nor any wait.
+    pub(crate) took: Duration,
 }
 
 /// Draws waits, from a seed.
@@ -138,6 +149,7 @@ where
                         retry_after: Some(paused.left),
                     },
                     attempts: attempt,
+                    unanswered,
                 });
             }
         };
@@ -150,6 +162,7 @@ where
                     value,
                     attempts: attempt,
                     unanswered,
+                    took: began.elapsed(),
                 });
             }
             Err(failure) => failure,
@@ -162,6 +175,7 @@ where
             // The provider answered, though not kindly: its capacity is not in question.
             Failure::Rejected { .. }
             | Failure::Unavailable { .. }
+            | Failure::CutOff { .. }
             | Failure::Timeout
             | Failure::Malformed { .. }
             | Failure::TooLarge => drop(permit),
@@ -173,6 +187,7 @@ where
             return Err(GaveUp {
                 failure,
                 attempts: attempt,
+                unanswered,
             });
         }
         let delay = jitter.delay(attempt, retry_after);
@@ -290,6 +305,9 @@ mod tests {
         let mut script = VecDeque::from([
             unavailable(),
             Failure::Timeout,
+            Failure::CutOff {
+                message: String::new(),
+            },
             Failure::Malformed {
                 message: String::new(),
             },
@@ -297,7 +315,22 @@ mod tests {
         let call = || std::future::ready(script.pop_front().map_or(Ok(()), Err));
         let done = run(&limiter, &Jitter::new(1), 5, &Waits::default(), call).await;
         let done = done.unwrap();
-        assert_eq!((done.attempts, done.unanswered), (4, 2));
+        assert_eq!((done.attempts, done.unanswered), (5, 3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn giving_up_counts_every_try_that_may_have_been_billed_whichever_was_the_last() {
+        let paused = overloaded(Some(3600));
+        for (failures, unanswered) in [
+            (vec![Failure::Timeout, unavailable()], 1),
+            (vec![unavailable(), Failure::Timeout], 1),
+            (vec![Failure::Timeout, paused], 1),
+            (vec![Failure::Timeout, Failure::TooLarge], 2),
+            (vec![unavailable(), overloaded(None)], 0),
+        ] {
+            let (result, _) = play(failures.clone(), 2).await;
+            assert_eq!(result.unwrap_err().unanswered, unanswered, "{failures:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -320,7 +353,8 @@ mod tests {
         drop(held);
         assert!(futures::poll!(call.as_mut()).is_pending());
         assert_eq!(waits.watch().borrow().waiting, 0, "at the provider");
-        call.await.unwrap();
+        let done = call.await.unwrap();
+        assert_eq!(done.took, Duration::from_secs(7), "one try and no wait");
         let ended = *waits.watch().borrow();
         assert_eq!((ended.waiting, ended.forgiven), (0, Duration::from_secs(7)));
     }

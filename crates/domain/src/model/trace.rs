@@ -118,8 +118,9 @@ pub struct StepRecord {
     pub started_ms: u32,
     /// How long it took, in milliseconds.
     pub duration_ms: u32,
-    /// How long it would have taken without a cache: `duration_ms` where it was executed, [`CachedStep::duration_ms`] on a
-    /// cache hit.
+    /// How long it would have taken without a cache, and without waiting for anybody: for a model call how long the reply
+    /// took ([`CachedStep::duration_ms`] on a cache hit), and 0 where none came; for a `sample` step the longest way through
+    /// its samples and what combines them; else `duration_ms`.
     pub full_duration_ms: u32,
 }
 
@@ -149,9 +150,9 @@ pub struct RunRecord {
     pub started_at: Timestamp,
     /// How long it took, in milliseconds.
     pub duration_ms: u32,
-    /// How long it would have taken without a cache: the longest way through its steps by their
-    /// [`StepRecord::full_duration_ms`], and at least `duration_ms`. The basis of limits on latency, so that a candidate is
-    /// not fast merely because its parent filled the cache.
+    /// How long it would have taken without a cache, and without waiting for anybody: the longest way through its steps by
+    /// their [`StepRecord::full_duration_ms`], and at least the time limit where that passed. The basis of limits on latency,
+    /// so that a candidate is neither fast because its parent filled the cache nor slow because a provider was overloaded.
     pub full_duration_ms: u32,
     /// Its steps by order of start.
     pub steps: Vec<StepRecord>,
@@ -182,7 +183,8 @@ pub struct CachedStep {
     pub finish: Option<FinishReason>,
     /// What the original execution cost; a hit spends nothing.
     pub spend: Spend,
-    /// How long the original execution took, in milliseconds, with its retries and waits.
+    /// How long the original execution took, in milliseconds: for a model call the try that succeeded, without retries
+    /// and waits.
     pub duration_ms: u32,
 }
 

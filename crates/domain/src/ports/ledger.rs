@@ -56,7 +56,8 @@ pub struct Balance {
     pub reserved: Amount,
     /// Settled, by role, in the order of [`SpendRole`].
     pub spent: Vec<(SpendRole, Spend)>,
-    /// Settled for calls whose outcome a crash lost: counted at their worst case, because the provider may have billed them.
+    /// Settled for calls and tries of which no reply was kept, because of a crash, a time that ran out, or a reply that
+    /// broke off or was none: counted at their worst case, because the provider may have billed them.
     pub lost: Amount,
 }
 

@@ -146,6 +146,8 @@ pub struct ModelReply {
     pub attempts: u32,
     /// Tries before it that the provider may have billed although nothing came of them; see [`ModelError::unanswered`].
     pub unanswered: u32,
+    /// How long the try that succeeded took: neither the tries before it nor any wait is the model's time.
+    pub took: Duration,
     /// The model's name as the provider reported it.
     pub served_by: Option<String>,
 }
@@ -178,6 +180,8 @@ pub enum ModelError {
         status: u16,
         /// What the provider said, cut to a line.
         message: String,
+        /// See [`Self::unanswered`].
+        unanswered: u32,
     },
     /// Too many requests, or overloaded, until the last try.
     #[error("{provider} is overloaded (status {status}) after {attempts} tries")]
@@ -190,6 +194,8 @@ pub enum ModelError {
         attempts: u32,
         /// What it asked us to wait.
         retry_after: Option<Duration>,
+        /// See [`Self::unanswered`].
+        unanswered: u32,
     },
     /// The provider failed or could not be reached until the last try.
     #[error("{provider} is unavailable after {attempts} tries: {message}")]
@@ -200,6 +206,8 @@ pub enum ModelError {
         attempts: u32,
         /// What happened, cut to a line.
         message: String,
+        /// See [`Self::unanswered`].
+        unanswered: u32,
     },
     /// No reply in time, on the last try.
     #[error("{provider} did not answer within {seconds} s, {attempts} tries")]
@@ -210,6 +218,8 @@ pub enum ModelError {
         seconds: u32,
         /// Tries.
         attempts: u32,
+        /// See [`Self::unanswered`].
+        unanswered: u32,
     },
     /// A reply that does not follow the protocol, on the last try.
     #[error("{provider} sent something that is not a reply: {message}")]
@@ -220,21 +230,22 @@ pub enum ModelError {
         message: String,
         /// Tries.
         attempts: u32,
+        /// See [`Self::unanswered`].
+        unanswered: u32,
     },
 }
 
 impl ModelError {
-    /// How many tries the provider may have billed although nothing came of them, at most: it was at work when the time
-    /// ran out, or what it sent could not be used. Where the last try ended otherwise, the ones before it are not told
-    /// apart, and none is counted.
+    /// How many tries the provider may have billed although nothing came of them: it was at work when the time ran out, its
+    /// reply broke off, or what it sent could not be used. Whatever the last try ended with, all of them are counted.
     pub const fn unanswered(&self) -> u32 {
         match self {
-            Self::Timeout { attempts, .. } | Self::Malformed { attempts, .. } => *attempts,
-            Self::NoKey { .. }
-            | Self::Config { .. }
-            | Self::Rejected { .. }
-            | Self::Overloaded { .. }
-            | Self::Unavailable { .. } => 0,
+            Self::Rejected { unanswered, .. }
+            | Self::Overloaded { unanswered, .. }
+            | Self::Unavailable { unanswered, .. }
+            | Self::Timeout { unanswered, .. }
+            | Self::Malformed { unanswered, .. } => *unanswered,
+            Self::NoKey { .. } | Self::Config { .. } => 0,
         }
     }
 
@@ -335,7 +346,8 @@ pub struct MeteredReply {
     pub spend: Spend,
     /// What it cost when it was made.
     pub full_spend: Spend,
-    /// How long it took when it was made, in milliseconds, with its retries and waits for the provider.
+    /// How long the provider took to give it when it was made, in milliseconds ([`ModelReply::took`]): without retries, and
+    /// without what the call waited for the provider, for the budget or for others.
     pub full_duration_ms: u32,
     /// Whether it came from the cache.
     pub cache_hit: bool,

@@ -38,10 +38,10 @@ impl SamplePath {
         &self.0[..length.map_or(0, |last| last + 1)]
     }
 
-    /// A number that differs between the samples of one step (of which there are at most 64 at each depth); 0 for the
-    /// first of all.
+    /// A number that differs between the samples of one step (of which there are at most 64 at each depth, and mostly no
+    /// more evaluations); 0 for the first of all. Like the key it does not count zeros at the end: one key is one request.
     pub(crate) fn offset(&self) -> u64 {
-        self.0.iter().fold(0u64, |sum, index| {
+        self.0.iter().rev().fold(0u64, |sum, index| {
             sum.wrapping_mul(64).wrapping_add(u64::from(*index))
         })
     }
@@ -166,4 +166,35 @@ fn number(hasher: &mut Hasher, value: Option<u64>) {
         Some(number) => hasher.number(1).number(number),
         None => hasher.number(0),
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    #[test]
+    fn equal_keys_have_equal_offsets_and_other_keys_others() {
+        let mut paths = Vec::new();
+        for evaluation in [0, 1, 2, 63] {
+            let outer = SamplePath::new(evaluation);
+            for index in [0, 1, 2, 63] {
+                let middle = outer.child(index);
+                paths.extend([0, 1, 2, 63].map(|index| middle.child(index)));
+                paths.push(middle);
+            }
+            paths.push(outer);
+        }
+        let mut offsets = HashMap::new();
+        for path in &paths {
+            let key = llm_key(StepFingerprint(ContentHash::of(b"f")), &[], path);
+            let offset = path.offset();
+            assert_eq!(*offsets.entry(key).or_insert(offset), offset, "{path:?}");
+        }
+        assert_eq!(offsets.len(), 64, "one for each three indices");
+        let different: std::collections::HashSet<u64> = offsets.into_values().collect();
+        assert_eq!(different.len(), 64);
+        assert_eq!(SamplePath::new(1).child(0).offset(), 1);
+    }
 }

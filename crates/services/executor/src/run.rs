@@ -164,9 +164,10 @@ pub(crate) async fn run_case(session: &Session<'_>, ordinal: u64, case: Case) ->
         record.spend += step.spend;
         record.full_spend += step.full_spend;
     }
-    record.full_duration_ms = record
-        .duration_ms
-        .max(longest_way(&plan.steps, &record.steps));
+    record.full_duration_ms = longest_way(&plan.steps, &mut record.steps);
+    if end.is_none() {
+        record.full_duration_ms = record.full_duration_ms.max(millis(limit));
+    }
     let mut cause = Cause::Own;
     match (halt, end) {
         (Some(halt), _) => {

@@ -98,7 +98,8 @@ impl Trace {
         entry.ended = true;
         let record = &mut entry.record;
         record.duration_ms = millis(now).saturating_sub(record.started_ms);
-        if !record.cache_hit {
+        // A model call's own time is known with its reply; what passed besides was waiting.
+        if entry.request.is_none() {
             record.full_duration_ms = record.duration_ms;
         }
         match error {

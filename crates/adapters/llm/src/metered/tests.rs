@@ -238,6 +238,7 @@ impl Models for Scripted {
             },
             attempts: 3,
             unanswered: 0,
+            took: Duration::from_millis(70),
             served_by: None,
         })
     }
@@ -290,7 +291,7 @@ async fn a_call_is_paid_once_and_a_hit_costs_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hit_says_how_long_the_call_took() {
+async fn a_hit_says_how_long_the_call_took_without_what_it_waited() {
     let (models, memory) = (Arc::new(Scripted::new(0)), Memory::capped(1000));
     let metered = metered(&models, &memory);
     let (request, first) = (ask(), meter("a", 1));
@@ -299,9 +300,9 @@ async fn a_hit_says_how_long_the_call_took() {
         models.gate.add_permits(1);
     };
     let (made, ()) = tokio::join!(metered.complete(&request, &first), answer);
-    assert_eq!(made.unwrap().full_duration_ms, 250);
+    assert_eq!(made.unwrap().full_duration_ms, 70);
     let hit = metered.complete(&request, &meter("a", 2)).await.unwrap();
-    assert_eq!((hit.cache_hit, hit.full_duration_ms), (true, 250));
+    assert_eq!((hit.cache_hit, hit.full_duration_ms), (true, 70));
 }
 
 #[tokio::test(start_paused = true)]
@@ -352,6 +353,7 @@ async fn a_failed_call_gives_its_reservation_back_and_passes_its_turn_on() {
             provider: "p".into(),
             status: 400,
             message: "no".into(),
+            unanswered: 0,
         });
     let metered = metered(&models, &memory);
     let (meter, ask) = (meter("a", 1), ask());
@@ -392,7 +394,8 @@ async fn tries_that_may_have_been_billed_count_as_lost() {
         .push_back(ModelError::Timeout {
             provider: "p".into(),
             seconds: 120,
-            attempts: 3,
+            attempts: 4,
+            unanswered: 3,
         });
     let metered = metered(&models, &memory);
     metered.complete(&ask(), &meter("a", 1)).await.unwrap_err();

@@ -304,7 +304,13 @@ pub(super) fn decode(request: &ModelRequest, body: &[u8]) -> Result<Reply, BadRe
             text = unwrap(schema, input);
             true
         }
-        (Some(_) | None, _) => false,
+        (Some(schema), None) => {
+            if let Some(bare) = unwrap_text(schema, &text) {
+                text = bare;
+            }
+            false
+        }
+        (None, _) => false,
     };
     let finish = match wire.stop_reason {
         Some(StopReason::ToolUse) if given_by_tool => FinishReason::Stop,
@@ -330,11 +336,39 @@ fn unwrap(schema: &Value, input: &RawValue) -> String {
         value: &'a RawValue,
     }
     if is_wrapped(schema)
+        && input.get().starts_with('{')
         && let Ok(outer) = serde_json::from_str::<Outer<'_>>(input.get())
     {
         return outer.value.get().to_owned();
     }
     input.get().to_owned()
+}
+
+/// The reply in a text that gives the wrapping object instead of calling the tool. `None` where the text is anything else:
+/// it is the reply itself then.
+fn unwrap_text(schema: &Value, text: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Only<'a> {
+        #[serde(borrow)]
+        value: &'a RawValue,
+    }
+    let bare = unfenced(text);
+    // a list would be read by the order of the fields
+    if !is_wrapped(schema) || !bare.starts_with('{') {
+        return None;
+    }
+    let only: Only<'_> = serde_json::from_str(bare).ok()?;
+    Some(only.value.get().to_owned())
+}
+
+/// A text without the code fence around it.
+fn unfenced(text: &str) -> &str {
+    let bare = text.trim();
+    bare.strip_prefix("```")
+        .and_then(|rest| rest.strip_suffix("```"))
+        .and_then(|rest| rest.split_once('\n'))
+        .map_or(bare, |(_language, inside)| inside.trim())
 }
 
 fn read_usage(wire: WireUsage) -> Option<Usage> {

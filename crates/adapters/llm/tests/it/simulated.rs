@@ -163,6 +163,7 @@ async fn what_cannot_pass_is_tried_once() {
             status: said,
             message,
             provider,
+            unanswered: 0,
         } = &error
         else {
             panic!("{error}")
@@ -193,12 +194,27 @@ async fn attempts_run_out_with_the_last_failure() {
     let sim = start(json!({"faults": [{"every": 1, "fault": {"kind": "disconnect"}}]})).await;
     let error = models(&[]).complete(&ask(&sim)).await.unwrap_err();
     assert!(
-        matches!(error, ModelError::Unavailable { attempts: 2, .. }),
+        matches!(
+            error,
+            ModelError::Unavailable {
+                attempts: 2,
+                unanswered: 0,
+                ..
+            }
+        ),
         "{error}"
     );
     let sim = start(json!({"faults": [{"every": 1, "fault": {"kind": "malformed"}}]})).await;
     let error = models(&[]).complete(&ask(&sim)).await.unwrap_err();
     assert!(matches!(error, ModelError::Malformed { .. }), "{error}");
+    assert_eq!(error.unanswered(), 2);
+    let sim = start(json!({"faults": [{"every": 1, "fault": {"kind": "cut_body"}}]})).await;
+    let error = models(&[]).complete(&ask(&sim)).await.unwrap_err();
+    assert!(
+        matches!(&error, ModelError::Unavailable { message, .. } if message.contains("broke off")),
+        "{error}"
+    );
+    assert_eq!(error.unanswered(), 2, "the provider had written it");
     let gone = sim.base_url();
     sim.stop().await;
     let ask = request(

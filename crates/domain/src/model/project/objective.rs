@@ -30,7 +30,8 @@ pub struct ConstraintSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0))]
     pub cost_ratio: Option<f64>,
-    /// 95th percentile of a case's seconds.
+    /// 95th percentile of a case's seconds, counted without a cache and without waiting for a provider or for tries that
+    /// failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0))]
     pub latency_p95_s: Option<f64>,

@@ -16,6 +16,7 @@ use super::{Context, check, find, report};
 use crate::exit::Exit;
 use crate::output::format;
 use crate::output::style::{Style, printable};
+use crate::report::assemble::read_state;
 use crate::report::bare_reason;
 use crate::report::data::{ReportData, Versus};
 use crate::report::verdict::{evidence, verdict};
@@ -55,12 +56,25 @@ pub async fn run(context: &Context, args: &OptimizeArgs) -> anyhow::Result<Exit>
     }
     if ended.status == JobStatus::Failed {
         context.output.note(&format!(
-            "{}: mend the cause; then `fapo optimize {}` tries the tasks that died again",
+            "{}: {}",
             context.output.notes.accent("hint"),
-            args.dir.display()
+            again(!read_state(&ended)?.dead.is_empty(), &args.dir)
         ));
     }
     Ok(exit_of(ended.status))
+}
+
+/// What the same command does after a failed job: it goes on only where a task that died can be tried again.
+fn again(task_died: bool, dir: &Path) -> String {
+    let dir = dir.display();
+    if task_died {
+        format!("mend the cause; then `fapo optimize {dir}` tries the tasks that died again")
+    } else {
+        format!(
+            "mend the cause; then `fapo optimize {dir}` begins a new job with a budget of its own, for which the replies \
+             that are stored cost nothing"
+        )
+    }
 }
 
 /// How a finished job ends the command.
@@ -383,6 +397,20 @@ mod tests {
         assert_eq!(exit_of(JobStatus::Done), Exit::Ok);
         assert_eq!(exit_of(JobStatus::Failed), Exit::Incomplete);
         assert_eq!(exit_of(JobStatus::Cancelled), Exit::Incomplete);
+    }
+
+    #[test]
+    fn a_failed_job_is_said_to_go_on_only_where_a_task_died() {
+        assert!(
+            again(true, Path::new("p"))
+                .ends_with("`fapo optimize p` tries the tasks that died again")
+        );
+        let anew = again(false, Path::new("p"));
+        assert!(
+            anew.contains("`fapo optimize p` begins a new job"),
+            "{anew}"
+        );
+        assert!(!anew.contains("died"), "{anew}");
     }
 
     #[test]

@@ -118,7 +118,7 @@ pub fn spending(balance: &Balance) -> Spending {
         .collect();
     if balance.lost.model_calls > 0 || balance.lost.cost.0 > 0 {
         by_role.push(RoleSpending {
-            role: "lost to crashes",
+            role: "lost replies",
             usd: balance.lost.cost.usd(),
             model_calls: balance.lost.model_calls,
         });

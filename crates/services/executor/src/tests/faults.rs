@@ -117,6 +117,7 @@ fn timeout() -> ModelError {
         provider: "p".to_owned(),
         seconds: 1,
         attempts: 1,
+        unanswered: 1,
     }
 }
 
@@ -125,6 +126,7 @@ fn rejected(status: u16) -> ModelError {
         provider: "p".to_owned(),
         status,
         message: "no".to_owned(),
+        unanswered: 0,
     }
 }
 
@@ -182,10 +184,11 @@ output: second
             .slow(Duration::from_millis(seconds))
             .crowded(Duration::from_secs(600), Duration::from_secs(1));
         let run = play(&spec, &tree(pipeline, &SIDES), &script, question("q")).await;
-        run.status
+        assert!(run.duration_ms > 1_200_000, "it waited all the same");
+        (run.status, run.full_duration_ms)
     };
-    assert_eq!(status(1_400).await, RunStatus::Completed);
-    assert_eq!(status(1_600).await, RunStatus::TimedOut);
+    assert_eq!(status(1_400).await, (RunStatus::Completed, 2_800));
+    assert_eq!(status(1_600).await, (RunStatus::TimedOut, 3_000));
 }
 
 #[tokio::test(start_paused = true)]
@@ -204,7 +207,7 @@ output: slow
         (run.status, run.reason.as_deref()),
         (RunStatus::TimedOut, Some("cap_seconds"))
     );
-    assert_eq!(run.duration_ms, 3000);
+    assert_eq!((run.duration_ms, run.full_duration_ms), (3000, 3000));
     assert_eq!(text(&run, "first"), "done");
     let slow = run.step("slow").unwrap();
     assert_eq!((slow.status, slow.duration_ms), (StepStatus::Failed, 3000));

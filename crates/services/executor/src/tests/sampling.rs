@@ -73,6 +73,7 @@ async fn samples_from_the_cache_count_side_by_side_and_what_combines_them_after(
                 (elapsed, full),
                 "{combine}"
             );
+            assert_eq!(run.step("pick").unwrap().full_duration_ms, full);
         }
     }
 }
@@ -200,7 +201,7 @@ output: outer
     let run = play(&spec(), &tree, &script, question("owls")).await;
     assert_eq!(
         run.output_text.as_deref(),
-        Some("(100/101);(164/165) on owls"),
+        Some("(100/4196);(164/4260) on owls"),
         "{run:#?}"
     );
     assert_eq!(text(&run, "outer[1].inner[0].leaf"), "164");

@@ -27,6 +27,7 @@ pub(super) fn unreachable() -> Said {
         provider: "nowhere.example:9".to_owned(),
         attempts: 5,
         message: "connection refused".to_owned(),
+        unanswered: 0,
     }
     .into())
 }
@@ -170,7 +171,6 @@ impl MeteredModels for Script {
         self.asked.lock().unwrap().push(last(request));
         self.requests.lock().unwrap().push(request.clone());
         let _leave = Leave(&self.under_way);
-        let began = tokio::time::Instant::now();
         if let Some(hold) = &self.hold {
             hold.notified().await;
         }
@@ -179,6 +179,7 @@ impl MeteredModels for Script {
             tokio::time::sleep(self.fails_after).await;
             request.waits.forgive(self.fails_after);
         }
+        let began = tokio::time::Instant::now();
         if !self.delay.is_zero() {
             tokio::time::sleep(self.delay).await;
         }

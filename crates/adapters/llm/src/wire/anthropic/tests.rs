@@ -142,6 +142,36 @@ fn schemas_of_other_things_than_objects_are_wrapped() {
     assert_eq!(schema["$defs"], json!({"x": {"type": "string"}}));
     let reply = json!({"content": [{"type": "tool_use", "input": {"value": ["a"]}}], "stop_reason": "tool_use"});
     assert_eq!(read(&ask, &reply).unwrap().text, r#"["a"]"#);
+    let bare =
+        json!({"content": [{"type": "tool_use", "input": ["a"]}], "stop_reason": "tool_use"});
+    assert_eq!(read(&ask, &bare).unwrap().text, r#"["a"]"#);
+}
+
+#[test]
+fn a_wrapped_reply_in_words_is_unwrapped_and_nothing_else_is() {
+    let text = |schema: Value, text: &str| {
+        let mut ask = request("anthropic", MODEL, &[(User, "u")]);
+        ask.schema = Some(schema);
+        let reply = json!({"content": [{"type": "text", "text": text}], "stop_reason": "end_turn"});
+        read(&ask, &reply).unwrap().text
+    };
+    let list = || json!({"type": "array"});
+    assert_eq!(text(list(), r#" {"value": ["a", 1]} "#), r#"["a", 1]"#);
+    let fenced = "```json\n{\"value\": []}\n```";
+    assert_eq!(text(list(), fenced), "[]");
+    for bare in [
+        r#"["a"]"#,
+        r#"{"value": ["a"], "other": 1}"#,
+        r#"{"other": 1}"#,
+        r#"So: {"value": ["a"]}"#,
+        "",
+    ] {
+        assert_eq!(text(list(), bare), bare);
+    }
+    for unwrapped in [json!({"type": "object"}), json!(true)] {
+        let own = r#"{"value": 1}"#;
+        assert_eq!(text(unwrapped, own), own);
+    }
 }
 
 #[test]

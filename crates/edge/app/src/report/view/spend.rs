@@ -31,7 +31,7 @@ pub fn spend(data: &ReportData) -> Vec<SpendRow> {
     let lost = data.balance.lost;
     if lost.model_calls > 0 || lost.cost.0 > 0 {
         rows.push(SpendRow {
-            role: "lost to crashes (worst case)".to_owned(),
+            role: "lost replies (worst case)".to_owned(),
             cost: lost.cost.to_string(),
             calls: format::count(lost.model_calls),
             input: "–".to_owned(),

@@ -6,14 +6,13 @@ use fapo_domain::model::level::{Level, Technique};
 use fapo_domain::model::proposal::ProposalRequest;
 use fapo_domain::model::variant::VariantTree;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::proposers::edit::{PIPELINE_FILE, put_text};
 use crate::text::{cut, one_line, quote};
 
 /// What a model answered. Only the edits are needed; the rest has a substitute.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Reply {
     hypothesis: String,
     technique: String,
@@ -31,6 +30,33 @@ struct Edit {
 }
 
 impl Reply {
+    /// Reads an object with `edits`. Those must be as asked for; of the rest, what cannot be used is left out.
+    fn read(mut object: Map<String, Value>, edits: Value) -> Result<Self, String> {
+        let edits = serde_json::from_value(edits).map_err(|error| {
+            format!(
+                "the reply is not what was asked for: {}",
+                cut(&error.to_string(), 120)
+            )
+        })?;
+        let expected_gain = match object.get("expected_gain") {
+            Some(Value::Number(gain)) => gain.as_f64(),
+            Some(Value::String(gain)) => gain.trim().parse().ok(),
+            Some(_) | None => None,
+        };
+        let mut text = |name| match object.remove(name) {
+            Some(Value::String(text)) => Some(text),
+            Some(_) | None => None,
+        };
+        Ok(Self {
+            hypothesis: text("hypothesis").unwrap_or_default(),
+            technique: text("technique").unwrap_or_default(),
+            idea: text("idea").unwrap_or_default(),
+            target_cluster: text("target_cluster"),
+            expected_gain,
+            edits,
+        })
+    }
+
     /// The technique it names, where that exists; else the level's plainest.
     pub fn technique(&self, level: Level) -> Technique {
         let named = self
@@ -75,25 +101,49 @@ impl Reply {
     }
 }
 
-/// Finds the JSON object in a reply: as it is, in a code fence, or after some words.
+/// Finds the JSON object with the edits in a reply: as it is, in a code fence, or after words, which may hold braces of
+/// their own. One whose edits are there goes before one whose list is empty.
 pub fn parse(text: &str) -> Result<Reply, String> {
-    let Some(start) = text.find('{') else {
-        return Err(format!("the reply holds no JSON object: {}", quote(text)));
-    };
-    let mut values = serde_json::Deserializer::from_str(&text[start..]).into_iter::<Value>();
-    match values.next() {
-        Some(Ok(value)) => serde_json::from_value(value).map_err(|error| {
-            format!(
-                "the reply is not what was asked for: {}",
-                cut(&error.to_string(), 120)
-            )
-        }),
-        Some(Err(error)) => Err(format!(
+    let mut empty = None;
+    let mut wrong = None;
+    let mut unread: Option<serde_json::Error> = None;
+    let mut other = false;
+    for (start, _) in text.match_indices('{') {
+        let mut values = serde_json::Deserializer::from_str(&text[start..]).into_iter();
+        let mut object: Map<String, Value> = match values.next() {
+            Some(Ok(object)) => object,
+            Some(Err(error)) => {
+                // what ends too early says more than words that were never JSON
+                let tells_more = |known: &serde_json::Error| error.is_eof() && !known.is_eof();
+                if unread.as_ref().is_none_or(tells_more) {
+                    unread = Some(error);
+                }
+                continue;
+            }
+            None => continue,
+        };
+        let Some(edits) = object.remove("edits") else {
+            other = true;
+            continue;
+        };
+        match Reply::read(object, edits) {
+            Ok(reply) if reply.edits.is_empty() => empty = empty.or(Some(reply)),
+            Ok(reply) => return Ok(reply),
+            Err(reason) => wrong = wrong.or(Some(reason)),
+        }
+    }
+    if let Some(reply) = empty {
+        return Ok(reply);
+    }
+    Err(match (wrong, unread) {
+        (Some(wrong), _) => wrong,
+        (None, Some(error)) if error.is_eof() || !other => format!(
             "the reply's JSON cannot be read: {}",
             cut(&error.to_string(), 120)
-        )),
-        None => Err("the reply holds no JSON object".to_owned()),
-    }
+        ),
+        (None, _) if other => "the reply is not what was asked for: it has no `edits`".to_owned(),
+        (None, _) => format!("the reply holds no JSON object: {}", quote(text)),
+    })
 }
 
 /// The tree after the edits.

@@ -161,6 +161,44 @@ async fn a_good_reply_becomes_a_draft() {
 }
 
 #[tokio::test]
+async fn words_with_braces_and_odd_fields_spoil_no_edits() {
+    let (project, request) = prompt_request();
+    let edits = json!([{"path": "prompts/answer.md", "content": BETTER}]);
+    let good = reply(edits.clone());
+    let odd = json!({
+        "hypothesis": null,
+        "technique": 3,
+        "idea": ["x"],
+        "target_cluster": null,
+        "expected_gain": " 0.5 ",
+        "edits": edits,
+    });
+    for (text, gain) in [
+        (
+            format!("`{{{{ question }}}}` comes last now.\n{good}"),
+            Some(0.2),
+        ),
+        (
+            format!("I fill in {{}} and {{\"edits\": []}}:\n```json\n{good}\n```\n{{done}}"),
+            Some(0.2),
+        ),
+        (json!({ "reply": odd.clone() }).to_string(), Some(0.5)),
+        (odd.to_string(), Some(0.5)),
+        (
+            json!({ "edits": edits, "expected_gain": "some" }).to_string(),
+            None,
+        ),
+    ] {
+        let (proposal, _) = ask(&project, &request, &text).await;
+        let Proposal::Draft(draft) = proposal else {
+            panic!("{text}: {proposal:?}")
+        };
+        let prompt = draft.tree.text("prompts/answer.md").unwrap();
+        assert_eq!((prompt.trim_end(), draft.expected_gain), (BETTER, gain));
+    }
+}
+
+#[tokio::test]
 async fn bad_replies_are_unusable_and_say_why() {
     let (project, request) = prompt_request();
     let same = request.tree.text("prompts/answer.md").unwrap();
@@ -171,6 +209,11 @@ async fn bad_replies_are_unusable_and_say_why() {
             "cannot be read",
         ),
         ("{\"edits\": 3}".to_owned(), "not what was asked for"),
+        ("{\"hypothesis\": \"x\"}".to_owned(), "no `edits`"),
+        (
+            "{{ question }} comes first: {\"edits\": [{\"path\": \"a\"".to_owned(),
+            "EOF",
+        ),
         (reply(json!([])), "changes no file"),
         (
             reply(json!([{"path": "prompts/answer.md", "content": same}])),
