@@ -1,5 +1,6 @@
 //! The step cache. Reads are joined in `reader.rs`, writes in `writer.rs`.
 
+mod index;
 mod known;
 
 use async_trait::async_trait;
@@ -19,6 +20,7 @@ use crate::sql::{Args, args};
 use crate::sqlite::{SqliteStore, gone};
 use crate::writer::Op;
 
+pub(crate) use self::index::{Tail, select_statement};
 pub(crate) use self::known::{Known, Writer};
 
 /// A row to be.
@@ -48,8 +50,8 @@ pub(crate) async fn insert_fingerprints(
     Ok(inserted)
 }
 
-/// The statement that stores up to `rows` entries, the first under a key staying. Rows of nulls are ignored with the
-/// repeated keys, so a group is filled up with them to one of few sizes.
+/// The statement that appends up to `rows` entries. Rows of nulls are ignored, so a group is filled up with them to one of
+/// few sizes.
 pub(crate) fn insert_statement(rows: usize) -> String {
     if rows == 0 {
         return String::new();

@@ -1,6 +1,7 @@
 //! Joined look-ups in the step cache: one task answers everything that waits in its channel with one query.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, OnceLock};
 
 use fapo_domain::StepKey;
@@ -8,6 +9,7 @@ use fapo_domain::ports::StoreError;
 use sqlx::AssertSqlSafe;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::cache::select_statement;
 use crate::connections::ReadPool;
 use crate::error::{Failure, Shared};
 use crate::sql::{Columns, args};
@@ -60,7 +62,7 @@ async fn find(
     connection: &mut sqlx::sqlite::SqliteConnection,
     batch: &[Lookup],
 ) -> Result<HashMap<StepKey, Arc<Vec<u8>>>, Failure> {
-    let (text, places) = select_statement(batch.len());
+    let (text, places) = statement(batch.len());
     let mut arguments = args();
     for lookup in batch {
         arguments.hash(&lookup.key.0);
@@ -69,28 +71,31 @@ async fn find(
     for _ in batch.len()..places {
         arguments.opt_bytes(None);
     }
+    arguments.number(batch.len() as u64);
     let rows = arguments
         .query(AssertSqlSafe(text))
         .fetch_all(connection)
         .await?;
-    rows.iter()
-        .map(|row| Ok((StepKey(row.hash(0)?), Arc::new(row.column(1)?))))
-        .collect()
+    let mut found = HashMap::with_capacity(rows.len());
+    for row in &rows {
+        let key = StepKey(row.hash(0)?);
+        // the first stays
+        if let Entry::Vacant(place) = found.entry(key) {
+            place.insert(Arc::new(row.column(1)?));
+        }
+    }
+    Ok(found)
 }
 
 /// The query for so many keys, and for how many it has places: a power of two, so that the connection keeps all of them
 /// prepared.
-fn select_statement(keys: usize) -> (Arc<str>, usize) {
+fn statement(keys: usize) -> (Arc<str>, usize) {
     static TEXTS: OnceLock<Vec<(Arc<str>, usize)>> = OnceLock::new();
     let texts = TEXTS.get_or_init(|| {
         (0..)
             .map(|n| 1usize << n)
             .take_while(|places| *places <= MOST)
-            .map(|places| {
-                let list = vec!["?"; places].join(",");
-                let text = format!("SELECT key, body FROM step_cache WHERE key IN ({list})");
-                (text.into(), places)
-            })
+            .map(|places| (select_statement(places).into(), places))
             .collect()
     });
     let place = texts.partition_point(|(_, places)| *places < keys);

@@ -10,7 +10,7 @@ use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteSynchronous};
 use tokio::sync::mpsc;
 
-use crate::cache::Known;
+use crate::cache::{Known, Tail};
 use crate::connections::{ReadConnection, ReadPool, WriteConnection, WriteGuard};
 use crate::datasets::Imports;
 use crate::error::Failure;
@@ -117,6 +117,7 @@ impl SqliteStore {
         migrate::check(&mut connection, &place).await?;
         use_write_ahead_log(&mut connection).await?;
         migrate::migrate(&mut connection, &place).await?;
+        let tail = Tail::read(&mut connection).await?;
         let writer = Arc::new(WriteConnection::new(connection, options.on_commit));
 
         let mut readers = Vec::with_capacity(READERS);
@@ -136,6 +137,7 @@ impl SqliteStore {
             writer::Group {
                 writer: Arc::clone(&writer),
                 known: Arc::clone(&known),
+                tail,
                 clock: Arc::clone(&clock),
                 place: Arc::clone(&place),
             }

@@ -16,7 +16,7 @@ use fapo_domain::{JobId, Spend, StepFingerprint, StepKey};
 use sqlx::AssertSqlSafe;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::cache::{self, Known, NewEntry};
+use crate::cache::{self, Known, NewEntry, Tail};
 use crate::connections::WriteConnection;
 use crate::error::{Failure, Shared};
 use crate::ledger::{self, Book, Stored, Wanted};
@@ -68,6 +68,7 @@ enum Applied {
 pub(crate) struct Group {
     pub(crate) writer: Arc<WriteConnection>,
     pub(crate) known: Arc<Known>,
+    pub(crate) tail: Tail,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) place: Arc<str>,
 }
@@ -94,9 +95,13 @@ impl Group {
             let undo = std::mem::take(&mut unheard);
             match self.apply(&mut guard, &mut batch, &undo).await {
                 Ok(applied) => {
-                    drop(guard);
                     failed = false;
                     unheard = tell(applied);
+                    if let Err(failure) = self.tail.index(&mut guard).await {
+                        // nothing is lost: what waits for the index is found without it
+                        let error = failure.explain("index the step cache", &self.place);
+                        tracing::debug!(%error, "later, then");
+                    }
                 }
                 Err(failure) => {
                     drop(guard);
@@ -173,6 +178,7 @@ impl Group {
         cache::bind_entries(entries, rows, self.clock.now(), &mut arguments);
         tx.commit_with(AssertSqlSafe(text), arguments).await?;
         self.known.committed(&fresh, &keys);
+        self.tail.grow(keys.len());
         Ok(join(batch, outcomes))
     }
 }

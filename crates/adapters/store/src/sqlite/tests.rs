@@ -1,4 +1,5 @@
-//! A disk that is full, made by SQLite's own limit on the number of pages.
+//! What is seen from inside only: a disk that is full (made by SQLite's own limit on the number of pages), damaged rows, and
+//! the index that lags behind.
 
 use std::sync::Arc;
 
@@ -162,4 +163,55 @@ async fn a_value_that_cannot_be_read_is_corrupt() {
         .await
         .unwrap_err();
     assert!(matches!(error, StoreError::Corrupt { .. }), "{error:?}");
+}
+
+/// Many more than wait for the index at a time, with keys that come twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_are_found_before_and_after_they_are_indexed_and_the_first_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path()).await;
+    let entry = |number: u32, text: &str| {
+        let mut entry = sample::cache_entry(number);
+        entry.step.output = sample::output(text);
+        entry
+    };
+    let indexed = async || {
+        let row = args()
+            .query("SELECT (SELECT count(*) FROM step_index), (SELECT count(*) FROM step_cache)")
+            .fetch_one(&mut *store.reader().await)
+            .await
+            .unwrap();
+        (row.number(0).unwrap(), row.number(1).unwrap())
+    };
+    let put = async |numbers: std::ops::Range<u32>, text: &'static str| {
+        let writes = numbers.map(|number| store.put_step(entry(number, text), None));
+        futures::future::try_join_all(writes).await.unwrap();
+    };
+    let check = async |numbers: std::ops::Range<u32>| {
+        for number in numbers {
+            let want = entry(number, "first");
+            let found = store.get_step(want.key, want.fingerprint).await.unwrap();
+            assert_eq!(found, Some(want.step), "{number}");
+        }
+    };
+    put(0..300, "first").await;
+    put(0..300, "second").await;
+    assert_eq!(indexed().await, (0, 600), "they wait");
+    check(0..300).await;
+    put(300..1500, "first").await;
+    // another write follows the indexing, so it has ended
+    put(1500..1501, "first").await;
+    let (in_index, rows) = indexed().await;
+    assert!(
+        in_index >= 1024 - 300 && rows == 1801,
+        "{in_index} of {rows}"
+    );
+    put(0..1501, "third").await;
+    check(0..1501).await;
+    let absent = entry(9_999, "never");
+    let found = store
+        .get_step(absent.key, absent.fingerprint)
+        .await
+        .unwrap();
+    assert_eq!(found, None);
 }
