@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use fapo_domain::CaseId;
 use fapo_domain::model::case::Split;
 use fapo_domain::order::Permutation;
-use fapo_domain::ports::datasets::NearDuplicate;
+use fapo_domain::ports::datasets::{NearDuplicate, split_target};
 use fapo_domain::seed::Seed;
 use futures::TryStreamExt;
 use sqlx::sqlite::SqliteConnection;
@@ -23,7 +23,8 @@ const MOST_CANDIDATES: u32 = 20_000;
 const MOST_COMPARED: usize = 2_000;
 /// Pairs found by a shared band are reported from this likeness on.
 const ALIKE: f64 = 0.8;
-/// A group larger than this and than one percent of the cases does not repeat a case: its members share a template.
+/// A group larger than this and than one percent of the cases does not repeat a case: its members share a template. So
+/// does one that would be most of a part ([`Sizes::near`]).
 const SMALL_GROUP: u32 = 50;
 
 macro_rules! shared_in_train {
@@ -88,8 +89,8 @@ const SHARED_ACROSS: [&str; BANDS + 1] = [
     shared_across!("band3"),
 ];
 
-/// Chooses the ordinals of train cases to be moved: whole groups, in the random order that `seed` names, until
-/// `fraction` of the cases is reached. In ascending order.
+/// Chooses the ordinals of train cases to be moved, in the random order that `seed` names: whole groups, passing over
+/// those that are too large for what is left to move. In ascending order.
 pub(super) async fn choose(
     connection: &mut SqliteConnection,
     import: i64,
@@ -97,28 +98,43 @@ pub(super) async fn choose(
     fraction: f64,
     seed: u64,
 ) -> Result<Vec<u64>, Failure> {
-    let groups = Groups::find(connection, import, cases).await?;
-    let target = (f64::from(cases) * fraction).round() as u32;
-    // neither part is left empty where there is a choice
-    let target = target.clamp(1.min(cases / 2), cases.saturating_sub(1));
-    let order = Permutation::new(u64::from(cases), Seed::derive(seed, "split-import", &[]));
-    let mut moved = vec![false; cases as usize];
-    let mut count = 0;
-    for first in (0..u64::from(cases)).filter_map(|position| order.at(position)) {
-        if count >= target {
-            break;
-        }
-        if !moved[first as usize] {
-            for member in groups.of(first as u32) {
-                moved[member as usize] = true;
-                count += 1;
-            }
+    let sizes = Sizes::new(cases, fraction);
+    let groups = Groups::find(connection, import, sizes).await?;
+    Ok(groups.choose(sizes, seed))
+}
+
+/// How many cases a split moves, and how large the groups may be that it keeps together.
+#[derive(Debug, Clone, Copy)]
+struct Sizes {
+    cases: u32,
+    target: u32,
+}
+
+impl Sizes {
+    fn new(cases: u32, fraction: f64) -> Self {
+        let target = split_target(u64::from(cases), fraction);
+        Self {
+            cases,
+            target: u32::try_from(target).unwrap_or(u32::MAX),
         }
     }
-    Ok((0..)
-        .zip(moved)
-        .filter_map(|(ordinal, moved)| moved.then_some(ordinal))
-        .collect())
+
+    /// The size of the smaller part.
+    fn smaller(self) -> u32 {
+        self.target.min(self.cases - self.target)
+    }
+
+    /// Most cases of a group of near-duplicates. Up to half of the smaller part, so that no part is one template.
+    fn near(self) -> u32 {
+        SMALL_GROUP
+            .max(self.cases / 100)
+            .min(self.smaller().div_ceil(2))
+    }
+
+    /// Most cases of a group of exact repeats: as many as either part can take.
+    fn exact(self) -> u32 {
+        self.smaller()
+    }
 }
 
 /// Groups of train cases, by ordinal.
@@ -131,9 +147,9 @@ impl Groups {
     async fn find(
         connection: &mut SqliteConnection,
         import: i64,
-        cases: u32,
+        bounds: Sizes,
     ) -> Result<Self, Failure> {
-        let mut exact = Union::new(cases);
+        let mut exact = Union::new(bounds.cases);
         exact
             .join_shared(connection, import, SHARED_IN_TRAIN[0])
             .await?;
@@ -141,23 +157,21 @@ impl Groups {
         for query in &SHARED_IN_TRAIN[1..] {
             near.join_shared(connection, import, query).await?;
         }
-        Ok(Self::from_unions(exact, near))
+        Ok(Self::from_unions(exact, near, bounds))
     }
 
-    fn from_unions(mut exact: Union, mut near: Union) -> Self {
-        let cases = near.0.len() as u32;
-        let mut sizes = vec![0u32; near.0.len()];
-        for case in 0..cases {
-            sizes[near.root(case) as usize] += 1;
-        }
-        let limit = SMALL_GROUP.max(cases / 100);
-        let root: Vec<u32> = (0..cases)
+    /// The near group of each case where it is not too large, else its exact group, else the case alone.
+    fn from_unions(mut exact: Union, mut near: Union, bounds: Sizes) -> Self {
+        let (exact_sizes, near_sizes) = (exact.sizes(), near.sizes());
+        let root: Vec<u32> = (0..bounds.cases)
             .map(|case| {
-                let near_root = near.root(case);
-                if sizes[near_root as usize] > limit {
-                    exact.root(case)
-                } else {
+                let (near_root, exact_root) = (near.root(case), exact.root(case));
+                if near_sizes[near_root as usize] <= bounds.near() {
                     near_root
+                } else if exact_sizes[exact_root as usize] <= bounds.exact() {
+                    exact_root
+                } else {
+                    case
                 }
             })
             .collect();
@@ -171,6 +185,32 @@ impl Groups {
             }
         }
         Self { root, members }
+    }
+
+    /// The cases to be moved. At least one, and not all, where there are two or more: every group fits into the target.
+    fn choose(&self, sizes: Sizes, seed: u64) -> Vec<u64> {
+        let cases = u64::from(sizes.cases);
+        let order = Permutation::new(cases, Seed::derive(seed, "split-import", &[]));
+        let mut met = vec![false; sizes.cases as usize];
+        let mut moved = Vec::new();
+        for first in (0..cases).filter_map(|position| order.at(position)) {
+            let left = sizes.target as usize - moved.len();
+            if left == 0 {
+                break;
+            }
+            if met[first as usize] {
+                continue;
+            }
+            let group = self.of(first as u32);
+            for member in &group {
+                met[*member as usize] = true;
+            }
+            if group.len() <= left {
+                moved.extend(group.into_iter().map(u64::from));
+            }
+        }
+        moved.sort_unstable();
+        moved
     }
 
     fn of(&self, case: u32) -> Vec<u32> {
@@ -199,6 +239,15 @@ impl Union {
             member = parent;
         }
         member
+    }
+
+    /// The size of each set, at its root.
+    fn sizes(&mut self) -> Vec<u32> {
+        let mut sizes = vec![0; self.0.len()];
+        for member in 0..self.0.len() as u32 {
+            sizes[self.root(member) as usize] += 1;
+        }
+        sizes
     }
 
     fn join(&mut self, a: u32, b: u32) {
@@ -377,9 +426,77 @@ mod tests {
             near.join(0, case);
         }
         near.join(700, 701);
-        let groups = Groups::from_unions(exact, near);
+        let groups = Groups::from_unions(exact, near, Sizes::new(1000, 0.5));
         assert_eq!(groups.of(5), [5]);
         assert_eq!(groups.of(20), [10, 20]);
         assert_eq!(groups.of(701), [700, 701]);
+    }
+    /// The parts of a split: how many cases of each group move, and how many do not.
+    fn parts(exact: &[u32], near: &[u32], fraction: f64, seed: u64) -> (Vec<u32>, Vec<u32>) {
+        let union = |groups: &[u32]| {
+            let mut union = Union::new(groups.iter().sum());
+            let mut start = 0;
+            for size in groups {
+                (1..*size).for_each(|n| union.join(start, start + n));
+                start += size;
+            }
+            union
+        };
+        let sizes = Sizes::new(near.iter().sum(), fraction);
+        let moved = Groups::from_unions(union(exact), union(near), sizes).choose(sizes, seed);
+        let mut start = 0;
+        near.iter()
+            .map(|size| {
+                let group = start..start + u64::from(*size);
+                start = group.end;
+                let moving = moved.iter().filter(|case| group.contains(case)).count() as u32;
+                (moving, size - moving)
+            })
+            .unzip()
+    }
+
+    #[test]
+    fn cases_that_all_share_a_template_are_split_as_if_they_did_not() {
+        let (moved, kept) = parts(&[1; 40], &[40], 0.5, 7);
+        assert_eq!((moved, kept), (vec![20], vec![20]));
+        let (moved, kept) = parts(&[40], &[40], 0.5, 7);
+        assert_eq!((moved, kept), (vec![20], vec![20]));
+    }
+
+    #[test]
+    fn groups_of_up_to_half_of_the_smaller_part_stay_together() {
+        for seed in 0..50 {
+            let (moved, kept) = parts(&[1; 40], &[10, 7, 5, 3, 3, 2, 2, 8], 0.5, seed);
+            assert!(
+                moved.iter().zip(&kept).all(|(a, b)| *a == 0 || *b == 0),
+                "{moved:?} {kept:?}"
+            );
+        }
+        // repeats stay together where either part can take them
+        for seed in 0..50 {
+            let (moved, kept) = parts(&[20, 15, 5], &[20, 15, 5], 0.5, seed);
+            assert!(moved.iter().zip(&kept).all(|(a, b)| *a == 0 || *b == 0));
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_part_of_a_split_is_empty_or_far_from_its_share(
+            groups in proptest::collection::vec(1u32..60, 1..12),
+            repeats: bool,
+            fraction in 0.05f64..0.9,
+            seed: u64,
+        ) {
+            let cases: u32 = groups.iter().sum();
+            proptest::prop_assume!(cases >= 2);
+            let exact = if repeats { groups.clone() } else { vec![1; cases as usize] };
+            let sizes = Sizes::new(cases, fraction);
+            let (moved, kept) = parts(&exact, &groups, fraction, seed);
+            let (moved, kept) = (moved.iter().sum::<u32>(), kept.iter().sum::<u32>());
+            proptest::prop_assert!(moved > 0 && kept > 0);
+            proptest::prop_assert!(moved <= sizes.target);
+            let largest = if repeats { sizes.exact() } else { sizes.near() };
+            proptest::prop_assert!(moved + largest > sizes.target);
+        }
     }
 }
