@@ -22,8 +22,14 @@ pub struct Tolerance {
 }
 
 impl Tolerance {
-    /// Differences of this share of the expected value are always allowed: they come from writing and reading decimals.
-    const ROUNDING: f64 = 1e-9;
+    /// Differences of this share are always allowed where a fraction is compared: they come from writing and reading
+    /// decimals of fifteen digits, which a 64-bit float keeps.
+    const ROUNDING: f64 = 1e-14;
+
+    /// Whether whole numbers must be the same to the last digit.
+    pub fn is_exact(self) -> bool {
+        self.value == 0.0
+    }
 
     /// Whether `given` is near enough to `expected`.
     pub fn allows(self, given: f64, expected: f64) -> bool {
@@ -33,8 +39,14 @@ impl Tolerance {
         } else {
             self.value
         };
+        // whole numbers are not rounded, only the share of one that is allowed is
+        let rounded = if given.fract() == 0.0 && expected.fract() == 0.0 {
+            allowed
+        } else {
+            scale + allowed
+        };
         // the rounding share also lets 0.1 + 0.2 be within 0.3 of 0
-        (given - expected).abs() <= allowed + Self::ROUNDING * (scale + allowed)
+        (given - expected).abs() <= allowed + Self::ROUNDING * rounded
     }
 }
 
@@ -43,11 +55,24 @@ impl Tolerance {
 pub struct Number {
     /// Its value, without regard to a percent sign.
     pub value: f64,
+    /// The same to the last digit, for a whole number that is written as one.
+    pub whole: Option<i128>,
     /// Whether a percent sign follows.
     pub percent: bool,
 }
 
 impl Number {
+    fn of_json(number: &serde_json::Number) -> Option<Self> {
+        Some(Self {
+            value: number.as_f64()?,
+            whole: number
+                .as_i64()
+                .map(i128::from)
+                .or_else(|| number.as_u64().map(i128::from)),
+            percent: false,
+        })
+    }
+
     /// The values it can mean beside a number that is a percentage or not.
     fn readings(self, other: Self) -> [f64; 2] {
         if self.percent && !other.percent {
@@ -58,6 +83,12 @@ impl Number {
     }
 
     fn equals(self, other: Self, tolerance: Tolerance) -> bool {
+        if let (Some(given), Some(wanted)) = (self.whole, other.whole)
+            && tolerance.is_exact()
+            && self.percent == other.percent
+        {
+            return given == wanted;
+        }
         let wanted = other.readings(self);
         self.readings(other)
             .iter()
@@ -68,13 +99,9 @@ impl Number {
 /// The right answers as numbers: a number, a text with a number in it (the last one counts), or a list of such.
 pub fn expected_numbers(expected: &Value) -> Result<Vec<Number>, String> {
     let one = |value: &Value| match value {
-        Value::Number(number) => number
-            .as_f64()
-            .map(|value| Number {
-                value,
-                percent: false,
-            })
-            .ok_or_else(|| format!("{number} is out of range")),
+        Value::Number(number) => {
+            Number::of_json(number).ok_or_else(|| format!("{number} is out of range"))
+        }
         Value::String(text) => {
             last_number(text).ok_or_else(|| format!("there is no number in {}", quote(text)))
         }
@@ -122,7 +149,10 @@ pub fn numeric(output: &str, expected: &[Number], tolerance: Tolerance) -> Mark 
 
 fn shown(number: Number) -> String {
     let sign = if number.percent { "%" } else { "" };
-    format!("{}{sign}", number.value)
+    match number.whole {
+        Some(whole) => format!("{whole}{sign}"),
+        None => format!("{}{sign}", number.value),
+    }
 }
 
 /// The number a text ends up with: the last one inside its last `\boxed{...}`, else the last one that stands by itself,
@@ -185,10 +215,11 @@ fn numbers(text: &str) -> Vec<Found> {
         let (negative, in_name) = before(&text[..at]);
         let (magnitude, end) = magnitude(text, at);
         let (percent, end) = percent_after(text, end);
-        if let Some(magnitude) = magnitude {
+        if let Some((value, whole)) = magnitude {
             found.push(Found {
                 number: Number {
-                    value: if negative { -magnitude } else { magnitude },
+                    value: if negative { -value } else { value },
+                    whole: whole.map(|whole| if negative { -whole } else { whole }),
                     percent,
                 },
                 in_name,
@@ -199,8 +230,9 @@ fn numbers(text: &str) -> Vec<Found> {
     found
 }
 
-/// Reads digits from `start` on; returns the magnitude and where it ends.
-fn magnitude(text: &str, start: usize) -> (Option<f64>, usize) {
+/// Reads digits from `start` on; returns the magnitude, also as a whole number where it is written as one, and where it
+/// ends.
+fn magnitude(text: &str, start: usize) -> (Option<(f64, Option<i128>)>, usize) {
     let bytes = text.as_bytes();
     let digits_from = |at: usize| {
         bytes[at.min(bytes.len())..]
@@ -230,10 +262,12 @@ fn magnitude(text: &str, start: usize) -> (Option<f64>, usize) {
         plain.push_str(&exponent.to_string());
         end += width;
     }
-    (
-        plain.parse::<f64>().ok().filter(|value| value.is_finite()),
-        end,
-    )
+    let value = plain.parse::<f64>().ok().filter(|value| value.is_finite());
+    let digits = match plain.split_once('.') {
+        Some((digits, zeros)) if zeros.bytes().all(|byte| byte == b'0') => digits,
+        _ => &plain,
+    };
+    (value.map(|value| (value, digits.parse().ok())), end)
 }
 
 /// The width of a thousands separator at the beginning of `rest`.
@@ -383,6 +417,66 @@ mod tests {
             ("7", json!([6, "7"]), within(0.0, false), 1.0),
             ("0", json!(0), within(0.0, true), 1.0),
             ("18", json!("so 9 + 9 #### 18"), within(0.0, false), 1.0),
+            ("1234567890", json!(1234567891), within(0.0, false), 0.0),
+            ("1234567891", json!(1234567891), within(0.0, true), 1.0),
+            (
+                "1,234,567,891.00",
+                json!("1234567891"),
+                within(0.0, false),
+                1.0,
+            ),
+            (
+                "1e12",
+                json!(1_000_000_000_001_i64),
+                within(0.0, false),
+                0.0,
+            ),
+            (
+                "1e12",
+                json!(1_000_000_000_000_i64),
+                within(0.0, false),
+                1.0,
+            ),
+            // more digits than a float has
+            (
+                "9007199254740993",
+                json!(9007199254740992_i64),
+                within(0.0, false),
+                0.0,
+            ),
+            (
+                "-9007199254740993",
+                json!("-9007199254740993"),
+                within(0.0, false),
+                1.0,
+            ),
+            (
+                "18446744073709551615",
+                json!(u64::MAX),
+                within(0.0, false),
+                1.0,
+            ),
+            (
+                "1000000000002",
+                json!(1_000_000_000_000_i64),
+                within(1.0, false),
+                0.0,
+            ),
+            (
+                "1000000000001",
+                json!(1_000_000_000_000_i64),
+                within(1.0, false),
+                1.0,
+            ),
+            // 0.29 * 100 is a little less than 29
+            ("71", json!(100), within(0.29, true), 1.0),
+            (
+                "0.333333333333333",
+                json!(1.0 / 3.0),
+                within(0.0, false),
+                1.0,
+            ),
+            ("0.33333", json!(1.0 / 3.0), within(0.0, false), 0.0),
         ];
         for (output, expected, tolerance, value) in table {
             let wanted = expected_numbers(&expected).unwrap();
@@ -397,6 +491,7 @@ mod tests {
         let wanted = expected_numbers(&json!(42)).unwrap();
         let say = |output| numeric(output, &wanted, Tolerance::default()).feedback;
         assert_eq!(say("41"), "expected 42, got 41");
+        assert_eq!(say("9007199254740993"), "expected 42, got 9007199254740993");
         assert!(say("42 (see page 7)").contains("the last number there is 7"));
         assert!(say("many").contains("no number"));
         assert!(say(" ").contains("empty"));
