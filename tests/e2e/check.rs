@@ -287,6 +287,37 @@ fn one_case_cannot_be_both_train_and_val() {
 }
 
 #[test]
+fn where_val_is_cut_from_train_check_says_about_how_much_and_both_have_cases() {
+    let project = Project::example("answer-form").unwrap();
+    let instruction: Vec<String> = (0..200).map(|n| format!("word{n}")).collect();
+    let instruction = instruction.join(" ");
+    let lines: Vec<String> = (0..40)
+        .map(|n| {
+            serde_json::json!({
+                "case_id": format!("ticket-{n}"),
+                "input": {"ticket": format!("{instruction} {n}")},
+                "expected": {"label": "account"},
+            })
+            .to_string()
+        })
+        .collect();
+    project.write("data/train.jsonl", lines.join("\n")).unwrap();
+    project
+        .edit("fapo.yaml", "  val: data/val.jsonl\n", "")
+        .unwrap();
+    let ran = project.fapo("check", &[]).unwrap();
+    let said = ran.stdout();
+    assert!(said.contains("train about 20, val about 20"), "{said}");
+    let checked = project.fapo("check", &["--json"]).unwrap().json().unwrap();
+    assert_eq!(checked["cases"]["val"], 20);
+    assert_eq!(checked["val_is_cut_from_train"], true);
+    for split in ["train", "val"] {
+        let ran = project.fapo("eval", &["--split", split]).unwrap();
+        assert_eq!(ran.code(), 0, "{}", ran.stderr());
+    }
+}
+
+#[test]
 fn a_sound_project_is_passed_by_check_and_leaves_nothing_behind() {
     for example in ["missing-hop", "answer-form", "shallow-retrieval"] {
         let project = Project::example(example).unwrap();

@@ -125,6 +125,7 @@ macro_rules! store_suites {
                 unknown_things_are_not_found,
                 a_split_is_seeded_and_keeps_the_order,
                 a_split_keeps_near_duplicates_together,
+                a_split_of_cases_with_one_instruction_leaves_no_part_empty,
                 near_duplicates_across_splits_are_reported,
                 an_aborted_import_is_gone,
                 imports_do_not_mix,

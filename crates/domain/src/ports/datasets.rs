@@ -57,6 +57,13 @@ pub struct Dataset {
     pub near_duplicates: Vec<NearDuplicate>,
 }
 
+/// How many of so many train cases [`Datasets::split_import`] is to move: the nearest to `fraction`, and neither none nor
+/// all of two or more.
+pub fn split_target(cases: u64, fraction: f64) -> u64 {
+    let target = (cases as f64 * fraction).round() as u64;
+    target.clamp(1.min(cases / 2), cases.saturating_sub(1))
+}
+
 /// Stores and reads dataset versions.
 #[async_trait]
 pub trait Datasets: Send + Sync {
@@ -71,8 +78,10 @@ pub trait Datasets: Send + Sync {
         cases: Vec<IncomingCase>,
     ) -> Result<Vec<DuplicateCase>, StoreError>;
 
-    /// Moves a share of the import's train cases to val: chosen by `seed`, groups of near-duplicates kept together, so
-    /// the result is within one group of `fraction`. Each part keeps the file's order.
+    /// Moves a share of the import's train cases to val, chosen by `seed`. Near-duplicates are kept together, except in
+    /// groups that would be most of a part: those share a template and are no repeats. [`split_target`] is what is moved
+    /// at most; short of it is less than a group. Of two cases or more, neither part is left empty. Each part keeps the
+    /// file's order.
     async fn split_import(
         &self,
         import: ImportId,

@@ -27,8 +27,8 @@ pub(super) struct Cases {
 /// What a column gives.
 enum Target {
     Name,
-    /// All keys of a part.
-    Whole(Part),
+    /// All keys of a part; and the column's name.
+    Whole(Part, String),
     Key(Part, String),
     /// A key of the metadata, unless the metadata has it.
     Rest(String),
@@ -61,11 +61,23 @@ fn is_index(name: &str) -> bool {
         .is_some_and(|level| level.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-fn whole(column: &str) -> Option<Part> {
-    match column {
-        "input" | "context" => Some(Part::Input),
+/// The part that a column gives as a whole.
+///
+/// `context` is another name of `input` only where it can hold one, and no `input.<key>` stands beside it. Many tables have
+/// a text of that name beside a question: as in CSV, it is a key of the input.
+fn whole(column: &Column, columns: &[Column]) -> Option<Part> {
+    match column.name.as_str() {
+        "input" => Some(Part::Input),
         "expected" => Some(Part::Expected),
         "metadata" => Some(Part::Metadata),
+        "context" => {
+            let is_key = |other: &Column| {
+                let (part, key) = target(&other.name);
+                part == Part::Input && key != other.name
+            };
+            let can_be = matches!(column.holds, Holds::Objects | Holds::Json);
+            (can_be && !columns.iter().any(is_key)).then_some(Part::Input)
+        }
         _ => None,
     }
 }
@@ -81,22 +93,23 @@ fn targets(columns: &[Column]) -> Result<(usize, Vec<Target>), Fault> {
     texts(&columns[name])?;
     let whole_input = columns
         .iter()
-        .any(|column| whole(&column.name) == Some(Part::Input));
+        .any(|column| whole(column, columns) == Some(Part::Input));
     let mut targets = Vec::with_capacity(columns.len());
     // by part, and by key unless it is the whole part
     let mut seen: BTreeMap<(Part, Option<&str>), &str> = BTreeMap::new();
     for column in columns {
-        let given = match (whole(&column.name), target(&column.name)) {
+        let given = match (whole(column, columns), target(&column.name)) {
             (Some(part), _) => {
                 objects(column)?;
-                targets.push(Target::Whole(part));
+                targets.push(Target::Whole(part, column.name.clone()));
                 (part, None)
             }
             (None, (Part::Name, _)) => {
                 targets.push(Target::Name);
                 continue;
             }
-            (None, (Part::Input, key)) if whole_input && key == column.name => {
+            // beside an `input`, a `context` would be the input twice
+            (None, (Part::Input, key)) if whole_input && key == column.name && key != "context" => {
                 targets.push(Target::Rest(key.to_owned()));
                 continue;
             }
@@ -134,7 +147,7 @@ fn same(one: &str, other: &str, what: &str) -> Fault {
 /// A column of names must hold texts: numbers would be refused row by row.
 fn texts(column: &Column) -> Result<(), Fault> {
     match column.holds {
-        Holds::Texts | Holds::Anything => Ok(()),
+        Holds::Texts | Holds::Json | Holds::Nothing => Ok(()),
         Holds::Objects => Err(wrong(column, "objects", "texts", "cast it to text")),
         Holds::Other(what) => Err(wrong(column, what, "texts", "cast it to text")),
     }
@@ -143,7 +156,7 @@ fn texts(column: &Column) -> Result<(), Fault> {
 /// A whole part must be objects; a text can be one that is written as JSON.
 fn objects(column: &Column) -> Result<(), Fault> {
     match column.holds {
-        Holds::Objects | Holds::Texts | Holds::Anything => Ok(()),
+        Holds::Objects | Holds::Texts | Holds::Json | Holds::Nothing => Ok(()),
         Holds::Other(what) => Err(wrong(
             column,
             what,
@@ -178,9 +191,9 @@ fn case(targets: &[Target], name: usize, values: Vec<Value>) -> Result<Case, Fau
                 keys_of(&mut case, *part).insert(key.clone(), value);
             }
             // as in JSONL, only the input must be there
-            Target::Whole(Part::Expected | Part::Metadata) if value.is_null() => {}
-            Target::Whole(part) => {
-                let object = keys(part.noun(), parsed(value), &case_id)?;
+            Target::Whole(Part::Expected | Part::Metadata, _) if value.is_null() => {}
+            Target::Whole(part, column) => {
+                let object = keys(column, parsed(value), &case_id)?;
                 *keys_of(&mut case, *part) = object;
             }
         }

@@ -46,8 +46,10 @@ pub(super) enum Holds {
     Texts,
     /// Structs or maps.
     Objects,
-    /// JSON, or nulls only: each row shows what it is.
-    Anything,
+    /// JSON: each row shows what it is.
+    Json,
+    /// Nulls only.
+    Nothing,
     /// Something else, as a person calls it.
     Other(&'static str),
 }

@@ -248,6 +248,33 @@ pub async fn a_split_keeps_near_duplicates_together(ports: &Ports) -> Result<()>
     Ok(())
 }
 
+/// Forty tickets under one long instruction resemble one another, and are forty cases all the same.
+pub async fn a_split_of_cases_with_one_instruction_leaves_no_part_empty(
+    ports: &Ports,
+) -> Result<()> {
+    let instruction: Vec<String> = (0..200).map(|n| format!("word{n}")).collect();
+    let instruction = instruction.join(" ");
+    for (count, fraction, moved) in [(40, 0.5, 20), (40, 0.1, 4), (2, 0.9, 1), (3, 0.05, 1)] {
+        let cases = (0..count)
+            .map(|n| {
+                let case = sample::case(&format!("c{n}"), &format!("{instruction} {n}"), "x");
+                incoming(Split::Train, n + 1, case)
+            })
+            .collect();
+        let import = ports.datasets.begin_import("p").await?;
+        ports.datasets.import_cases(import, cases).await?;
+        ports.datasets.split_import(import, fraction, 7).await?;
+        let dataset = ports.datasets.commit_import(import).await?;
+        let (train, val) = (dataset.cases[&Split::Train], dataset.cases[&Split::Val]);
+        ensure!(train + val == count);
+        ensure!(
+            val > 0 && val <= moved && val * 2 > moved,
+            "{val} of {count} at {fraction}"
+        );
+    }
+    Ok(())
+}
+
 /// Equal up to form, and nearly equal long texts; not short texts that differ in a word.
 pub async fn near_duplicates_across_splits_are_reported(ports: &Ports) -> Result<()> {
     let long: Vec<String> = (0..120).map(|n| format!("word{}", n * 7 % 61)).collect();

@@ -1,11 +1,14 @@
 //! Groups of like cases within an import: kept together by a split, reported across splits.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, HashSet};
 
 use fapo_domain::CaseId;
 use fapo_domain::model::case::Split;
 use fapo_domain::order::Permutation;
-use fapo_domain::ports::datasets::NearDuplicate;
+use fapo_domain::ports::datasets::{NearDuplicate, split_target};
 use fapo_domain::seed::Seed;
 use futures::TryStreamExt;
 use sqlx::sqlite::SqliteConnection;
@@ -23,7 +26,8 @@ const MOST_CANDIDATES: u32 = 20_000;
 const MOST_COMPARED: usize = 2_000;
 /// Pairs found by a shared band are reported from this likeness on.
 const ALIKE: f64 = 0.8;
-/// A group larger than this and than one percent of the cases does not repeat a case: its members share a template.
+/// A group larger than this and than one percent of the cases does not repeat a case: its members share a template. So
+/// does one that would be most of a part ([`Sizes::near`]).
 const SMALL_GROUP: u32 = 50;
 
 macro_rules! shared_in_train {
@@ -88,8 +92,8 @@ const SHARED_ACROSS: [&str; BANDS + 1] = [
     shared_across!("band3"),
 ];
 
-/// Chooses the ordinals of train cases to be moved: whole groups, in the random order that `seed` names, until
-/// `fraction` of the cases is reached. In ascending order.
+/// Chooses the ordinals of train cases to be moved, in the random order that `seed` names: whole groups, passing over
+/// those that are too large for what is left to move. In ascending order.
 pub(super) async fn choose(
     connection: &mut SqliteConnection,
     import: i64,
@@ -97,28 +101,43 @@ pub(super) async fn choose(
     fraction: f64,
     seed: u64,
 ) -> Result<Vec<u64>, Failure> {
-    let groups = Groups::find(connection, import, cases).await?;
-    let target = (f64::from(cases) * fraction).round() as u32;
-    // neither part is left empty where there is a choice
-    let target = target.clamp(1.min(cases / 2), cases.saturating_sub(1));
-    let order = Permutation::new(u64::from(cases), Seed::derive(seed, "split-import", &[]));
-    let mut moved = vec![false; cases as usize];
-    let mut count = 0;
-    for first in (0..u64::from(cases)).filter_map(|position| order.at(position)) {
-        if count >= target {
-            break;
-        }
-        if !moved[first as usize] {
-            for member in groups.of(first as u32) {
-                moved[member as usize] = true;
-                count += 1;
-            }
+    let sizes = Sizes::new(cases, fraction);
+    let groups = Groups::find(connection, import, sizes).await?;
+    Ok(groups.choose(sizes, seed))
+}
+
+/// How many cases a split moves, and how large the groups may be that it keeps together.
+#[derive(Debug, Clone, Copy)]
+struct Sizes {
+    cases: u32,
+    target: u32,
+}
+
+impl Sizes {
+    fn new(cases: u32, fraction: f64) -> Self {
+        let target = split_target(u64::from(cases), fraction);
+        Self {
+            cases,
+            target: u32::try_from(target).unwrap_or(u32::MAX),
         }
     }
-    Ok((0..)
-        .zip(moved)
-        .filter_map(|(ordinal, moved)| moved.then_some(ordinal))
-        .collect())
+
+    /// The size of the smaller part.
+    fn smaller(self) -> u32 {
+        self.target.min(self.cases - self.target)
+    }
+
+    /// Most cases of a group of near-duplicates. Up to half of the smaller part, so that no part is one template.
+    fn near(self) -> u32 {
+        SMALL_GROUP
+            .max(self.cases / 100)
+            .min(self.smaller().div_ceil(2))
+    }
+
+    /// Most cases of a group of exact repeats: as many as either part can take.
+    fn exact(self) -> u32 {
+        self.smaller()
+    }
 }
 
 /// Groups of train cases, by ordinal.
@@ -131,9 +150,9 @@ impl Groups {
     async fn find(
         connection: &mut SqliteConnection,
         import: i64,
-        cases: u32,
+        bounds: Sizes,
     ) -> Result<Self, Failure> {
-        let mut exact = Union::new(cases);
+        let mut exact = Union::new(bounds.cases);
         exact
             .join_shared(connection, import, SHARED_IN_TRAIN[0])
             .await?;
@@ -141,23 +160,21 @@ impl Groups {
         for query in &SHARED_IN_TRAIN[1..] {
             near.join_shared(connection, import, query).await?;
         }
-        Ok(Self::from_unions(exact, near))
+        Ok(Self::from_unions(exact, near, bounds))
     }
 
-    fn from_unions(mut exact: Union, mut near: Union) -> Self {
-        let cases = near.0.len() as u32;
-        let mut sizes = vec![0u32; near.0.len()];
-        for case in 0..cases {
-            sizes[near.root(case) as usize] += 1;
-        }
-        let limit = SMALL_GROUP.max(cases / 100);
-        let root: Vec<u32> = (0..cases)
+    /// The near group of each case where it is not too large, else its exact group, else the case alone.
+    fn from_unions(mut exact: Union, mut near: Union, bounds: Sizes) -> Self {
+        let (exact_sizes, near_sizes) = (exact.sizes(), near.sizes());
+        let root: Vec<u32> = (0..bounds.cases)
             .map(|case| {
-                let near_root = near.root(case);
-                if sizes[near_root as usize] > limit {
-                    exact.root(case)
-                } else {
+                let (near_root, exact_root) = (near.root(case), exact.root(case));
+                if near_sizes[near_root as usize] <= bounds.near() {
                     near_root
+                } else if exact_sizes[exact_root as usize] <= bounds.exact() {
+                    exact_root
+                } else {
+                    case
                 }
             })
             .collect();
@@ -171,6 +188,32 @@ impl Groups {
             }
         }
         Self { root, members }
+    }
+
+    /// The cases to be moved. At least one, and not all, where there are two or more: every group fits into the target.
+    fn choose(&self, sizes: Sizes, seed: u64) -> Vec<u64> {
+        let cases = u64::from(sizes.cases);
+        let order = Permutation::new(cases, Seed::derive(seed, "split-import", &[]));
+        let mut met = vec![false; sizes.cases as usize];
+        let mut moved = Vec::new();
+        for first in (0..cases).filter_map(|position| order.at(position)) {
+            let left = sizes.target as usize - moved.len();
+            if left == 0 {
+                break;
+            }
+            if met[first as usize] {
+                continue;
+            }
+            let group = self.of(first as u32);
+            for member in &group {
+                met[*member as usize] = true;
+            }
+            if group.len() <= left {
+                moved.extend(group.into_iter().map(u64::from));
+            }
+        }
+        moved.sort_unstable();
+        moved
     }
 
     fn of(&self, case: u32) -> Vec<u32> {
@@ -199,6 +242,15 @@ impl Union {
             member = parent;
         }
         member
+    }
+
+    /// The size of each set, at its root.
+    fn sizes(&mut self) -> Vec<u32> {
+        let mut sizes = vec![0; self.0.len()];
+        for member in 0..self.0.len() as u32 {
+            sizes[self.root(member) as usize] += 1;
+        }
+        sizes
     }
 
     fn join(&mut self, a: u32, b: u32) {
@@ -236,6 +288,15 @@ pub(super) async fn across_splits(
     connection: &mut SqliteConnection,
     import: i64,
 ) -> Result<Vec<NearDuplicate>, Failure> {
+    across_splits_within(connection, import, MOST_COMPARED).await
+}
+
+/// The same, of which at most `most` pairs are compared, like or not.
+async fn across_splits_within(
+    connection: &mut SqliteConnection,
+    import: i64,
+    most: usize,
+) -> Result<Vec<NearDuplicate>, Failure> {
     let mut found = Vec::new();
     let mut seen = HashSet::new();
     let mut compared = 0;
@@ -244,12 +305,15 @@ pub(super) async fn across_splits(
             if !seen.insert((a, b)) {
                 continue;
             }
-            let (a, b) = (load(connection, a).await?, load(connection, b).await?);
             if n > 0 {
-                compared += 1;
-                if resemblance(&a.2, &b.2) < ALIKE {
-                    continue;
+                if compared >= most {
+                    return Ok(found);
                 }
+                compared += 1;
+            }
+            let (a, b) = (load(connection, a).await?, load(connection, b).await?);
+            if n > 0 && resemblance(&a.2, &b.2) < ALIKE {
+                continue;
             }
             let ((split_a, id_a), (split_b, id_b)) = if a.0 <= b.0 {
                 ((a.0, a.1), (b.0, b.1))
@@ -260,7 +324,7 @@ pub(super) async fn across_splits(
                 a: (split_a, id_a),
                 b: (split_b, id_b),
             });
-            if found.len() == MOST_REPORTED || compared == MOST_COMPARED {
+            if found.len() >= MOST_REPORTED {
                 return Ok(found);
             }
         }
@@ -346,40 +410,4 @@ pub(super) async fn apply(
             .await?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn joins_in_any_order_give_the_same_groups() {
-        let pairs = [(1, 4), (4, 7), (2, 3), (9, 2)];
-        let mut forward = Union::new(10);
-        let mut backward = Union::new(10);
-        for (a, b) in pairs {
-            forward.join(a, b);
-        }
-        for (a, b) in pairs.into_iter().rev() {
-            backward.join(b, a);
-        }
-        let roots = |union: &mut Union| (0..10).map(|n| union.root(n)).collect::<Vec<_>>();
-        assert_eq!(roots(&mut forward), roots(&mut backward));
-        assert_eq!(roots(&mut forward), [0, 1, 2, 2, 1, 5, 6, 1, 8, 2]);
-    }
-
-    #[test]
-    fn a_template_shared_by_most_cases_makes_no_group_but_repeats_do() {
-        let mut exact = Union::new(1000);
-        exact.join(10, 20);
-        let mut near = exact.clone();
-        for case in 1..600 {
-            near.join(0, case);
-        }
-        near.join(700, 701);
-        let groups = Groups::from_unions(exact, near);
-        assert_eq!(groups.of(5), [5]);
-        assert_eq!(groups.of(20), [10, 20]);
-        assert_eq!(groups.of(701), [700, 701]);
-    }
 }

@@ -17,7 +17,7 @@ pub struct DataSpec {
     /// Cases for the one sealed measurement at the end; without them the report has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test: Option<String>,
-    /// The share of train that becomes val where `val` is absent; near-duplicates stay together.
+    /// The share of train that becomes val where `val` is absent; near-duplicates stay together where they are few.
     #[serde(default = "default_val_fraction")]
     #[schemars(range(min = 0.05, max = 0.9))]
     pub val_fraction: f64,

@@ -2,6 +2,7 @@
 
 use fapo_domain::model::case::Split;
 use fapo_domain::model::level::Level;
+use fapo_domain::ports::datasets::split_target;
 
 use super::Context;
 use super::args::DirArgs;
@@ -37,6 +38,7 @@ pub fn show(context: &Context, project: &LoadedProject, plan: bool) -> anyhow::R
             "name": spec.name,
             "warnings": project.warnings,
             "cases": {"train": sizes.train, "val": sizes.val, "test": sizes.test},
+            "val_is_cut_from_train": spec.data.val.is_none(),
             "calls_per_case": project.pipeline.calls_per_case(),
             "estimate": figures,
             "budget": spec.budget,
@@ -59,7 +61,8 @@ pub fn show(context: &Context, project: &LoadedProject, plan: bool) -> anyhow::R
     Ok(Exit::Ok)
 }
 
-/// How much data there is; where there is no val file, a share of train will become val.
+/// How much data there is. Where there is no val file, a share of train will become val: about so much, since
+/// near-duplicates are kept together, and only an import finds them.
 fn sizes(project: &LoadedProject, scan: &DataScan) -> Sizes {
     let data = &project.spec.data;
     let count = |split| scan.cases.get(&split).copied().unwrap_or(0);
@@ -67,8 +70,8 @@ fn sizes(project: &LoadedProject, scan: &DataScan) -> Sizes {
     let val = if data.val.is_some() {
         count(Split::Val)
     } else {
-        let moved = (train as f64 * data.val_fraction).round() as u64;
-        train -= moved.min(train);
+        let moved = split_target(train, data.val_fraction);
+        train -= moved;
         moved
     };
     Sizes {
@@ -87,11 +90,12 @@ fn text(project: &LoadedProject, sizes: Sizes, figures: &Estimate) -> String {
         .iter()
         .map(|step| format!("{} ({})", step.id(), step.spec.kind()))
         .collect::<Vec<_>>();
+    let about = about(project);
     let mut lines = vec![
         format!("{}: no problems", project.spec.name),
         format!("pipeline  {}", steps.join(" → ")),
         format!(
-            "data      train {}, val {}, test {}",
+            "data      train {about}{}, val {about}{}, test {}",
             format::count(sizes.train),
             format::count(sizes.val),
             format::count(sizes.test)
@@ -124,6 +128,15 @@ fn text(project: &LoadedProject, sizes: Sizes, figures: &Estimate) -> String {
     lines.join("\n")
 }
 
+/// What to say before the sizes of train and val.
+fn about(project: &LoadedProject) -> &'static str {
+    if project.spec.data.val.is_none() {
+        "about "
+    } else {
+        ""
+    }
+}
+
 fn money(usd: f64) -> String {
     fapo_domain::MicroUsd::from_usd(usd).to_string()
 }
@@ -145,6 +158,7 @@ fn caps(project: &LoadedProject) -> Option<String> {
 
 fn plan_text(project: &LoadedProject, sizes: Sizes) -> String {
     let spec = &project.spec;
+    let about = about(project);
     let levels: Vec<&str> = Level::ALL
         .into_iter()
         .filter(|level| spec.scope.allow.contains(level))
@@ -167,7 +181,7 @@ fn plan_text(project: &LoadedProject, sizes: Sizes) -> String {
     [
         "an optimization would".to_owned(),
         format!(
-            "  1. score the baseline on train ({}) and val ({})",
+            "  1. score the baseline on train ({about}{}) and val ({about}{})",
             format::counted(sizes.train, "case"),
             format::counted(sizes.val, "case")
         ),

@@ -269,7 +269,8 @@ impl Plan {
             Shape::Struct(_) | Shape::Map(..) => Holds::Objects,
             Shape::List(..) => Holds::Other("lists"),
             Shape::Value(Kind::Text | Kind::Uuid, _) => Holds::Texts,
-            Shape::Value(Kind::Json | Kind::Nothing, _) => Holds::Anything,
+            Shape::Value(Kind::Json, _) => Holds::Json,
+            Shape::Value(Kind::Nothing, _) => Holds::Nothing,
             Shape::Value(kind, _) => Holds::Other(kind.noun()),
         }
     }

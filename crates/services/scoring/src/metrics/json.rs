@@ -63,7 +63,7 @@ pub fn parse(output: &str) -> Result<Value, String> {
 }
 
 /// 1 if the field equals the expected value, or, where that is a list and the field is not, one of its members.
-/// Numbers are compared as numbers (`1` is `1.0`) within the tolerance, texts after trimming; a number and a text that
+/// Numbers are compared as numbers (`1` is `1.0`) within the tolerance, whole ones to the last digit where it is 0, texts after trimming; a number and a text that
 /// looks like it differ.
 pub fn json_field(
     output: &Value,
@@ -117,6 +117,11 @@ pub fn json_field(
 fn equal(given: &Value, expected: &Value, ignore_case: bool, tolerance: Tolerance) -> bool {
     match (given, expected) {
         (Value::Number(given), Value::Number(expected)) => {
+            let whole = |number: &serde_json::Number| number.is_i64() || number.is_u64();
+            if tolerance.is_exact() && whole(given) && whole(expected) {
+                // a float has not all the digits of a large id
+                return given == expected;
+            }
             given == expected
                 || match (given.as_f64(), expected.as_f64()) {
                     (Some(given), Some(expected)) => tolerance.allows(given, expected),
@@ -231,6 +236,27 @@ mod tests {
         );
         assert!(FieldPath::parse("a..b").is_err());
         assert!(FieldPath::parse("").is_err());
+    }
+
+    #[test]
+    fn large_whole_numbers_are_compared_to_the_last_digit() {
+        for (given, expected, value) in [
+            (json!(1234567890), json!(1234567891), 0.0),
+            (
+                json!(9007199254740993_i64),
+                json!(9007199254740992_i64),
+                0.0,
+            ),
+            (json!(u64::MAX), json!(u64::MAX - 1), 0.0),
+            (json!(u64::MAX), json!(u64::MAX), 1.0),
+            (json!(1e10), json!(10_000_000_000_i64), 1.0),
+            (json!(1e10), json!(10_000_000_001_i64), 0.0),
+            (json!([-1]), json!([-1]), 1.0),
+            (json!(0.1 + 0.2), json!(0.3), 1.0),
+        ] {
+            let mark = field(&json!({"id": given}), "id", &expected);
+            assert_eq!(mark.value, value, "{given} {expected}");
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub enum SetMetric {
     AllGold,
 }
 
-/// The expected members: a list of texts or numbers (which may be empty), or one text or number.
+/// The expected members: a list of texts or numbers (which may be empty), or one text or number. Empty texts are none.
 pub fn expected_members(expected: &Value) -> Result<Vec<String>, String> {
     match expected {
         Value::Array(items) => items.iter().map(member).collect(),
@@ -104,7 +104,13 @@ pub fn members_of_json(value: &Value) -> Option<Vec<String>> {
 /// A line without `- `, `* `, `• `, `1. ` or `1) ` before it.
 fn without_bullet(line: &str) -> &str {
     let line = line.trim();
-    if let Some(rest) = line.strip_prefix(['-', '*', '•']) {
+    if let Some(rest) = line.strip_prefix('•') {
+        return rest.trim();
+    }
+    // `-5` is a number, and `*a*` is `a` in italics
+    if let Some(rest) = line.strip_prefix(['-', '*'])
+        && (rest.is_empty() || rest.starts_with(char::is_whitespace))
+    {
         return rest.trim();
     }
     let digits = line.bytes().take_while(u8::is_ascii_digit).count();
@@ -117,6 +123,15 @@ fn without_bullet(line: &str) -> &str {
     line
 }
 
+/// The set of members in their normal form. What is empty in it is no member.
+fn members<T: AsRef<str>>(texts: &[T]) -> BTreeSet<String> {
+    texts
+        .iter()
+        .map(|text| fold_member(text.as_ref()))
+        .filter(|text| !text.is_empty())
+        .collect()
+}
+
 /// Scores a set of given members against the expected ones.
 pub fn score_set<G, E>(given: &[G], expected: &[E], metric: SetMetric) -> Mark
 where
@@ -124,12 +139,8 @@ where
     E: AsRef<str>,
 {
     let fold = |text: &str| fold_member(text);
-    let got: BTreeSet<String> = given
-        .iter()
-        .map(|text| fold(text.as_ref()))
-        .filter(|text| !text.is_empty())
-        .collect();
-    let want: BTreeSet<String> = expected.iter().map(|text| fold(text.as_ref())).collect();
+    let got = members(given);
+    let want = members(expected);
     let common = got.intersection(&want).count();
     let share = |of: usize, empty: f64| {
         if of == 0 {
@@ -155,7 +166,7 @@ where
             let missing = expected
                 .iter()
                 .map(AsRef::as_ref)
-                .filter(|text| !got.contains(&fold(text)));
+                .filter(|text| !fold(text).is_empty() && !got.contains(&fold(text)));
             let count = want.len();
             parts.push(format!(
                 "expected {count}, missing: {}",
@@ -234,7 +245,7 @@ mod tests {
 
     #[test]
     fn members_are_read_from_lists_of_all_forms() {
-        let table: [(&str, &[&str]); 11] = [
+        let table: [(&str, &[&str]); 18] = [
             (r#"["a", "b, c", 3]"#, &["a", "b, c", "3"]),
             (r#"{"titles": ["a"], "why": "x"}"#, &["a"]),
             ("Titles: [\"a\", \"b\"] as asked", &["a", "b"]),
@@ -243,6 +254,13 @@ mod tests {
             ("1. a\n2) b\n\n", &["a", "b"]),
             ("\"a\", 'b'", &["a", "b"]),
             ("1984", &["1984"]),
+            ("-5", &["-5"]),
+            ("-5\n-7", &["-5", "-7"]),
+            ("- -5\n-\t7", &["-5", "7"]),
+            ("-5, -7", &["-5", "-7"]),
+            ("*a*\n**b**", &["*a*", "**b**"]),
+            ("•a\n• b", &["a", "b"]),
+            ("-\n*", &[]),
             ("[1] a\n[2] b", &["[1] a", "[2] b"]),
             ("", &[]),
             ("[]", &[]),
@@ -250,6 +268,28 @@ mod tests {
         for (text, members) in table {
             assert_eq!(members_of(text), members, "{text:?}");
         }
+    }
+
+    #[test]
+    fn empty_members_are_neither_expected_nor_given() {
+        let metrics = [
+            SetMetric::Precision,
+            SetMetric::Recall,
+            SetMetric::F1,
+            SetMetric::AllGold,
+        ];
+        let none: [&str; 0] = [];
+        for metric in metrics {
+            assert_eq!(score_set(&[""], &["", "a"], metric).value, 0.0);
+            assert_eq!(score_set(&["a"], &["", "a"], metric), Mark::right());
+            assert_eq!(score_set(&none, &[" "], metric), Mark::right());
+            assert_eq!(
+                score_set(&["a"], &[""], metric).value,
+                score_set(&["a"], &none, metric).value
+            );
+        }
+        let missing = score_set(&none, &["", "a"], SetMetric::Recall);
+        assert!(missing.feedback.starts_with("expected 1, missing: `a`"));
     }
 
     #[test]

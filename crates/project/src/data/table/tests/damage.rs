@@ -161,6 +161,13 @@ fn columns_that_do_not_make_cases_are_told_once() {
             "f: error[bad-header]: columns `input` and `context` give the same key\n    help: give a part as one struct column, or as columns `input.<key>`"
         ]
     );
+    let text = "required binary case_id (STRING); required group input { required int32 q; } required binary context (STRING);";
+    assert_eq!(
+        cases(&file(text, &[id(), number(), id()])),
+        [
+            "f: error[bad-header]: columns `input` and `context` give the input\n    help: give a part as one struct column, or as columns `input.<key>`"
+        ]
+    );
 }
 
 #[test]

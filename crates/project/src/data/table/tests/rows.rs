@@ -59,6 +59,64 @@ fn columns_are_taken_as_the_keys_of_jsonl() {
 }
 
 #[test]
+fn a_context_that_is_no_object_is_a_key_of_the_input_as_in_csv() {
+    let found = cases(&file(
+        "required binary case_id (STRING); required binary question (STRING); required binary context (STRING);",
+        &[texts(&["a"]), texts(&["why?"]), texts(&["so"])],
+    ));
+    let expected =
+        [r#"1: {"case_id":"a","input":{"question":"why?","context":"so"},"expected":{}}"#];
+    assert_eq!(found, expected);
+    let csv = CaseReader::new(
+        Bytes::new("case_id,question,context\na,why?,so\n"),
+        DataFormat::Csv,
+        Split::Val,
+        "f",
+    );
+    let found: Vec<_> = csv.map(|found| found.unwrap().case).collect();
+    assert_eq!(
+        format!("1: {}", serde_json::to_string(&found[0]).unwrap()),
+        expected[0]
+    );
+    // alone, and as a list
+    let alone = "required binary case_id (STRING); required binary context (STRING);";
+    assert_eq!(
+        cases(&file(alone, &[texts(&["a"]), texts(&["{}"])])),
+        [r#"1: {"case_id":"a","input":{"context":"{}"},"expected":{}}"#]
+    );
+    let list = "required binary case_id (STRING); repeated int32 context;";
+    let numbers = Stored(Values::Int32(vec![1, 2]), vec![1, 1], vec![0, 1]);
+    assert_eq!(
+        cases(&file(list, &[texts(&["a"]), numbers])),
+        [r#"1: {"case_id":"a","input":{"context":[1,2]},"expected":{}}"#]
+    );
+    // an object beside keys of the input
+    let beside = "required binary case_id (STRING); required binary input.q (STRING);
+        required group context { required binary t (STRING); }";
+    assert_eq!(
+        cases(&file(
+            beside,
+            &[texts(&["a"]), texts(&["x"]), texts(&["y"])]
+        )),
+        [r#"1: {"case_id":"a","input":{"q":"x","context":{"t":"y"}},"expected":{}}"#]
+    );
+}
+
+#[test]
+fn a_context_that_should_be_the_input_and_is_not_is_told_by_its_own_name() {
+    assert_eq!(
+        cases(&file(
+            "required binary case_id (STRING); required binary context (JSON);",
+            &[texts(&["a", "b"]), texts(&[r#"{"q": 1}"#, "[1]"])],
+        )),
+        [
+            r#"1: {"case_id":"a","input":{"q":1},"expected":{}}"#,
+            "f:2: error[case-key]: case `b`: `context` is a list, and must be an object\n    help: give it a key: {\"context\": {\"question\": ...}}",
+        ]
+    );
+}
+
+#[test]
 fn codecs_pages_and_dictionaries_make_no_difference() {
     let ids: Vec<String> = (0..3000).map(|number| format!("case-{number}")).collect();
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
