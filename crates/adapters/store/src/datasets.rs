@@ -4,6 +4,7 @@
 //! in order, each by its id and the canonical JSON of its input, expected output and metadata. Ordinals of a split are
 //! dense from 0 and in the order of the import.
 
+mod across;
 mod groups;
 mod import;
 mod incoming;

@@ -1,31 +1,22 @@
-//! Groups of like cases within an import: kept together by a split, reported across splits.
+//! Groups of like cases within an import, which a split keeps together.
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
-use fapo_domain::CaseId;
 use fapo_domain::model::case::Split;
 use fapo_domain::order::Permutation;
-use fapo_domain::ports::datasets::{NearDuplicate, split_target};
+use fapo_domain::ports::datasets::split_target;
 use fapo_domain::seed::Seed;
 use futures::TryStreamExt;
 use sqlx::sqlite::SqliteConnection;
 
-use super::likeness::{BANDS, resemblance};
-use super::{read_body, split_number, to_split};
+use super::likeness::BANDS;
+use super::split_number;
 use crate::error::Failure;
 use crate::sql::{Columns, args};
 
-/// Most near-duplicates in a report.
-const MOST_REPORTED: usize = 100;
-/// Most rows looked at for the report, per key: enough to fill it many times over.
-const MOST_CANDIDATES: u32 = 20_000;
-/// Most pairs whose texts are compared for the report.
-const MOST_COMPARED: usize = 2_000;
-/// Pairs found by a shared band are reported from this likeness on.
-const ALIKE: f64 = 0.8;
 /// A group larger than this and than one percent of the cases does not repeat a case: its members share a template. So
 /// does one that would be most of a part ([`Sizes::near`]).
 const SMALL_GROUP: u32 = 50;
@@ -52,27 +43,6 @@ macro_rules! shared_in_train {
         )
     };
 }
-macro_rules! shared_across {
-    ($key:literal) => {
-        concat!(
-            "SELECT ",
-            $key,
-            ", seq, split FROM import_rows WHERE dataset = ?1 AND ",
-            $key,
-            " IN \
-             (SELECT ",
-            $key,
-            " FROM import_rows WHERE dataset = ?1 AND ",
-            $key,
-            " IS NOT NULL \
-             GROUP BY ",
-            $key,
-            " HAVING min(split) <> max(split)) ORDER BY ",
-            $key,
-            ", seq LIMIT ?2"
-        )
-    };
-}
 
 /// For each key, the train cases that share it with another, together.
 const SHARED_IN_TRAIN: [&str; BANDS + 1] = [
@@ -81,15 +51,6 @@ const SHARED_IN_TRAIN: [&str; BANDS + 1] = [
     shared_in_train!("band1"),
     shared_in_train!("band2"),
     shared_in_train!("band3"),
-];
-
-/// For each key, the cases that share it with one of another split, together.
-const SHARED_ACROSS: [&str; BANDS + 1] = [
-    shared_across!("exact"),
-    shared_across!("band0"),
-    shared_across!("band1"),
-    shared_across!("band2"),
-    shared_across!("band3"),
 ];
 
 /// Chooses the ordinals of train cases to be moved, in the random order that `seed` names: whole groups, passing over
@@ -281,100 +242,6 @@ impl Union {
         }
         Ok(())
     }
-}
-
-/// Up to 100 pairs of like cases of different splits, exact ones first.
-pub(super) async fn across_splits(
-    connection: &mut SqliteConnection,
-    import: i64,
-) -> Result<Vec<NearDuplicate>, Failure> {
-    across_splits_within(connection, import, MOST_COMPARED).await
-}
-
-/// The same, of which at most `most` pairs are compared, like or not.
-async fn across_splits_within(
-    connection: &mut SqliteConnection,
-    import: i64,
-    most: usize,
-) -> Result<Vec<NearDuplicate>, Failure> {
-    let mut found = Vec::new();
-    let mut seen = HashSet::new();
-    let mut compared = 0;
-    for (n, query) in SHARED_ACROSS.into_iter().enumerate() {
-        for (a, b) in candidates(connection, import, query).await? {
-            if !seen.insert((a, b)) {
-                continue;
-            }
-            if n > 0 {
-                if compared >= most {
-                    return Ok(found);
-                }
-                compared += 1;
-            }
-            let (a, b) = (load(connection, a).await?, load(connection, b).await?);
-            if n > 0 && resemblance(&a.2, &b.2) < ALIKE {
-                continue;
-            }
-            let ((split_a, id_a), (split_b, id_b)) = if a.0 <= b.0 {
-                ((a.0, a.1), (b.0, b.1))
-            } else {
-                ((b.0, b.1), (a.0, a.1))
-            };
-            found.push(NearDuplicate {
-                a: (split_a, id_a),
-                b: (split_b, id_b),
-            });
-            if found.len() >= MOST_REPORTED {
-                return Ok(found);
-            }
-        }
-    }
-    Ok(found)
-}
-
-/// Pairs (earlier, later) of rows that share a key: each row with the first one of another split.
-async fn candidates(
-    connection: &mut SqliteConnection,
-    import: i64,
-    query: &'static str,
-) -> Result<Vec<(i64, i64)>, Failure> {
-    let rows = args()
-        .int(import)
-        .number(u64::from(MOST_CANDIDATES))
-        .query(query)
-        .fetch_all(connection)
-        .await?;
-    let mut pairs = Vec::new();
-    // of the current key, the first row of each split
-    let mut key = None;
-    let mut firsts: Vec<(i64, i64)> = Vec::new();
-    for row in &rows {
-        let (row_key, seq, split): (i64, i64, i64) =
-            (row.column(0)?, row.column(1)?, row.column(2)?);
-        if key != Some(row_key) {
-            key = Some(row_key);
-            firsts.clear();
-        }
-        if let Some((_, first)) = firsts.iter().find(|(other, _)| *other != split) {
-            pairs.push((*first, seq));
-        }
-        if !firsts.iter().any(|(other, _)| *other == split) {
-            firsts.push((split, seq));
-        }
-    }
-    Ok(pairs)
-}
-
-type Loaded = (Split, CaseId, serde_json::Map<String, serde_json::Value>);
-
-async fn load(connection: &mut SqliteConnection, seq: i64) -> Result<Loaded, Failure> {
-    let row = args()
-        .int(seq)
-        .query("SELECT split, case_id, body FROM cases JOIN case_bodies USING (seq) WHERE seq = ?")
-        .fetch_one(connection)
-        .await?;
-    let case = read_body(row.column(1)?, row.column(2)?)?;
-    Ok((to_split(row.column(0)?)?, case.case_id, case.input))
 }
 
 /// Moves train cases to val and numbers both parts anew in the order of the import.

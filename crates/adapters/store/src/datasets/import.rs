@@ -17,7 +17,7 @@ use fapo_domain::ports::datasets::{Dataset, DuplicateCase, ImportId, IncomingCas
 use sqlx::sqlite::SqliteConnection;
 
 use super::incoming::{insert, part_duplicates, prepare};
-use super::{counts, groups, split_number};
+use super::{across, counts, groups, split_number};
 use crate::codec::to_text;
 use crate::connections::WriteConnection;
 use crate::error::Failure;
@@ -205,7 +205,7 @@ pub(super) async fn commit(store: &SqliteStore, import: ImportId) -> Result<Data
     }
     let hash = DatasetId(hasher.finish());
     let near_duplicates = if cases.len() > 1 {
-        groups::across_splits(&mut reader, id).await?
+        across::across_splits(&mut reader, id).await?
     } else {
         Vec::new()
     };
