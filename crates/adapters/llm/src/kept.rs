@@ -21,7 +21,7 @@ impl Kept {
             return;
         }
         let mut kept = self.lock();
-        let (_, sum) = kept.entry(id).or_insert((job, Amount::default()));
+        let (_, sum) = kept.entry(id).or_insert_with(|| (job, Amount::default()));
         sum.cost += amount.cost;
         sum.model_calls += amount.model_calls;
     }

@@ -206,8 +206,8 @@ fn take_waiting(ops: &mut mpsc::Receiver<Op>, batch: &mut Vec<Op>) {
 /// The statements that store a group with so many cache entries, and for how many entries they have room: a power of
 /// two, so that the connection keeps all of them prepared.
 fn store_statement(stored: Stored, entries: usize) -> (Arc<str>, usize) {
-    static TEXTS: [OnceLock<Vec<(Arc<str>, usize)>>; Stored::WAYS] =
-        [const { OnceLock::new() }; Stored::WAYS];
+    type Texts = OnceLock<Vec<(Arc<str>, usize)>>;
+    static TEXTS: [Texts; Stored::WAYS] = [const { Texts::new() }; Stored::WAYS];
     let texts = TEXTS[stored.way()].get_or_init(|| {
         let ledger = Stored::statements(stored.way());
         let sizes = std::iter::once(0).chain((0..).map(|n| 1 << n));

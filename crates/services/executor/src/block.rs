@@ -126,6 +126,7 @@ impl BlockRun<'_> {
         let mut runs: FuturesUnordered<_> = cases
             .map(|(ordinal, case)| self.run_one(session, &gate, ordinal, case))
             .collect();
+        session.expect(runs.len());
         let drain = tokio::time::sleep_until(Instant::now());
         tokio::pin!(drain);
         let mut draining = false;
@@ -173,6 +174,7 @@ impl BlockRun<'_> {
 
     async fn run_one(&self, session: &Session<'_>, gate: &Gate, ordinal: u64, case: Case) -> One {
         let permit = self.job.permits.acquire().await;
+        session.begin_case();
         match gate.state() {
             Closed::Open => {
                 // Waiting cases stay small: the run's own state is made only now.

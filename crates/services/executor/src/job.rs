@@ -1,6 +1,6 @@
 //! What is known of a job while its blocks run: its spec, its compiled variants, its bound on cases under way.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fapo_domain::model::job::JobSpec;
@@ -107,7 +107,7 @@ impl JobContext {
             probe_depth: project.diagnosis.probe_depth as usize,
             job: self.id,
             fence: of.fence,
-            block: of.block,
+            waiting: of.block.then(AtomicUsize::default),
             evaluation: of.evaluation,
             sample: of.sample,
             calls,

@@ -11,7 +11,7 @@
 //! refusal, then the output's own fault.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -47,8 +47,9 @@ pub(crate) struct Session<'a> {
     pub(crate) probe_depth: usize,
     pub(crate) job: JobId,
     pub(crate) fence: Fence,
-    /// Whether further calls follow under the same claim: its block releases what they leave reserved.
-    pub(crate) block: bool,
+    /// Cases of a block that were not begun yet: calls of the same claim that are still to come. None where it is no block,
+    /// which releases what its calls leave reserved.
+    pub(crate) waiting: Option<AtomicUsize>,
     pub(crate) evaluation: EvaluationId,
     /// The sample index of the evaluation.
     pub(crate) sample: u32,
@@ -246,6 +247,28 @@ pub(crate) enum Started<'r> {
 }
 
 impl Session<'_> {
+    /// So many cases are to be run.
+    pub(crate) fn expect(&self, cases: usize) {
+        if let Some(waiting) = &self.waiting {
+            waiting.store(cases, Ordering::Relaxed);
+        }
+    }
+
+    /// One of them begins.
+    pub(crate) fn begin_case(&self) {
+        if let Some(waiting) = &self.waiting {
+            waiting.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the claim can be expected to make another call after that of `step`, so that its reservation is worth keeping.
+    pub(crate) fn more_after(&self, step: &Step) -> bool {
+        let last = std::ptr::eq(step, &self.plan.steps[self.plan.output.step]);
+        self.waiting
+            .as_ref()
+            .is_some_and(|waiting| !last || waiting.load(Ordering::Relaxed) > 0)
+    }
+
     /// Whether a key can be in the step cache.
     pub(crate) fn may_hit(&self, site: CallSite, key: StepKey) -> bool {
         let Some(asked) = &self.asked else {

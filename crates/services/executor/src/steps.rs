@@ -114,7 +114,7 @@ impl Run<'_> {
             Action::Llm(llm) => {
                 let messages = llm.prompt.render(&context)?;
                 return self
-                    .prepare(llm, place, messages, position)
+                    .prepare(llm, place, step, messages, position)
                     .map(Started::Later);
             }
             Action::Sample(sample) => {
@@ -148,6 +148,7 @@ impl Run<'_> {
         &self,
         llm: &'r Llm,
         place: &Place,
+        step: &Step,
         messages: Vec<Message>,
         position: usize,
     ) -> Result<Work<'r>, StepError> {
@@ -190,7 +191,7 @@ impl Run<'_> {
                 key,
                 fingerprint: site.fingerprint,
                 look_up: session.may_hit(site, key),
-                more: session.block,
+                more: session.more_after(step),
             },
         })))
     }

@@ -81,6 +81,21 @@ async fn a_block_is_run_stored_and_not_run_again() {
     assert!(house.script.asked().is_empty());
 }
 
+/// What is kept when a claim ends counts as lost.
+#[tokio::test]
+async fn a_call_keeps_its_room_while_others_follow_and_the_block_gives_the_rest_back() {
+    let alone = |spec: &mut JobSpec| spec.project.execution.concurrency = 1;
+    let house = House::new(3, alone, |_| Script::echo()).await;
+    let variant = house.store.put_variant(&one()).await.unwrap();
+    let evaluation = house.evaluation(variant, Split::Val);
+    let task = house
+        .claimed(&evaluation, Block { start: 0, end: 3 }, 0)
+        .await;
+    house.handle(&task).await.unwrap();
+    // the last case's last call is followed by none
+    assert_eq!(house.script.kept(), (vec![true, true, false], vec![3]));
+}
+
 #[tokio::test]
 async fn cases_under_way_stay_within_the_bound_over_all_blocks() {
     let house = House::new(

@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use fapo_domain::model::task::Fence;
 use fapo_domain::model::trace::{CacheEntry, CachedStep, FinishReason, StepOutput};
+use fapo_domain::ports::StoreError;
 use fapo_domain::ports::cache::StepCache;
 use fapo_domain::ports::models::{
     Meter, MeteredError, MeteredModels, MeteredReply, ModelError, ModelRequest,
 };
-use fapo_domain::{MicroUsd, Spend, Usage};
+use fapo_domain::{JobId, MicroUsd, Spend, Usage};
 use tokio::sync::Notify;
 
 pub(super) type Said = Result<(String, FinishReason), MeteredError>;
@@ -47,6 +49,9 @@ pub(super) struct Script {
     /// The last message of each call that was not answered from the cache.
     asked: Mutex<Vec<String>>,
     requests: Mutex<Vec<ModelRequest>>,
+    /// For each call, whether more were to follow; and how often what they left was given back, with the number of calls then.
+    more: Mutex<Vec<bool>>,
+    released: Mutex<Vec<usize>>,
     looked_up: AtomicUsize,
     under_way: AtomicUsize,
     peak: AtomicUsize,
@@ -63,6 +68,8 @@ impl Script {
             hold: None,
             asked: Mutex::default(),
             requests: Mutex::default(),
+            more: Mutex::default(),
+            released: Mutex::default(),
             looked_up: AtomicUsize::new(0),
             under_way: AtomicUsize::new(0),
             peak: AtomicUsize::new(0),
@@ -121,6 +128,14 @@ impl Script {
         std::mem::take(&mut *self.requests.lock().unwrap())
     }
 
+    /// What the calls said of further ones, and after how many calls what they left was given back.
+    pub(super) fn kept(&self) -> (Vec<bool>, Vec<usize>) {
+        (
+            self.more.lock().unwrap().clone(),
+            self.released.lock().unwrap().clone(),
+        )
+    }
+
     pub(super) fn look_ups(&self) -> usize {
         self.looked_up.swap(0, Ordering::SeqCst)
     }
@@ -166,6 +181,7 @@ impl MeteredModels for Script {
                 });
             }
         }
+        self.more.lock().unwrap().push(meter.more);
         let now = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
         self.peak.fetch_max(now, Ordering::SeqCst);
         self.asked.lock().unwrap().push(last(request));
@@ -225,6 +241,12 @@ impl MeteredModels for Script {
             cache_hit: false,
             attempts: 1,
         })
+    }
+
+    async fn release(&self, _: JobId, _: Fence) -> Result<(), StoreError> {
+        let calls = self.more.lock().unwrap().len();
+        self.released.lock().unwrap().push(calls);
+        Ok(())
     }
 }
 

@@ -108,7 +108,7 @@ pub(super) async fn play_at(
             task: sample::task_id(job, 1),
             epoch: 1,
         },
-        block: true,
+        waiting: None,
         evaluation: sample::evaluation_id("stage"),
         sample: sample_index,
         calls: plan
