@@ -340,7 +340,7 @@ async fn a_request_holds_train_evidence_that_covers_the_clusters() {
         .spec;
     let request = setting
         .propose(None)
-        .request(&task, &spec, &propose)
+        .request(&task, &spec, &propose, &CancellationToken::new())
         .await
         .unwrap();
     let count = |cluster: Option<&str>| {

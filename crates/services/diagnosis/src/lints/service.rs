@@ -1,6 +1,7 @@
 //! The handler of `Topic::Review`.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -20,9 +21,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Candidate, Leaks, check, tree::normal_hash};
 use crate::attribution::service::{to_value, wrong_payload};
+use crate::pages::{break_when, each_case};
 
-/// Cases read at a time.
-const PAGE: u32 = 256;
 /// Train cases whose input keys are taken for all there are, unless the proposal uses another.
 const KEY_SAMPLE: u64 = 256;
 
@@ -82,7 +82,11 @@ impl ReviewService {
         let mut leaks = Leaks::new(&spec.project, &parent, &child);
         if !leaks.is_clean() {
             for split in Split::ALL {
-                self.stream(spec, split, stop, &mut leaks).await?;
+                each_case(&*self.datasets, (spec.dataset, split), stop, |case| {
+                    leaks.visit(split, case);
+                    ControlFlow::Continue(())
+                })
+                .await?;
             }
             report.refusals.extend(leaks.finish());
         }
@@ -92,34 +96,7 @@ impl ReviewService {
         Ok((report, diff))
     }
 
-    async fn stream(
-        &self,
-        spec: &JobSpec,
-        split: Split,
-        stop: &CancellationToken,
-        leaks: &mut Leaks,
-    ) -> Result<(), WorkError> {
-        let mut from = 0u64;
-        loop {
-            if stop.is_cancelled() {
-                return Err(WorkError::interrupted());
-            }
-            let page = self
-                .datasets
-                .page(spec.dataset, split, from, PAGE)
-                .await
-                .map_err(|error| WorkError::from_port("cannot read cases", error))?;
-            if page.is_empty() {
-                return Ok(());
-            }
-            from += page.len() as u64;
-            for case in &page {
-                leaks.visit(split, case);
-            }
-        }
-    }
-
-    /// The keys of the inputs of the first train cases, at least `count`.
+    /// The keys of the inputs of the first `count` train cases.
     async fn input_keys(
         &self,
         spec: &JobSpec,
@@ -127,26 +104,20 @@ impl ReviewService {
         stop: &CancellationToken,
     ) -> Result<Option<BTreeSet<String>>, WorkError> {
         let mut keys: BTreeSet<String> = BTreeSet::new();
-        let mut from = 0u64;
-        while from < count {
-            if stop.is_cancelled() {
-                return Err(WorkError::interrupted());
-            }
-            let page = self
-                .datasets
-                .page(spec.dataset, Split::Train, from, PAGE)
-                .await
-                .map_err(|error| WorkError::from_port("cannot read cases", error))?;
-            if page.is_empty() {
-                break;
-            }
-            from += page.len() as u64;
-            for case in &page {
+        let mut left = count;
+        each_case(
+            &*self.datasets,
+            (spec.dataset, Split::Train),
+            stop,
+            |case| {
                 let new = case.input.keys().filter(|key| !keys.contains(*key));
                 let new: Vec<String> = new.cloned().collect();
                 keys.extend(new);
-            }
-        }
+                left = left.saturating_sub(1);
+                break_when(left == 0)
+            },
+        )
+        .await?;
         Ok((!keys.is_empty()).then_some(keys))
     }
 

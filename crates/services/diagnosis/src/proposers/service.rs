@@ -27,6 +27,7 @@ use super::{Catalogue, Reflect, Replay};
 use crate::attribution::answers::expected_answers;
 use crate::attribution::scored::parts;
 use crate::attribution::service::{only_train, to_value, wrong_payload};
+use crate::pages::{break_when, each_case};
 
 /// How long a call that is under way may go on once a stop is asked for: its reply is paid for, and is stored.
 const DRAIN: std::time::Duration = std::time::Duration::from_secs(5);
@@ -127,6 +128,7 @@ impl ProposeService {
         claimed: &ClaimedTask,
         spec: &JobSpec,
         task: &ProposeTask,
+        stop: &CancellationToken,
     ) -> Result<ProposalRequest, WorkError> {
         only_train(&task.evaluation)?;
         let tree = self
@@ -154,7 +156,7 @@ impl ProposeService {
         let target = task.cluster.as_ref().map(|cluster| cluster.id.as_str());
         let chosen = choose(&attribution, findings, target);
         let evidence = self.evidence(spec, task, chosen).await?;
-        let labels = self.labels(spec).await?;
+        let labels = self.labels(spec, stop).await?;
         Ok(ProposalRequest {
             job: claimed.job,
             iteration: task.iteration,
@@ -265,24 +267,25 @@ impl ProposeService {
     }
 
     /// The answers of train, where they are a small closed set.
-    async fn labels(&self, spec: &JobSpec) -> Result<Vec<String>, WorkError> {
+    async fn labels(
+        &self,
+        spec: &JobSpec,
+        stop: &CancellationToken,
+    ) -> Result<Vec<String>, WorkError> {
         let part = parts(&spec.project)[0];
         let mut labels = Labels::default();
-        let mut from = 0u64;
-        while from < LOOK_FOR_LABELS && labels.is_possible() {
-            let page = self
-                .datasets
-                .page(spec.dataset, Split::Train, from, PAGE)
-                .await
-                .map_err(|error| WorkError::from_port("cannot read cases", error))?;
-            if page.is_empty() {
-                break;
-            }
-            from += page.len() as u64;
-            for case in &page {
+        let mut left = LOOK_FOR_LABELS;
+        each_case(
+            &*self.datasets,
+            (spec.dataset, Split::Train),
+            stop,
+            |case| {
                 labels.add(expected_answers(case, &spec.project, &part));
-            }
-        }
+                left -= 1;
+                break_when(left == 0 || !labels.is_possible())
+            },
+        )
+        .await?;
         Ok(labels.finish())
     }
 
@@ -310,7 +313,7 @@ impl ProposeService {
             .await
             .map_err(|error| WorkError::from_port("cannot read the job", error))?;
         let spec = &job.spec;
-        let request = self.request(claimed, spec, task).await?;
+        let request = self.request(claimed, spec, task, stop).await?;
         let backend = spec.project.proposer.backend;
         let proposer = self.backends.get(backend)?;
         if stop.is_cancelled() {
