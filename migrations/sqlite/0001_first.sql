@@ -287,26 +287,13 @@ CREATE TABLE reservations (
     PRIMARY KEY (job, task, epoch)
 ) STRICT, WITHOUT ROWID;
 
--- `body`: a cached step as JSON. In the order of arrival; of two with one key the first counts. Rows after
--- `step_index_end.seq` are not in the index yet: hashes fall all over a tree, and a page of it written for every row would
--- cost more than the row. So many rows are put into it at once, in its own order (cache/index.rs).
+-- `body`: a cached step as JSON.
 CREATE TABLE step_cache (
     seq        INTEGER PRIMARY KEY,
-    key        BLOB NOT NULL,
+    key        BLOB NOT NULL UNIQUE,
     body       BLOB NOT NULL,
     created_at INTEGER NOT NULL
 ) STRICT;
-
-CREATE TABLE step_index (
-    key BLOB NOT NULL PRIMARY KEY,
-    seq INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-
-CREATE TABLE step_index_end (
-    only INTEGER PRIMARY KEY CHECK (only = 1),
-    seq  INTEGER NOT NULL
-) STRICT;
-INSERT INTO step_index_end VALUES (1, 0);
 
 CREATE TABLE step_fingerprints (
     fingerprint BLOB NOT NULL PRIMARY KEY

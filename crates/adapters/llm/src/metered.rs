@@ -139,25 +139,38 @@ impl Metered {
         amount: Amount,
         waits: &Waits,
     ) -> Result<(), MeteredError> {
-        let taken = self.kept.take(meter.job, meter.fence.into(), amount);
-        if let Some(rest) = taken.rest() {
-            self.reserve_rest(meter, rest, waits).await?;
+        let id = ReservationId::from(meter.fence);
+        let taken = self.kept.take(meter.job, id, amount);
+        let rest = match taken.rest() {
+            Some(rest) => self.ledger.reserve(meter.job, id, rest).await,
+            None => Ok(()),
+        };
+        match rest {
+            Ok(()) => {
+                taken.use_up();
+                return Ok(());
+            }
+            Err(LedgerError::Store(error)) => return Err(error.into()),
+            // What was taken goes back, to be given back with all that is kept, and the call asks for the whole: only then
+            // does the ledger know what may fit.
+            Err(LedgerError::Exhausted { .. }) => drop(taken),
         }
-        taken.use_up();
-        Ok(())
+        self.reserve_waiting(meter, amount, waits).await
     }
 
-    async fn reserve_rest(
+    /// Reserves the whole amount, giving back what the job's claims keep, and waiting while others may make room.
+    async fn reserve_waiting(
         &self,
         meter: &Meter,
         amount: Amount,
         waits: &Waits,
     ) -> Result<(), MeteredError> {
         let id = ReservationId::from(meter.fence);
-        let mut waiting = None;
+        let _waiting = Waiting::enter(&self.waiting);
         let deadline = Instant::now() + self.config.budget_wait;
         let mut poll = self.config.budget_poll;
         loop {
+            self.give_back(self.kept.take_all(meter.job)).await?;
             let what = match self.ledger.reserve(meter.job, id, amount).await {
                 Ok(()) => return Ok(()),
                 Err(LedgerError::Exhausted {
@@ -167,10 +180,6 @@ impl Metered {
                 Err(LedgerError::Store(error)) => return Err(error.into()),
                 Err(error) => return Err(MeteredError::Budget(error)),
             };
-            waiting.get_or_insert_with(|| Waiting::enter(&self.waiting));
-            if self.give_back(self.kept.take_all(meter.job)).await? {
-                continue;
-            }
             // What this claim's own cancelled calls hold is not given back while the claim lasts.
             let hopeless = match self.abandoned(id) {
                 Some(lost) => {
@@ -222,17 +231,17 @@ impl Metered {
         }
     }
 
-    /// Gives kept room back to its budget; tells whether there was any.
-    async fn give_back(&self, taken: Vec<Taken<'_>>) -> Result<bool, StoreError> {
-        let any = !taken.is_empty();
-        for taken in taken {
-            self.ledger.settle(taken.charge()).await?;
+    /// Gives kept room back to its budget.
+    async fn give_back(&self, all: Vec<Taken<'_>>) -> Result<(), StoreError> {
+        for taken in all {
+            let charge = taken.charge();
+            // Before the ledger is told: should this future be dropped, or the store fail, meanwhile, nobody can say whether
+            // the room is still reserved. It must not be used then; at worst it counts as lost when the claim ends.
             taken.use_up();
-        }
-        if any {
+            self.ledger.settle(charge).await?;
             self.settled.notify_one();
         }
-        Ok(any)
+        Ok(())
     }
 }
 
@@ -372,8 +381,7 @@ impl MeteredModels for Metered {
 
     async fn release(&self, job: JobId, fence: Fence) -> Result<(), StoreError> {
         let taken = self.kept.take_claim(job, fence.into());
-        self.give_back(taken.into_iter().collect()).await?;
-        Ok(())
+        self.give_back(taken.into_iter().collect()).await
     }
 }
 

@@ -10,7 +10,10 @@ use crate::error::Failure;
 use crate::sql::{Columns, args};
 
 /// All migrations, in order; the first makes version 1.
-const MIGRATIONS: &[&str] = &[include_str!("../../../../migrations/sqlite/0001_first.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../../../migrations/sqlite/0001_first.sql"),
+    include_str!("../../../../migrations/sqlite/0002_step_index.sql"),
+];
 
 /// The version they make.
 const KNOWN: i64 = MIGRATIONS.len() as i64;

@@ -141,8 +141,9 @@ impl BlockRun<'_> {
                     drain.as_mut().reset(Instant::now() + self.config.drain);
                     continue;
                 }
-                () = &mut drain, if draining => break,
+                // before the deadline: what has ended has been paid for
                 one = runs.next() => one,
+                () = &mut drain, if draining => break,
             };
             let Some(one) = one else {
                 break;

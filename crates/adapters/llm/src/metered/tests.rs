@@ -70,6 +70,12 @@ impl Account {
         self.caps.cost.is_none_or(|cap| after <= cap)
     }
 
+    /// With everything reserved settled at nothing.
+    fn could_fit(&self, amount: Amount) -> bool {
+        let after = self.spent.cost + self.lost.cost + amount.cost;
+        self.caps.cost.is_none_or(|cap| after <= cap)
+    }
+
     fn settle(&mut self, charge: &Charge) -> Room {
         let reserved = self.reserved.get_mut(&charge.reservation).unwrap();
         reserved.cost.0 -= charge.release.cost.0;
@@ -127,6 +133,7 @@ impl StepCache for Memory {
         entry: CacheEntry,
         charge: Option<Charge>,
     ) -> Result<Room, StoreError> {
+        tokio::task::yield_now().await;
         if self.fail_puts.load(Ordering::SeqCst) > 0 {
             self.fail_puts.fetch_sub(1, Ordering::SeqCst);
             return Err(down());
@@ -160,11 +167,12 @@ impl Ledger for Memory {
         amount: Amount,
     ) -> Result<(), LedgerError> {
         self.reservations.fetch_add(1, Ordering::SeqCst);
+        tokio::task::yield_now().await;
         let mut account = self.account.lock().unwrap();
         if !account.fits(amount) {
             return Err(LedgerError::Exhausted {
                 what: "usd".into(),
-                may_fit_later: account.reserved().cost > MicroUsd::ZERO,
+                may_fit_later: account.could_fit(amount),
             });
         }
         let entry = account.reserved.entry(id).or_default();
@@ -174,7 +182,11 @@ impl Ledger for Memory {
     }
 
     async fn settle(&self, charge: Charge) -> Result<Room, StoreError> {
-        Ok(self.account.lock().unwrap().settle(&charge))
+        tokio::task::yield_now().await;
+        let room = self.account.lock().unwrap().settle(&charge);
+        // done, and not heard of yet
+        tokio::task::yield_now().await;
+        Ok(room)
     }
 
     async fn close(&self, _: JobId, id: ReservationId) -> Result<Amount, StoreError> {
@@ -202,6 +214,8 @@ struct Scripted {
     outcomes: Mutex<VecDeque<ModelError>>,
     calls: AtomicU32,
     priced: bool,
+    /// The worst case is one for each token of the reply, and not that of [`CALL`].
+    by_tokens: bool,
 }
 
 impl Scripted {
@@ -211,6 +225,7 @@ impl Scripted {
             outcomes: Mutex::default(),
             calls: AtomicU32::new(0),
             priced: true,
+            by_tokens: false,
         }
     }
 
@@ -246,7 +261,12 @@ impl Models for Scripted {
     }
 
     fn worst_case(&self, request: &ModelRequest) -> Result<Amount, ModelError> {
-        if self.priced {
+        if self.by_tokens {
+            Ok(Amount {
+                cost: MicroUsd(u64::from(request.max_tokens)),
+                model_calls: 1,
+            })
+        } else if self.priced {
             Ok(CALL)
         } else {
             Err(ModelError::Config {

@@ -18,14 +18,17 @@ pub(crate) async fn open(path: &Path) -> Result<SqliteStore, StoreError> {
     SqliteStore::open(path, ManualClock::new(), StoreOptions::default()).await
 }
 
-async fn execute(path: &Path, sql: &'static str) {
+async fn execute(path: &Path, sql: impl Into<String>) {
     let mut connection = SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(true)
         .connect()
         .await
         .unwrap();
-    sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql.into()))
+        .execute(&mut connection)
+        .await
+        .unwrap();
     connection.close().await.unwrap();
 }
 
@@ -225,4 +228,39 @@ async fn with_its_log_folded_the_file_alone_is_the_store() {
     assert_eq!(found, Some(entry.step));
     // and it goes on writing
     store.put_step(sample::cache_entry(2), None).await.unwrap();
+}
+
+/// A store as the first schema made it, with replies that were paid for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_of_the_first_schema_is_brought_up_to_date_with_all_its_replies() {
+    let folder = tempfile::tempdir().unwrap();
+    let (new, old) = (folder.path().join("new.db"), folder.path().join("old.db"));
+    let entries: Vec<_> = (0..20).map(sample::cache_entry).collect();
+    let store = open(&new).await.unwrap();
+    for entry in &entries {
+        store.put_step(entry.clone(), None).await.unwrap();
+    }
+    store.fold_log().await.unwrap();
+    drop(store);
+    execute(
+        &old,
+        include_str!("../../../../../migrations/sqlite/0001_first.sql"),
+    )
+    .await;
+    let attach = format!(
+        "ATTACH '{}' AS new; INSERT INTO step_cache SELECT * FROM new.step_cache; \
+         INSERT INTO step_fingerprints SELECT * FROM new.step_fingerprints; \
+         PRAGMA user_version = 1; PRAGMA application_id = 1717661807",
+        new.display()
+    );
+    execute(&old, attach).await;
+    let store = open(&old).await.unwrap();
+    for entry in entries {
+        let found = store.get_step(entry.key, entry.fingerprint).await.unwrap();
+        assert_eq!(found, Some(entry.step));
+    }
+    let next = sample::cache_entry(99);
+    store.put_step(next.clone(), None).await.unwrap();
+    let found = store.get_step(next.key, next.fingerprint).await.unwrap();
+    assert_eq!(found, Some(next.step));
 }
