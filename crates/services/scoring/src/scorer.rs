@@ -19,7 +19,7 @@ use crate::text::quote;
 use measure::Measure;
 
 /// Grows whenever the code of a metric changes what it gives for any input: scores of two versions are never compared.
-const CODE_VERSION: u64 = 4;
+const CODE_VERSION: u64 = 5;
 
 /// The name of a composite in breakdowns.
 const WEIGHTED: &str = "weighted";

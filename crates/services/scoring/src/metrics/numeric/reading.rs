@@ -2,8 +2,9 @@
 //!
 //! What is read as a number: an optional sign (`-`, `+`, `−`), an optional currency sign, digits with optional thousands
 //! separators (comma or a kind of no-break space, each before exactly three digits), a decimal point, an exponent
-//! (`1.5e3`, `1.5 × 10^3`) or a power (`10^6`, `2^{10}`, `10⁶`), a percent sign. A comma elsewhere ends a number: `1,5` is
-//! a list of two. Two numbers around a slash, and `\frac{a}{b}`, are a fraction, also after a whole number (`1 1/2`).
+//! (`1.5e3`, `1.5 × 10^3`) or a power (`10^6`, `2^{10}`, `2^(10)`, `10⁶`), a percent sign. A comma elsewhere ends a
+//! number: `1,5` is a list of two. Two numbers around a slash, and `\frac{a}{b}`, are a fraction, also after a whole number
+//! (`1 1/2`); ` × 10^n` after one multiplies the whole of it. A raised `\circ` or ending (`7^{th}`) is no power.
 //! `\boxed{...}` wins over anything outside it. Digits that end a name (`H2`, `GPT-4`) or stand over or under one (`m^2`)
 //! count only where there is no other number.
 //!
@@ -74,6 +75,19 @@ impl Number {
             (over.checked_rem(under)? == 0).then(|| over.checked_div(under))?
         });
         Self::finite(self.value / under.value, whole)
+    }
+
+    /// Times ten to the power of `exponent`, as near as a decimal is read.
+    fn scaled(self, exponent: Option<i32>) -> Option<Self> {
+        let Some(exponent) = exponent else {
+            return Some(self);
+        };
+        let value = format!("{}e{exponent}", self.value).parse().ok()?;
+        let number = Self::finite(value, None)?;
+        Some(Self {
+            percent: self.percent,
+            ..number
+        })
     }
 
     /// A whole number and the fraction after it, as in `1 1/2`.

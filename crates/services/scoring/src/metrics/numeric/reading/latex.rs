@@ -4,17 +4,28 @@
 pub(super) fn boxed(text: &str) -> Option<&str> {
     const OPEN: &str = "\\boxed{";
     let start = text.rfind(OPEN)? + OPEN.len();
-    braced(&text[start..]).map(|(inner, _)| inner)
+    closed(&text[start..], b'{', b'}').map(|(inner, _)| inner)
 }
 
-/// What stands before the brace that closes one opened before `text`, and what after it.
-pub(super) fn braced(text: &str) -> Option<(&str, &str)> {
+/// What stands in the braces or round brackets at the beginning of `text`, and what follows.
+pub(super) fn bracketed(text: &str) -> Option<(&str, &str)> {
+    let inner = text.strip_prefix(['{', '('])?;
+    let (part, _) = if text.starts_with('{') {
+        closed(head(inner), b'{', b'}')?
+    } else {
+        closed(head(inner), b'(', b')')?
+    };
+    Some((part, &inner[part.len() + 1..]))
+}
+
+/// What stands before the bracket that closes one opened before `text`, and what after it.
+fn closed(text: &str, open: u8, close: u8) -> Option<(&str, &str)> {
     let mut depth = 1u32;
     for (offset, byte) in text.bytes().enumerate() {
-        match byte {
-            b'{' => depth += 1,
-            b'}' => depth -= 1,
-            _ => {}
+        if byte == open {
+            depth += 1;
+        } else if byte == close {
+            depth -= 1;
         }
         if depth == 0 {
             return Some((&text[..offset], &text[offset + 1..]));
@@ -49,11 +60,20 @@ pub(super) fn plain(text: &str) -> String {
             if out.ends_with(char::is_alphanumeric) {
                 out.push(' ');
             }
-            match (part(over), part(under)) {
+            // written as `a/b` it would raise the lower part alone
+            let (over, under, after) = match power(after) {
+                Some((power, after)) => (raised(over, &power), raised(under, &power), after),
+                None => (
+                    part(over).map(str::to_owned),
+                    part(under).map(str::to_owned),
+                    after,
+                ),
+            };
+            match (over, under) {
                 (Some(over), Some(under)) => {
-                    out.push_str(over);
+                    out.push_str(&over);
                     out.push('/');
-                    out.push_str(under);
+                    out.push_str(&under);
                 }
                 _ => out.push(UNREADABLE),
             }
@@ -103,16 +123,15 @@ fn latex_fraction(text: &str) -> Option<(&str, &str, &str)> {
 /// What stands in braces, or a single digit; and what follows.
 fn argument(text: &str) -> Option<(&str, &str)> {
     let text = text.trim_start_matches(' ');
-    if let Some(inner) = text.strip_prefix('{') {
-        let (part, _) = braced(head(inner))?;
-        return Some((part, &inner[part.len() + 1..]));
+    if text.starts_with('{') {
+        return bracketed(text);
     }
     text.starts_with(|first: char| first.is_ascii_digit())
         .then(|| text.split_at(1))
 }
 
 /// The beginning of a text: what is longer is no number.
-pub(super) fn head(text: &str) -> &str {
+fn head(text: &str) -> &str {
     let mut end = text.len().min(MAX_PART);
     while !text.is_char_boundary(end) {
         end -= 1;
@@ -129,4 +148,61 @@ fn part(text: &str) -> Option<&str> {
             || matches!(character, '.' | ',' | '+' | '-' | '−' | '^' | '{' | '}')
     };
     (digits && text.chars().all(only)).then_some(text)
+}
+
+/// The power at the beginning of `text`, and what follows.
+fn power(text: &str) -> Option<(String, &str)> {
+    let digits: String = text.chars().map_while(lowered).collect();
+    if !digits.is_empty() {
+        let width: usize = text.chars().take(digits.len()).map(char::len_utf8).sum();
+        return Some((digits, &text[width..]));
+    }
+    let power = text.strip_prefix('^')?;
+    let inner = power.strip_prefix(['{', '(']).unwrap_or(power);
+    if mark(inner).is_some() {
+        return None;
+    }
+    if inner.len() < power.len() {
+        return bracketed(power).map(|(inner, rest)| (inner.to_owned(), rest));
+    }
+    let digits = power.strip_prefix(['-', '−', '+']).unwrap_or(power);
+    let rest = digits.trim_start_matches(|digit: char| digit.is_ascii_digit());
+    let is_power =
+        rest.len() < digits.len() || rest.starts_with(|c: char| c == '\\' || c.is_alphabetic());
+    is_power.then(|| (power[..power.len() - rest.len()].to_owned(), rest))
+}
+
+/// A part of a fraction to a power; `None` where a sign or a power of its own would make that another number.
+fn raised(text: &str, power: &str) -> Option<String> {
+    let base = part(text)?;
+    let plain = |text: &str| {
+        text.bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b'.')
+    };
+    let exponent = part(power)?;
+    let digits = exponent.strip_prefix(['-', '−', '+']).unwrap_or(exponent);
+    (plain(base) && plain(digits)).then(|| format!("{base}^{{{exponent}}}"))
+}
+
+/// The width of a raised sign that is no power at the beginning of `text`: a degree sign, or the ending of an ordinal.
+pub(super) fn mark(text: &str) -> Option<usize> {
+    // in a box the backslashes are gone
+    let bare = text.strip_prefix('\\').unwrap_or(text);
+    if let Some(rest) = ["circ", "°", "∘"]
+        .iter()
+        .find_map(|sign| bare.strip_prefix(sign))
+    {
+        return Some(text.len() - rest.len());
+    }
+    let wrapped = ["text{", "textrm{", "mathrm{"]
+        .iter()
+        .find_map(|name| bare.strip_prefix(name));
+    let rest = ["th", "st", "nd", "rd"]
+        .iter()
+        .find_map(|ending| wrapped.unwrap_or(bare).strip_prefix(ending))?;
+    let rest = match wrapped {
+        Some(_) => rest.strip_prefix('}')?,
+        None => Some(rest).filter(|rest| !rest.starts_with(char::is_alphanumeric))?,
+    };
+    Some(text.len() - rest.len())
 }

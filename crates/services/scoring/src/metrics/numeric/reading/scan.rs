@@ -1,7 +1,7 @@
 //! From a text to its numbers.
 
 use super::Number;
-use super::latex::{braced, head};
+use super::latex::{bracketed, mark};
 
 /// Digits of a text, and what they are.
 #[derive(Debug, Clone, Copy)]
@@ -38,11 +38,14 @@ pub(super) fn scan(text: &str) -> Vec<Found> {
             at = end;
             continue;
         }
-        let (over, over_end) = term(text, at);
-        let (number, end) = fraction(text, over, over_end);
+        let Fraction {
+            number,
+            is_fraction,
+            scale,
+            end,
+        } = fraction(text, at);
         let (percent, past) = percent_after(text, end);
         let number = number.map(|number| Number { percent, ..number });
-        let is_fraction = end > over_end;
         // `1 1/2`
         if is_fraction
             && let Some(part) = number
@@ -54,12 +57,12 @@ pub(super) fn scan(text: &str) -> Vec<Found> {
             && bytes[before.end] == b' '
             && let Some(whole) = before.number
         {
-            before.number = Some(whole.and(part));
+            before.number = whole.and(part).scaled(scale);
             before.simple = false;
             before.end = past;
         } else {
             found.push(Found {
-                number: number.map(|number| number.negated_if(negative)),
+                number: number.and_then(|number| number.negated_if(negative).scaled(scale)),
                 in_name,
                 simple: bytes[at..past].iter().all(u8::is_ascii_digit),
                 end: past,
@@ -103,20 +106,58 @@ fn digits_from(bytes: &[u8], at: usize) -> usize {
         .count()
 }
 
-/// Reads what begins at `start` and what is divided by it; `None` where that is no number.
-fn fraction(text: &str, over: Option<Number>, end: usize) -> (Option<Number>, usize) {
+/// A number, or two around a slash.
+struct Fraction {
+    /// Before it is scaled; `None` where it is no number.
+    number: Option<Number>,
+    is_fraction: bool,
+    /// The `n` of ` × 10^n` after it.
+    scale: Option<i32>,
+    end: usize,
+}
+
+/// Reads what begins at `start` and what it is divided by.
+fn fraction(text: &str, start: usize) -> Fraction {
+    let (over, end) = term(text, start);
+    let (over_scale, end) = scale(text, end);
     let Some((negative, start)) = slash(text, end) else {
-        return (over, end);
+        return Fraction {
+            number: over,
+            is_fraction: false,
+            scale: over_scale,
+            end,
+        };
     };
-    let (under, mut end) = term(text, start);
-    let mut value = over
-        .zip(under)
-        .and_then(|(over, under)| over.over(under.negated_if(negative)));
+    let (under, end) = term(text, start);
+    let (after, mut end) = scale(text, end);
+    // `1/2 × 10^3` is a half of a thousand, but `6 × 10^5 / 2 × 10^3` two numbers in scientific notation
+    let (under_scale, whole_scale) = if over_scale.is_some() {
+        (after, None)
+    } else {
+        (None, after)
+    };
+    let over = over.and_then(|over| over.scaled(over_scale));
+    let under = under.and_then(|under| under.negated_if(negative).scaled(under_scale));
+    let mut number = over.zip(under).and_then(|(over, under)| over.over(under));
     while let Some((_, start)) = slash(text, end) {
-        value = None;
-        end = term(text, start).1;
+        number = None;
+        let past = term(text, start).1;
+        end = scale(text, past).1;
     }
-    (value, end)
+    Fraction {
+        number,
+        is_fraction: true,
+        scale: whole_scale,
+        end,
+    }
+}
+
+/// The `n` of ` × 10^n` at `end`, and where that ends.
+fn scale(text: &str, end: usize) -> (Option<i32>, usize) {
+    match power_of_ten(&text[end..]) {
+        Some((exponent, width)) => (Some(exponent), end + width),
+        None => (None, end),
+    }
 }
 
 /// Where the digits after a slash at `end` begin, and whether a minus sign stands before them.
@@ -147,14 +188,12 @@ fn term(text: &str, start: usize) -> (Option<Number>, usize) {
     }) else {
         return (base, end);
     };
-    let (inner, rest) = match raised.strip_prefix('{') {
-        Some(inner) => match braced(head(inner)) {
-            Some((part, _)) => (part, &inner[part.len() + 1..]),
-            None => return (None, end + 1),
-        },
+    let is_braced = raised.starts_with(['{', '(']);
+    let (inner, rest) = match bracketed(raised) {
+        Some(parts) => parts,
+        None if is_braced => return (None, end + 1),
         None => (raised, ""),
     };
-    let is_braced = raised.starts_with('{');
     let past = |width: usize| {
         if is_braced {
             text.len() - rest.len()
@@ -162,9 +201,8 @@ fn term(text: &str, start: usize) -> (Option<Number>, usize) {
             text.len() - raised.len() + width
         }
     };
-    let degrees = ["\\circ", "circ", "°", "∘"];
-    if let Some(sign) = degrees.iter().find(|sign| inner.starts_with(**sign)) {
-        return (base, past(sign.len()));
+    if let Some(width) = mark(inner).filter(|width| !is_braced || *width == inner.len()) {
+        return (base, past(width));
     }
     let sign = inner
         .chars()
@@ -234,32 +272,43 @@ fn separator(rest: &str) -> Option<usize> {
         .map(char::len_utf8)
 }
 
-/// An exponent at the beginning of `rest`: its value and width.
+/// The exponent of an `e` at the beginning of `rest`, and its width.
 fn exponent(rest: &str) -> Option<(i32, usize)> {
-    let after = if let Some(after) = rest.strip_prefix(['e', 'E']) {
-        after
+    let (value, after) = signed(rest.strip_prefix(['e', 'E'])?)?;
+    Some((value, rest.len() - after.len()))
+}
+
+/// The `n` of ` × 10^n` at the beginning of `rest`, and its width.
+fn power_of_ten(rest: &str) -> Option<(i32, usize)> {
+    // in a box the backslashes are gone
+    let times = [
+        "\\times", "\\cdot", "times", "cdot", "×", "x", "X", "*", "·",
+    ]
+    .iter()
+    .find_map(|sign| rest.trim_start_matches(' ').strip_prefix(sign))?;
+    let power = times.trim_start_matches(' ').strip_prefix("10^")?;
+    let (value, after) = if power.starts_with(['{', '(']) {
+        let (inner, after) = bracketed(power)?;
+        let (value, left) = signed(inner)?;
+        (left.is_empty().then_some(value)?, after)
     } else {
-        let trimmed = rest.trim_start_matches(' ');
-        let times = ["\\times", "\\cdot", "times", "×", "x", "X", "*", "·"]
-            .iter()
-            .find_map(|sign| trimmed.strip_prefix(sign))?;
-        let power = times.trim_start_matches(' ').strip_prefix("10^")?;
-        power.strip_prefix('{').unwrap_or(power)
+        signed(power)?
     };
-    let (negative, digits) = match after.strip_prefix(['-', '−']) {
+    Some((value, rest.len() - after.len()))
+}
+
+/// A whole number of up to three digits at the beginning of `text`, and what follows.
+fn signed(text: &str) -> Option<(i32, &str)> {
+    let (negative, digits) = match text.strip_prefix(['-', '−']) {
         Some(digits) => (true, digits),
-        None => (false, after.strip_prefix('+').unwrap_or(after)),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
     };
     let count = digits.bytes().take_while(u8::is_ascii_digit).count();
     if !(1..=3).contains(&count) || digits[count..].starts_with(char::is_alphanumeric) {
         return None;
     }
     let value: i32 = digits[..count].parse().ok()?;
-    let mut end = rest.len() - digits.len() + count;
-    if rest[end..].starts_with('}') {
-        end += 1;
-    }
-    Some((if negative { -value } else { value }, end))
+    Some((if negative { -value } else { value }, &digits[count..]))
 }
 
 fn percent_after(text: &str, end: usize) -> (bool, usize) {
@@ -277,7 +326,7 @@ fn before(text: &str) -> (bool, bool) {
     // raised or lowered, as in `m^2` and `x_{1}`
     let script = text.trim_end_matches(['-', '−', '+']);
     if script
-        .strip_suffix('{')
+        .strip_suffix(['{', '('])
         .unwrap_or(script)
         .ends_with(['^', '_'])
     {

@@ -102,6 +102,103 @@ fn fractions_and_powers_are_numbers() {
 }
 
 #[test]
+fn a_power_of_ten_after_a_fraction_multiplies_the_whole_of_it() {
+    let table = [
+        ("\\frac{1}{2} \\times 10^{3}", 500.0),
+        ("\\boxed{\\frac{1}{2} \\times 10^{3}}", 500.0),
+        ("\\boxed{\\frac{1}{2}\\cdot 10^3}", 500.0),
+        ("1/2 × 10^3", 500.0),
+        ("1/2 × 10³ m", 500.0),
+        ("-1/2 × 10^3", -500.0),
+        ("2/3 * 10^2", 200.0 / 3.0),
+        ("1 1/2 × 10^3", 1500.0),
+        ("1/2e3", 0.0005),
+        ("3 × 10^5 / 2", 150_000.0),
+        // both in scientific notation
+        ("6 × 10^5 / 2 × 10^3", 300.0),
+        ("2^3 × 10^2", 800.0),
+        ("0.07 × 10^2", 7.0),
+    ];
+    for (text, value) in table {
+        for read in [last_number(text), sole_number(text)] {
+            let read = read.map_or(f64::NAN, |n| n.value);
+            assert!(
+                (read - value).abs() <= 1e-12 * value.abs(),
+                "{text:?} {read}"
+            );
+        }
+    }
+    for text in [
+        "1/2 × 10^3 / 4",
+        "1 / 2 / 4 × 10^3",
+        "1/0 × 10^3",
+        "1/2^{n} × 10^3",
+    ] {
+        assert_eq!(last_number(text), None, "{text:?}");
+    }
+}
+
+#[test]
+fn a_power_after_a_latex_fraction_raises_the_whole_of_it() {
+    for (text, value) in [
+        ("\\frac{3}{4}^2", 0.5625),
+        ("\\boxed{\\frac{3}{4}^{2}}", 0.5625),
+        ("\\frac{3}{4}^{-2} m", 16.0 / 9.0),
+        ("\\frac{3}{4}^(2)", 0.5625),
+        ("-\\frac{3}{4}^2", -0.5625),
+        ("\\frac{3}{10}²", 0.09),
+        ("\\frac{1}{2}^2 \\times 10^2", 25.0),
+        ("\\frac{45}{2}^\\circ", 22.5),
+        ("\\frac{45}{2}^{\\circ}", 22.5),
+        ("\\frac{45}{2}°", 22.5),
+        // typed flat, a power belongs to what is under
+        ("3/4^2", 0.1875),
+    ] {
+        assert_eq!(last_number(text).map(|n| n.value), Some(value), "{text:?}");
+        assert_eq!(sole_number(text).map(|n| n.value), Some(value), "{text:?}");
+    }
+    for text in [
+        "\\frac{-3}{4}^2",
+        "\\frac{3^2}{4}^2",
+        "\\frac{\\pi}{2}^2",
+        "\\frac{3}{4}^n",
+        "\\frac{3}{4}^{2n}",
+    ] {
+        assert_eq!(last_number(text), None, "{text:?}");
+        assert_eq!(sole_number(text), None, "{text:?}");
+    }
+}
+
+#[test]
+fn raised_ordinals_and_round_brackets_are_read() {
+    for (text, value) in [
+        ("\\boxed{7^{\\text{th}}}", 7.0),
+        ("\\boxed{7^\\text{th}}", 7.0),
+        ("the 7^{\\text{th}} term", 7.0),
+        ("the 2^{nd} term", 2.0),
+        ("the 3^\\mathrm{rd} term", 3.0),
+        ("12^th", 12.0),
+        ("21^st.", 21.0),
+        ("\\boxed{3 \\cdot 10^5}", 300_000.0),
+        ("\\boxed{3\\cdot10^{5}}", 300_000.0),
+        ("2^(10)", 1024.0),
+        ("(2^(10))", 1024.0),
+        ("2^(-1)", 0.5),
+        ("3.5 × 10^(-3)", 0.0035),
+        ("3.5 × 10^(3) m", 3500.0),
+        ("(3.5 × 10^3) m", 3500.0),
+        ("5 m^(2)", 5.0),
+    ] {
+        assert_eq!(last_number(text).map(|n| n.value), Some(value), "{text:?}");
+        assert_eq!(sole_number(text).map(|n| n.value), Some(value), "{text:?}");
+    }
+    for text in ["2^(n+1)", "2^(1+n)", "2^thing", "2^{th+1}"] {
+        assert_eq!(last_number(text), None, "{text:?}");
+    }
+    assert_eq!(sole_number("3 × 10^(2+1)"), None);
+}
+
+#[test]
 fn parts_of_dates_times_ratios_and_versions_are_no_numbers() {
     for text in [
         "2024-01-05",
@@ -174,7 +271,7 @@ proptest::proptest! {
     }
 
     #[test]
-    fn any_text_of_signs_and_digits_can_be_scanned(text in "[0-9.,:/⁄^{}\\\\ frac⁻²%−+-]{0,40}") {
+    fn any_text_of_signs_and_digits_can_be_scanned(text in "[0-9.,:/⁄^{}()\\\\ fracthex×*⁻²%−+-]{0,40}") {
         let _ = (last_number(&text), sole_number(&text), numbers(&text).count());
     }
 
