@@ -8,10 +8,10 @@ use fapo_e2e::{Project, Ran};
 use fapo_sim::{SimHandle, SimServer, World};
 use serde_json::Value;
 
-/// A small project whose model is a simulated one outside the process, so that it sees every call.
+/// A small project (with fewer cases of val no gain could be shown) whose model is a simulated one outside the process, so that it sees every call.
 fn project(base_url: &str) -> Project {
     let project = Project::example("answer-form").unwrap();
-    for (split, cases) in [("train", 2), ("val", 4), ("test", 2)] {
+    for (split, cases) in [("train", 2), ("val", 5), ("test", 2)] {
         let file = format!("data/{split}.jsonl");
         let lines: Vec<String> = project
             .read(&file)
@@ -36,7 +36,7 @@ fn project(base_url: &str) -> Project {
         .edit(
             "fapo.yaml",
             "{ concurrency: 16, block_size: 20 }",
-            "{ concurrency: 1, block_size: 4 }",
+            "{ concurrency: 1, block_size: 5 }",
         )
         .unwrap();
     project

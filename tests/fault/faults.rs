@@ -261,6 +261,7 @@ fn what_never_passes_is_missing_with_its_cause_and_never_a_zero() {
         let error = shown["run"]["steps"][0]["error"].as_str().unwrap();
         assert!(error.contains(said), "{fault}: {error}");
         assert_eq!(shown["score"]["status"], "missing", "{fault}: {shown:#}");
+        assert_eq!(shown["score"]["score"], json!(null), "{fault}: no zero");
         assert_eq!(shown["score"]["breakdown"], json!({}), "{fault}: no zero");
     }
 }

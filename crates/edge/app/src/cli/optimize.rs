@@ -233,6 +233,9 @@ pub struct Summary {
     job: String,
     status: JobStatus,
     verdict: String,
+    /// Whether a variant was promoted over the baseline on validation.
+    promoted: bool,
+    /// The same, and the sealed test, where it was run, shows a gain too.
     improved: bool,
     stopped: Option<String>,
     /// Why the sealed test was not run.
@@ -257,7 +260,8 @@ impl Summary {
             job: data.job.to_string(),
             status: data.status,
             verdict: verdict(data),
-            improved: data.improved(),
+            promoted: data.improved(),
+            improved: data.holds(),
             stopped: data.stopped().map(|(_, reason)| reason.to_owned()),
             test_skipped: data.test_skipped().map(str::to_owned),
             baseline: job.spec.baseline.to_string(),

@@ -47,9 +47,12 @@ pub async fn run(context: &Context, args: &RunArgs) -> anyhow::Result<Exit> {
         None
     };
     if context.output.json {
-        context
-            .output
-            .json(&serde_json::json!({"case": case, "run": run, "score": score}))?;
+        let mut shown = serde_json::json!({"case": case, "run": run, "score": score});
+        if score.is_some_and(|score| !score.status.counts()) {
+            // a result that is not there is no zero
+            shown["score"]["score"] = Value::Null;
+        }
+        context.output.json(&shown)?;
     } else {
         let whole = context.config.log_filter != fapo_telemetry::QUIET;
         context
@@ -137,11 +140,12 @@ fn text(run: &RunRecord, score: Option<&CaseScore>, style: Style, whole: bool) -
         block(&mut out, "output", text, style, whole);
     }
     if let Some(score) = score {
-        let _ = writeln!(
-            out,
-            "  score   {}",
-            style.bold(&format!("{:.3}", score.score))
-        );
+        let shown = if score.status.counts() {
+            format!("{:.3}", score.score)
+        } else {
+            "none".to_owned()
+        };
+        let _ = writeln!(out, "  score   {}", style.bold(&shown));
         for (name, value) in score.breakdown.iter().filter(|_| score.breakdown.len() > 1) {
             let _ = writeln!(out, "          {name} {value:.3}");
         }

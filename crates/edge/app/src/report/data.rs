@@ -291,7 +291,13 @@ impl ReportData {
             .map(bare_reason)
     }
 
-    /// Whether anything better than the baseline was found.
+    /// Whether what validation chose is also better on the sealed test, where that was run.
+    pub fn holds(&self) -> bool {
+        let comparison = self.test.as_ref().and_then(|test| test.comparison.as_ref());
+        self.improved() && comparison.is_none_or(|comparison| comparison.gain > 0.0)
+    }
+
+    /// Whether validation chose anything over the baseline.
     pub fn improved(&self) -> bool {
         self.baseline()
             .is_some_and(|baseline| baseline.variant != self.best)

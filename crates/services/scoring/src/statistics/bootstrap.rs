@@ -7,6 +7,10 @@
 //! metric has three), how often each of them is drawn is multinomial, and is drawn as a chain of binomials: the time does
 //! not grow with the number of cases. Otherwise each of the `n` places draws an index.
 //!
+//! A bootstrap knows only the differences it has seen: after a single gain it is certain. Its p-value is therefore never below
+//! that of the exact test that flips signs (Fisher 1935, *The Design of Experiments*, 21): of the `2^m` ways to sign the `m`
+//! differences that are not zero, one at least is as good as what was seen.
+//!
 //! Comparing the second with the first instead of the first with the second mirrors the result: both ways of drawing turn
 //! equal randomness into sums of opposite sign. (Few distinct differences that are their own mirror, each as often as its
 //! opposite, are the same question in both directions, and get the same answer.)
@@ -29,7 +33,8 @@ const FEW_VALUES: usize = 32;
 pub struct Bootstrap {
     /// Percentile interval of the mean.
     pub interval: (f64, f64),
-    /// `(1 + resamples whose mean is at or below zero) / (1 + resamples)`: one-sided, for "no gain".
+    /// `(1 + resamples whose mean is at or below zero) / (1 + resamples)`, and at least `2^-m` with `m` differences that are
+    /// not zero: one-sided, for "no gain".
     pub p_value: f64,
     /// Resamples drawn.
     pub resamples: u32,
@@ -72,9 +77,17 @@ fn bootstrap(differences: &[i32], confidence: f64, seed: u64, most: u32) -> Boot
     let at = |q: f64| quantile(&sums, q) / scale;
     Bootstrap {
         interval: (at(tail), at(1.0 - tail)),
-        p_value: (1 + not_above) as f64 / (1 + sums.len()) as f64,
+        p_value: ((1 + not_above) as f64 / (1 + sums.len()) as f64)
+            .max(sign_flip_floor(differences)),
         resamples,
     }
+}
+
+/// The least p-value of a test that flips the signs of these differences.
+fn sign_flip_floor(differences: &[i32]) -> f64 {
+    let signed = differences.iter().filter(|difference| **difference != 0);
+    // beyond that it is far below what any number of resamples can say
+    0.5f64.powi(signed.take(60).count() as i32)
 }
 
 /// The `q` quantile as the `(B + 1) q`-th smallest of `B` values, between two of them in proportion.
@@ -276,6 +289,17 @@ mod tests {
         let better = paired_bootstrap(&[ONE; 50], 0.9, 1);
         assert_eq!(better.interval, (1.0, 1.0));
         assert_eq!(better.p_value, 1.0 / 5001.0);
+    }
+
+    #[test]
+    fn few_pairs_prove_little_however_good_they_are() {
+        for (pairs, least) in [(1, 0.5), (2, 0.25), (4, 0.0625), (5, 0.03125)] {
+            let all_won = vec![ONE; pairs];
+            assert_eq!(paired_bootstrap(&all_won, 0.9, 1).p_value, least);
+        }
+        // pairs without a difference prove nothing
+        let ties = [vec![0; 96], vec![ONE; 4]].concat();
+        assert_eq!(paired_bootstrap(&ties, 0.9, 1).p_value, 0.0625);
     }
 
     #[test]
