@@ -2,6 +2,7 @@
 
 use fapo_domain::model::case::Split;
 use fapo_domain::model::level::Level;
+use fapo_domain::model::project::{AcceptanceRule, AcceptanceSpec};
 use fapo_domain::ports::datasets::split_target;
 
 use super::Context;
@@ -39,6 +40,7 @@ pub fn show(context: &Context, project: &LoadedProject, plan: bool) -> anyhow::R
             "warnings": project.warnings,
             "cases": {"train": sizes.train, "val": sizes.val, "test": sizes.test},
             "val_is_cut_from_train": spec.data.val.is_none(),
+            "least_val_cases": least_val(&spec.acceptance),
             "calls_per_case": project.pipeline.calls_per_case(),
             "estimate": figures,
             "budget": spec.budget,
@@ -58,7 +60,25 @@ pub fn show(context: &Context, project: &LoadedProject, plan: bool) -> anyhow::R
             figures.unpriced.join(", ")
         ));
     }
+    let least = least_val(&spec.acceptance);
+    if sizes.val < least {
+        context.output.note(&format!(
+            "{}: val has {} and with fewer than {least} no gain can be shown at alpha {}, so an optimization would promote \
+             nothing; add cases, or set acceptance.rule: mean, which claims nothing",
+            context.output.notes.warn("warning"),
+            format::counted(sizes.val, "case"),
+            spec.acceptance.alpha,
+        ));
+    }
     Ok(Exit::Ok)
+}
+
+/// The fewest cases of val with which a gain can be shown at all: with all of `m` won, the p-value is at least `2^-m`.
+fn least_val(acceptance: &AcceptanceSpec) -> u64 {
+    match acceptance.rule {
+        AcceptanceRule::PairedBootstrap => (-acceptance.alpha.log2()).ceil() as u64,
+        AcceptanceRule::Mean => 0,
+    }
 }
 
 /// How much data there is. Where there is no val file, a share of train will become val: about so much, since
@@ -194,4 +214,25 @@ fn plan_text(project: &LoadedProject, sizes: Sizes) -> String {
         format!("  5. {test}"),
     ]
     .join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_wins_are_needed_at_least() {
+        let at = |alpha| AcceptanceSpec {
+            alpha,
+            ..AcceptanceSpec::default()
+        };
+        for (alpha, least) in [(0.5, 1), (0.05, 5), (0.03125, 5), (0.01, 7)] {
+            assert_eq!(least_val(&at(alpha)), least, "{alpha}");
+        }
+        let mean = AcceptanceSpec {
+            rule: AcceptanceRule::Mean,
+            ..at(0.05)
+        };
+        assert_eq!(least_val(&mean), 0);
+    }
 }
