@@ -119,6 +119,64 @@ fn problems_are_listed_as_json_too() {
 }
 
 #[test]
+fn a_step_of_no_known_kind_hides_no_other_problem_of_the_pipeline() {
+    let project = Project::example("missing-hop").unwrap();
+    for (from, to) in [
+        ("kind: retrieve", "kind: retreive"),
+        ("prompts/answer.md", "prompts/anwser.md"),
+        ("output: answer", "output: answr"),
+    ] {
+        project.edit("pipeline/pipeline.yaml", from, to).unwrap();
+    }
+    names(
+        &project.fapo("check", &[]).unwrap(),
+        &["`retreive`", "prompts/anwser.md", "`answr`", "3 problems"],
+    );
+}
+
+#[test]
+fn a_bad_scorer_and_bad_data_hide_no_problem_of_a_prompt() {
+    let project = Project::example("missing-hop").unwrap();
+    project
+        .edit("fapo.yaml", "metric: exact_match", "metric: exct_match")
+        .unwrap();
+    project
+        .edit("fapo.yaml", "data/train.jsonl", "data/train.csv")
+        .unwrap();
+    project
+        .write(
+            "data/train.csv",
+            "id,question,expected.answer\nc1,Why?,So.\n",
+        )
+        .unwrap();
+    project
+        .edit(
+            "pipeline/prompts/answer.md",
+            "{{ question }}",
+            "{{ questoin }}",
+        )
+        .unwrap();
+    let places = &[
+        "exct_match",
+        "no column `case_id`",
+        "`questoin`",
+        "3 problems",
+    ];
+    names(&project.fapo("check", &[]).unwrap(), places);
+    // what needs no data is told even where nothing of the settings can be read
+    project.write("fapo.yaml", "name: [").unwrap();
+    append(
+        &project,
+        "pipeline/prompts/answer.md",
+        "{{ steps.retrive.text }}",
+    );
+    names(
+        &project.fapo("check", &[]).unwrap(),
+        &["fapo.yaml", "`retrive`", "2 problems"],
+    );
+}
+
+#[test]
 fn a_key_that_is_missing_in_the_settings_hides_no_other_file() {
     for gone in [
         "name: missing-hop\n",

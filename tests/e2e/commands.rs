@@ -254,6 +254,9 @@ fn status_is_an_answer_before_and_after_a_job() {
     let short = rows[0]["short"].as_str().unwrap();
     let one = project.fapo("status", &["--job", short]).unwrap();
     prints(&one, &[short, "optimize", "done", "promoted"]);
+    // the beginning of what the table shows
+    let begun = project.fapo("status", &["--job", &short[..8]]).unwrap();
+    prints(&begun, &[short, "optimize"]);
     fails(&project, "status", &["--job", "zz"], FAILED, &["no job zz"]);
 }
 

@@ -13,6 +13,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Seek};
 
 use fapo_domain::ids::CaseId;
@@ -92,6 +93,7 @@ pub struct CaseReader<R: Read> {
     source: Source<BufReader<R>, cells::Cases>,
     split: Split,
     file: String,
+    seen: BTreeSet<String>,
 }
 
 /// Where records come from.
@@ -136,6 +138,18 @@ impl<R: Read + Seek + Send + 'static> CaseReader<R> {
             ),
             split,
             file: file.to_owned(),
+            seen: BTreeSet::new(),
+        }
+    }
+}
+
+impl<R: Read> CaseReader<R> {
+    /// The keys of inputs that stand in what was read so far and gave no case: lines with something else wrong, and a CSV
+    /// header that is refused.
+    pub fn keys_without_cases(&self) -> BTreeSet<String> {
+        match &self.source {
+            Source::Csv(rows) => case::input_keys(rows.columns()),
+            Source::Jsonl(_) | Source::Parquet(_) | Source::Refused(_) => self.seen.clone(),
         }
     }
 }
@@ -146,7 +160,7 @@ impl<R: Read> Iterator for CaseReader<R> {
     fn next(&mut self) -> Option<Self::Item> {
         let (line, case) = match &mut self.source {
             Source::Jsonl(lines) => match lines.next_object()? {
-                Ok((line, object)) => (line, case::from_object(object)),
+                Ok((line, object)) => (line, case::from_object(object, &mut self.seen)),
                 Err(problem) => return Some(Err(problem)),
             },
             Source::Csv(rows) => match rows.next_row()? {

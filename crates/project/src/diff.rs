@@ -97,7 +97,7 @@ fn sorted(changes: BTreeSet<Change>) -> Vec<Change> {
 
 fn spec(tree: &VariantTree) -> Result<PipelineSpec, Problems> {
     let mut problems = Problems::new();
-    let spec = read_spec(tree, &mut problems).and_then(|(_, spec, _)| spec);
+    let spec = read_spec(tree, &mut problems);
     problems.sort();
     match spec {
         Some(spec) if !problems.has_errors() => Ok(spec),

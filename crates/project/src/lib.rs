@@ -30,7 +30,7 @@ mod yaml;
 pub use diff::{Change, SemanticDiff, semantic_diff, unified_diff};
 pub use pipeline::{
     OutputPart, OutputPath, PIPELINE_FILE, Pipeline, PipelineContext, PlannedSample, PlannedStep,
-    read_pipeline,
+    check_without_project, read_pipeline,
 };
 pub use project::read_project;
 pub use scope::{allowed_range, check_scope};

@@ -166,6 +166,27 @@ pub fn read_pipeline(
     (pipeline.filter(|_| !problems.has_errors()), problems)
 }
 
+/// What is wrong with a variant as far as that can be judged without a project: where `fapo.yaml` cannot be read.
+pub fn check_without_project(tree: &VariantTree) -> Problems {
+    let ctx = PipelineContext {
+        project: &crate::project::unread(),
+        input_keys: None,
+    };
+    let of_project = |rule: &str| {
+        matches!(
+            rule,
+            "unknown-model" | "unknown-corpus" | "cap-model-calls" | "cap-documents"
+        )
+    };
+    let mut problems = Problems::new();
+    for problem in read_pipeline(tree, &ctx).1 {
+        if !of_project(&problem.rule) {
+            problems.push(problem);
+        }
+    }
+    problems
+}
+
 /// A path below `pipeline/` as the user sees it.
 pub(crate) fn shown(path: &str) -> String {
     format!("pipeline/{path}")

@@ -40,6 +40,12 @@ pub fn read_project(file: &str, text: &str) -> (Option<ProjectSpec>, Problems) {
     (spec, problems)
 }
 
+/// What stands for a project that cannot be read: each thing it must say left empty.
+pub(crate) fn unread() -> ProjectSpec {
+    let empty = serde_json::json!({"name": "", "models": {}, "data": {"train": ""}, "scorer": {}});
+    serde_json::from_value(empty).expect("a fixed value")
+}
+
 /// Where checks put what they find.
 pub(crate) struct Check<'a> {
     pub document: &'a Document,

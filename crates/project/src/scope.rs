@@ -58,8 +58,7 @@ fn finding(lint: Lint, place: impl Into<String>, message: impl Into<String>) -> 
 type Steps = BTreeMap<String, StepSpec>;
 
 fn steps_of(tree: &VariantTree) -> Steps {
-    let spec: Option<PipelineSpec> =
-        read_spec(tree, &mut Problems::new()).and_then(|(_, spec, _)| spec);
+    let spec: Option<PipelineSpec> = read_spec(tree, &mut Problems::new());
     let mut all = BTreeMap::new();
     if let Some(spec) = &spec {
         each_step(&spec.steps, &mut |step| {

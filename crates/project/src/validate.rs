@@ -5,6 +5,7 @@
 
 mod phrase;
 mod shape;
+mod stand_in;
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -18,6 +19,8 @@ use serde_json::{Value, json};
 use crate::problems::error;
 use crate::schema;
 use crate::yaml::Document;
+
+pub(crate) use stand_in::StandIns;
 
 /// What was left out of a document so that the rest of it could be looked at.
 #[derive(Debug, Default)]
@@ -59,12 +62,25 @@ pub(crate) fn project_spec(
     typed(document, &schema::PROJECT, &*PLACEHOLDERS, problems)
 }
 
-/// `pipeline.yaml`, typed. Where something is wrong with it, the rest is typed if that can be.
+/// As [`PLACEHOLDERS`], of `pipeline.yaml`.
+static PIPELINE_PLACEHOLDERS: LazyLock<[(&str, &str, Value); 1]> =
+    LazyLock::new(|| [("/output", "output", json!(""))]);
+
+/// `pipeline.yaml`, typed. Where something is wrong with it, the rest is typed if that can be, with other steps in the place
+/// of those that cannot.
 pub(crate) fn pipeline_spec(
     document: &Document,
     problems: &mut Problems,
-) -> (Option<PipelineSpec>, Repaired) {
-    typed(document, &schema::PIPELINE, &[], problems)
+) -> (Option<PipelineSpec>, Repaired, StandIns) {
+    let mut stand_ins = StandIns::default();
+    let (spec, repaired) = typed_with(
+        document,
+        &schema::PIPELINE,
+        &*PIPELINE_PLACEHOLDERS,
+        problems,
+        &mut |value| stand_ins.put(value),
+    );
+    (spec, repaired, stand_ins)
 }
 
 fn typed<T: DeserializeOwned>(
@@ -72,6 +88,17 @@ fn typed<T: DeserializeOwned>(
     root: &Value,
     placeholders: &[(&str, &str, Value)],
     problems: &mut Problems,
+) -> (Option<T>, Repaired) {
+    typed_with(document, root, placeholders, problems, &mut |_| {})
+}
+
+/// As [`typed`]; `mend` is given what is left once something was left out.
+fn typed_with<T: DeserializeOwned>(
+    document: &Document,
+    root: &Value,
+    placeholders: &[(&str, &str, Value)],
+    problems: &mut Problems,
+    mend: &mut dyn FnMut(&mut Value),
 ) -> (Option<T>, Repaired) {
     if document.value.is_null() {
         problems.push(error("empty", &document.file, "the file is empty"));
@@ -104,6 +131,7 @@ fn typed<T: DeserializeOwned>(
                 repaired.0.insert((*path).to_owned());
             }
         }
+        mend(&mut value);
     }
     match serde_json::from_value(value) {
         Ok(spec) => (Some(spec), repaired),

@@ -1,5 +1,7 @@
 //! From a record to a case.
 
+use std::collections::BTreeSet;
+
 use csv::StringRecord;
 use fapo_domain::ids::CaseId;
 use fapo_domain::model::case::Case;
@@ -11,12 +13,25 @@ use crate::problems::nearest;
 /// Longest case id, in characters.
 const MAX_ID: usize = 200;
 
-/// A case from a JSON object.
-pub(super) fn from_object(mut object: Map<String, Value>) -> Result<Case, Fault> {
+/// A case from a JSON object. Where it is no case, the keys of its input are put into `seen`, if it has one.
+pub(super) fn from_object(
+    mut object: Map<String, Value>,
+    seen: &mut BTreeSet<String>,
+) -> Result<Case, Fault> {
     let names: Vec<String> = object.keys().cloned().collect();
     let case_id = match object.shift_remove("case_id") {
-        Some(value) => id("case_id", &value)?,
-        None => return Err(missing("case_id", &names, "every case needs a name")),
+        Some(value) => id("case_id", &value),
+        None => Err(missing("case_id", &names, "every case needs a name")),
+    };
+    let case_id = match case_id {
+        Ok(case_id) => case_id,
+        Err(fault) => {
+            let inputs = ["input", "context"].map(|name| object.get(name));
+            for input in inputs.into_iter().flatten().filter_map(Value::as_object) {
+                seen.extend(input.keys().cloned());
+            }
+            return Err(fault);
+        }
     };
     let input = match (object.shift_remove("input"), object.shift_remove("context")) {
         (Some(_), Some(_)) => {
@@ -36,8 +51,14 @@ pub(super) fn from_object(mut object: Map<String, Value>) -> Result<Case, Fault>
         None | Some(Value::Null) => Ok(Map::new()),
         Some(value) => keys(name, value, &case_id),
     };
-    let expected = part("expected")?;
-    let mut metadata = part("metadata")?;
+    let parts = part("expected").and_then(|expected| Ok((expected, part("metadata")?)));
+    let (expected, mut metadata) = match parts {
+        Ok(parts) => parts,
+        Err(fault) => {
+            seen.extend(input.keys().cloned());
+            return Err(fault);
+        }
+    };
     for (key, value) in object {
         metadata.entry(key).or_insert(value);
     }
@@ -105,6 +126,26 @@ pub(super) fn target(column: &str) -> (Part, &str) {
         Some(("metadata", key)) => (Part::Metadata, key),
         _ => (Part::Input, column),
     }
+}
+
+/// The keys of the input that columns give, as far as they are names at all: the first row of a file without a header is not
+/// taken for one.
+pub(super) fn input_keys(columns: &[String]) -> BTreeSet<String> {
+    let is_name = |name: &str| {
+        name.starts_with(|c: char| c.is_alphabetic() || c == '_')
+            && name
+                .chars()
+                .all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.'))
+    };
+    let named = || columns.iter().filter(|name| !name.is_empty());
+    if !named().all(|name| is_name(name)) {
+        return BTreeSet::new();
+    }
+    named()
+        .map(|name| target(name))
+        .filter(|(part, _)| *part == Part::Input)
+        .map(|(_, key)| key.to_owned())
+        .collect()
 }
 
 /// Checks the columns of a file of cases.

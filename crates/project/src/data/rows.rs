@@ -93,6 +93,8 @@ impl<R: BufRead> Rows<R> {
     /// Takes the header; what is wrong with it is returned.
     fn header(&mut self, line: u64, header: &StringRecord) -> Option<Problem> {
         let names: Vec<String> = header.iter().map(|name| name.trim().to_owned()).collect();
+        // also where something is wrong with them: no row is read then
+        self.columns = Some(names.clone());
         let mut seen = BTreeSet::new();
         for (position, name) in names.iter().enumerate() {
             let message = if name.is_empty() {
@@ -110,7 +112,6 @@ impl<R: BufRead> Rows<R> {
         if let Err(fault) = (self.check)(&names) {
             return Some(fault.problem(&self.file, line));
         }
-        self.columns = Some(names);
         None
     }
 

@@ -38,6 +38,42 @@ fn cases(format: DataFormat, bytes: &[u8]) -> Vec<String> {
 }
 
 #[test]
+fn keys_are_known_also_of_what_is_no_case() {
+    let keys = |format, text: &'static str| {
+        let source = std::io::Cursor::new(text.as_bytes());
+        let mut reader = CaseReader::new(source, format, Split::Train, "x");
+        assert_eq!(reader.by_ref().filter(Result::is_ok).count(), 0);
+        let keys: Vec<String> = reader.keys_without_cases().into_iter().collect();
+        keys.join(" ")
+    };
+    for (text, known) in [
+        (
+            "id,input.question,hint,expected.a\nc,q,h,a\n",
+            "hint id question",
+        ),
+        ("case_id,question,,question\nc,q,h,a\n", "question"),
+        // a first row that names nothing
+        ("c1,Who was it?,Ann\nc2,When was it?,1830\n", ""),
+    ] {
+        assert_eq!(keys(DataFormat::Csv, text), known, "{text}");
+    }
+    for (line, known) in [
+        (r#"{"id": "a", "input": {"question": "?"}}"#, "question"),
+        (
+            r#"{"case_id": 7, "context": {"question": "?"}}"#,
+            "question",
+        ),
+        (
+            r#"{"case_id": "a", "input": {"question": "?"}, "expected": "x"}"#,
+            "question",
+        ),
+        (r#"{"case_id": "a", "input": "?"}"#, ""),
+    ] {
+        assert_eq!(keys(DataFormat::Jsonl, line), known, "{line}");
+    }
+}
+
+#[test]
 fn lines_become_cases() {
     let bytes = "\u{feff}{\"case_id\":\"a\",\"input\":{\"q\":\"é\"},\"expected\":{\"x\":1}}\r\n\r\n  \n\
         {\"case_id\":\" b \",\"task_type\":\"qa\",\"context\":{\"q\":[1]},\"expected\":null,\"metadata\":{\"k\":2}}";

@@ -84,6 +84,7 @@ impl Planner<'_> {
                 self.used.insert(step.id().clone());
                 Some(step)
             }
+            None if self.stand_ins.hide_a_name() => None,
             None => {
                 let mut problem = error("unknown-step", "", format!("there is no step `{id}`"));
                 if let Some(owner) = self.inside.get(id) {
@@ -138,6 +139,9 @@ impl Planner<'_> {
     /// Checks what comes after `steps.<id>`.
     fn check_part(&mut self, step: &StepSpec, rest: &[&str], at: Where<'_>) {
         let id = step.id().as_str();
+        if self.stand_ins.has(id) {
+            return;
+        }
         let Some(part) = rest.first() else {
             return;
         };

@@ -13,7 +13,7 @@ use super::order::order;
 use super::output::{OutputPart, OutputPath, parse};
 use super::{PIPELINE_FILE, Pipeline, PipelineContext, PlannedStep, caps, shown};
 use crate::problems::{ProblemExt, error, suggestion, warning};
-use crate::validate::{Repaired, pipeline_spec};
+use crate::validate::{Repaired, StandIns, pipeline_spec};
 use crate::yaml::{Document, item};
 
 /// What planning carries along.
@@ -26,6 +26,8 @@ pub(super) struct Planner<'a> {
     pub inside: BTreeMap<String, StepId>,
     /// Steps that something needs.
     pub used: BTreeSet<StepId>,
+    /// Steps of which no more is known than that they are there.
+    pub stand_ins: &'a StandIns,
 }
 
 /// A planned list: the steps in order, their new positions by id, and what they need from further out.
@@ -39,7 +41,12 @@ pub(super) fn read(
     ctx: &PipelineContext<'_>,
     problems: &mut Problems,
 ) -> Option<Pipeline> {
-    let (document, spec, repaired) = read_spec(tree, problems)?;
+    let Read {
+        document,
+        spec,
+        repaired,
+        stand_ins,
+    } = read_file(tree, problems)?;
     let spec = spec?;
     let mut planner = Planner {
         document: &document,
@@ -48,6 +55,7 @@ pub(super) fn read(
         problems,
         inside: BTreeMap::new(),
         used: BTreeSet::new(),
+        stand_ins: &stand_ins,
     };
     planner.check_ids(&spec);
     let visible = Visible {
@@ -73,11 +81,23 @@ pub(super) fn read(
     })
 }
 
-/// The file, typed, where it can be typed at all.
-pub(crate) fn read_spec(
-    tree: &VariantTree,
-    problems: &mut Problems,
-) -> Option<(Document, Option<PipelineSpec>, Repaired)> {
+/// The file as it was read.
+struct Read {
+    document: Document,
+    spec: Option<PipelineSpec>,
+    repaired: Repaired,
+    stand_ins: StandIns,
+}
+
+/// The file, typed, where it can be typed with each of its steps.
+pub(crate) fn read_spec(tree: &VariantTree, problems: &mut Problems) -> Option<PipelineSpec> {
+    let read = read_file(tree, problems)?;
+    let whole = read.stand_ins.is_empty() && !read.repaired.touches("output");
+    read.spec.filter(|_| whole)
+}
+
+/// The file, typed where it can be typed at all.
+fn read_file(tree: &VariantTree, problems: &mut Problems) -> Option<Read> {
     let file = shown(PIPELINE_FILE);
     let Some(bytes) = tree.get(PIPELINE_FILE) else {
         problems.push(
@@ -91,8 +111,13 @@ pub(crate) fn read_spec(
         return None;
     };
     let document = Document::read(&file, text, problems)?;
-    let (spec, repaired) = pipeline_spec(&document, problems);
-    Some((document, spec, repaired))
+    let (spec, repaired, stand_ins) = pipeline_spec(&document, problems);
+    Some(Read {
+        document,
+        spec,
+        repaired,
+        stand_ins,
+    })
 }
 
 impl Planner<'_> {
@@ -250,7 +275,10 @@ impl Planner<'_> {
             extra: None,
         };
         let step = self.need(id, Where::Key("output"), &visible, &mut Needs::default())?;
-        if matches!(part, OutputPart::Json(_)) && gives_json(step) == Some(false) {
+        if matches!(part, OutputPart::Json(_))
+            && gives_json(step) == Some(false)
+            && !self.stand_ins.has(id)
+        {
             let problem = error(
                 "no-json",
                 &self.document.file,
@@ -282,6 +310,9 @@ impl Planner<'_> {
             }
             if let Some(step) = spec.steps.iter().find(|step| step.id().as_str() == id) {
                 self.used.insert(step.id().clone());
+                continue;
+            }
+            if self.stand_ins.hide_a_name() {
                 continue;
             }
             let ids: Vec<&str> = spec.steps.iter().map(|step| step.id().as_str()).collect();

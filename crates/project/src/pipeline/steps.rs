@@ -155,6 +155,7 @@ impl Planner<'_> {
             let at = item(&format!("{path}.include"), position);
             if let Some(found) = self.need(id.as_str(), Where::Key(&at), visible, needs)
                 && !matches!(found, StepSpec::Retrieve(_))
+                && !self.stand_ins.has(id.as_str())
             {
                 let message = format!("step `{id}` is of kind `{}`", found.kind());
                 let help = Some("`include` joins in the documents of `retrieve` steps".to_owned());
@@ -251,7 +252,7 @@ impl Planner<'_> {
             .or_else(|| step.steps.last().map(StepSpec::id));
         if let Some(id) = wanted {
             output = list.steps.iter().position(|step| step.id() == id);
-            if output.is_none() {
+            if output.is_none() && !self.stand_ins.hide_a_name() {
                 let ids: Vec<&str> = step.steps.iter().map(|step| step.id().as_str()).collect();
                 let help = suggestion(id.as_str(), ids, "steps of the sample");
                 let message = format!("the sample has no step `{id}`");
@@ -317,7 +318,10 @@ impl Planner<'_> {
             .flat_map(|prompt| prompt.variables())
             .chain(planned.template.iter().flat_map(TextTemplate::variables))
             .any(|variable| variable[0] == name);
-        if !reads && (planned.prompt.is_some() || planned.template.is_some()) {
+        if !reads
+            && !self.stand_ins.has(spec.id().as_str())
+            && (planned.prompt.is_some() || planned.template.is_some())
+        {
             let problem = warning(
                 "combine",
                 &self.document.file,

@@ -38,6 +38,96 @@ fn without_input_keys_names_are_not_checked_but_steps_are() {
     );
 }
 
+/// What is told of the good pipeline after these changes: the rules, in order.
+fn rules(changes: &[(&str, &str)]) -> Vec<String> {
+    let text = changes
+        .iter()
+        .fold(PIPELINE.to_owned(), |text, (from, to)| {
+            assert!(text.contains(from), "{from}");
+            text.replace(from, to)
+        });
+    let (project, keys) = (project(), crate::support::keys());
+    let ctx = PipelineContext {
+        project: &project,
+        input_keys: Some(&keys),
+    };
+    let (pipeline, problems) = read_pipeline(&with_pipeline(&text), &ctx);
+    assert!(pipeline.is_none());
+    assert!(semantic_diff(&good(), &with_pipeline(&text)).is_err());
+    problems
+        .iter()
+        .map(|problem| problem.rule.to_string())
+        .collect()
+}
+
+#[test]
+fn a_step_that_cannot_be_read_hides_no_other_problem_and_is_still_there() {
+    let output = ("output: answer", "output: answr");
+    let prompt = ("prompts/answer.md", "prompts/none.md");
+    // its documents are asked for, and nobody knows that it has none
+    assert_eq!(
+        rules(&[("kind: retrieve", "kind: retreive")]),
+        ["unknown-kind"]
+    );
+    assert_eq!(
+        rules(&[("kind: retrieve", "kind: retreive"), output, prompt]),
+        ["unknown-kind", "missing-file", "unknown-step"]
+    );
+    assert_eq!(
+        rules(&[
+            ("kind: llm", "kind: lllm"),
+            ("{{ question }}", "{{ qestion }}"),
+            output
+        ]),
+        ["unknown-variable", "unknown-kind", "unknown-step"]
+    );
+    assert_eq!(
+        rules(&[
+            ("kind: llm", "kind: lllm"),
+            ("output: answer", "output: answer.json.x")
+        ]),
+        ["unknown-kind"]
+    );
+    // a key that a step must have
+    assert_eq!(
+        rules(&[
+            ("    query: \"{{ question }}\"\n", ""),
+            ("    prompt: prompts/answer.md\n", "")
+        ]),
+        ["query", "missing-key"]
+    );
+    assert_eq!(
+        rules(&[("output: answer\n", ""), prompt]),
+        ["missing-key", "missing-file"]
+    );
+    // a step whose name cannot be read may be any that is named
+    assert_eq!(
+        rules(&[("id: find", "id: Find-It"), prompt, output]),
+        ["bad-name", "missing-file"]
+    );
+    assert_eq!(
+        rules(&[("id: find\n    kind: retrieve", "kind: retreive"), prompt]),
+        ["unknown-kind", "missing-file"]
+    );
+}
+
+#[test]
+fn a_sample_is_looked_into_whatever_is_wrong_with_the_rest_of_it() {
+    let sample = "  - id: many
+    kind: sample
+    n: 3
+    steps:
+      - {id: draft, kind: llm, prompt: prompts/none.md}
+      - {id: other, kind: lm, prompt: prompts/none.md}
+    combine: {method: best, check: 1}
+output: many.json.x
+";
+    assert_eq!(
+        rules(&[("output: answer\n", sample)]),
+        ["missing-file", "unknown-kind", "unknown-value"]
+    );
+}
+
 #[test]
 fn limits_that_cannot_be_kept_are_errors() {
     let mut project = project();

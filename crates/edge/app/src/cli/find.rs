@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use fapo_domain::VariantId;
 use fapo_domain::model::job::{Job, JobGoal, JobStatus};
 use fapo_domain::model::variant::VariantTree;
+use fapo_domain::{JobId, VariantId};
 
 use super::Context;
 use super::advice::Advice;
@@ -19,7 +19,11 @@ pub async fn jobs(ports: &Ports) -> anyhow::Result<Vec<Job>> {
     Ok(ports.jobs.list_jobs(None, LIMIT).await?)
 }
 
-/// The job whose id begins or ends with `name`; without a name the newest optimization.
+/// Candidates that are told of one ambiguous name.
+const TOLD: usize = 8;
+
+/// The job that `name` stands for: the beginning of its id as it is shown, or the beginning or the end of the whole id.
+/// Without a name the newest optimization.
 pub async fn job(ports: &Ports, name: Option<&str>) -> anyhow::Result<Job> {
     let jobs = jobs(ports).await?;
     let Some(name) = name else {
@@ -30,20 +34,69 @@ pub async fn job(ports: &Ports, name: Option<&str>) -> anyhow::Result<Job> {
                 Advice::new("there is no optimization yet", "`fapo optimize` starts one").into()
             });
     };
-    let mut found = jobs.into_iter().filter(|job| is_named(job, name));
-    match (found.next(), found.next()) {
-        (Some(job), None) => Ok(job),
-        (Some(_), Some(_)) => Err(Advice::new(
-            format!("several jobs are called {name}"),
-            "give more digits; `fapo status` lists the jobs",
-        )
-        .into()),
-        (None, _) => Err(Advice::new(
-            format!("there is no job {name}"),
-            "`fapo status` lists the jobs",
-        )
-        .into()),
+    let ids: Vec<JobId> = jobs.iter().map(|job| job.id).collect();
+    let id = pick(&ids, name)?;
+    let found = jobs.into_iter().find(|job| job.id == id);
+    found.ok_or_else(|| no_job(name).into())
+}
+
+/// The one id that `name` stands for. A whole id, or a whole shown id, is that one whatever else it may be a part of.
+fn pick(ids: &[JobId], name: &str) -> Result<JobId, Advice> {
+    let wanted = name.to_lowercase().replace('-', "");
+    if wanted.is_empty() {
+        return Err(no_job(name));
     }
+    let exact = |id: &JobId| id.short() == wanted || plain(*id) == wanted;
+    let part = |id: &JobId| {
+        let plain = plain(*id);
+        id.short().starts_with(&wanted) || plain.starts_with(&wanted) || plain.ends_with(&wanted)
+    };
+    let mut found: Vec<JobId> = ids.iter().copied().filter(exact).collect();
+    if found.is_empty() {
+        found = ids.iter().copied().filter(part).collect();
+    }
+    match found.as_slice() {
+        [] => Err(no_job(name)),
+        [id] => Ok(*id),
+        several => Err(ambiguous(name, several)),
+    }
+}
+
+fn no_job(name: &str) -> Advice {
+    Advice::new(
+        format!("there is no job {name}"),
+        "`fapo status` lists the jobs",
+    )
+}
+
+fn ambiguous(name: &str, ids: &[JobId]) -> Advice {
+    let shorts: BTreeSet<String> = ids.iter().map(JobId::short).collect();
+    // where the shown ids do not tell them apart, the whole ones do
+    let shown = |id: &JobId| {
+        if shorts.len() == ids.len() {
+            id.short()
+        } else {
+            id.to_string()
+        }
+    };
+    let listed: Vec<String> = ids.iter().take(TOLD).map(shown).collect();
+    let more = match ids.len().saturating_sub(TOLD) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Advice::new(
+        format!(
+            "{name} may be any of {} jobs: {}{more}",
+            ids.len(),
+            listed.join(", ")
+        ),
+        "give more digits; `fapo status` lists the jobs",
+    )
+}
+
+/// The id's digits.
+fn plain(id: JobId) -> String {
+    id.0.simple().to_string()
 }
 
 /// Puts the dead tasks of a failed job back to work, and the job with them. Says whether there was anything to revive.
@@ -63,12 +116,6 @@ pub async fn revive(context: &Context, ports: &Ports, job: &Job) -> anyhow::Resu
         ));
     }
     Ok(revived > 0)
-}
-
-fn is_named(job: &Job, name: &str) -> bool {
-    let plain = job.id.0.simple().to_string();
-    let wanted = name.to_lowercase().replace('-', "");
-    !wanted.is_empty() && (plain.starts_with(&wanted) || plain.ends_with(&wanted))
 }
 
 /// A variant that a name stands for.
@@ -139,5 +186,53 @@ async fn by_digits(ports: &Ports, digits: &str) -> anyhow::Result<VariantId> {
             "`fapo lineage` lists the variants; baseline, best and current work, too",
         )
         .into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An id with these last six bytes.
+    fn id(unix_ms: u64, end: [u8; 6]) -> JobId {
+        let mut random = [7; 10];
+        random[4..].copy_from_slice(&end);
+        JobId::at(unix_ms, random)
+    }
+
+    #[test]
+    fn a_job_is_found_by_any_beginning_of_what_is_shown_of_it() {
+        let one = id(0x0190_0000_0000, [0x9c, 0x56, 0xb7, 0x20, 0x44, 0x3c]);
+        let other = id(0x0191_0000_0000, [0x9d, 0x11, 0x22, 0x33, 0x44, 0x55]);
+        let ids = [one, other];
+        let whole = one.to_string();
+        for name in ["9c56", "9C56b7", "9c56b720443c", "443c", "0190", &whole] {
+            assert_eq!(pick(&ids, name).unwrap(), one, "{name}");
+        }
+        for name in ["56b7", "zz", "", "-"] {
+            let said = pick(&ids, name).unwrap_err().to_string();
+            assert_eq!(said, format!("there is no job {name}"));
+        }
+    }
+
+    #[test]
+    fn a_name_of_several_jobs_is_told_with_all_of_them() {
+        let ids = [
+            id(1 << 40, [0x9c, 1, 2, 3, 4, 5]),
+            id(2 << 40, [0x9d, 1, 2, 3, 4, 0x9c]),
+        ];
+        let said = pick(&ids, "9").unwrap_err().to_string();
+        assert_eq!(said, "9 may be any of 2 jobs: 9c0102030405, 9d010203049c");
+        // the beginning of one and the end of the other
+        assert!(pick(&ids, "9c").is_err());
+        assert_eq!(pick(&ids, "9c0").unwrap(), ids[0]);
+        let twins = [id(1 << 40, [0xab; 6]), id(2 << 40, [0xab; 6])];
+        let said = pick(&twins, "abab").unwrap_err().to_string();
+        assert!(said.contains(&twins[1].to_string()), "{said}");
+        let many: Vec<JobId> = (0..12)
+            .map(|end| id(1 << 40, [0xcd, 0, 0, 0, 0, end]))
+            .collect();
+        let said = pick(&many, "cd").unwrap_err().to_string();
+        assert!(said.ends_with("and 4 more"), "{said}");
     }
 }

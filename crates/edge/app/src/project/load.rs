@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use fapo_domain::model::case::Split;
 use fapo_domain::model::project::ProjectSpec;
 use fapo_domain::model::variant::VariantTree;
 use fapo_domain::problem::{Problem, Problems, Severity};
 use fapo_domain::{CaseId, ContentHash};
-use fapo_project::{Pipeline, PipelineContext, read_pipeline, read_project};
+use fapo_project::{Pipeline, PipelineContext, check_without_project, read_pipeline, read_project};
 use fapo_scoring::Scorer;
 
 use super::beside::{self, World};
+use super::cases::{open_cases, split_files};
 use super::scan::scan_what_can_be_read;
 
 /// Folders and files below `pipeline/` that are never part of a variant.
@@ -99,6 +99,7 @@ pub fn load_project(
     problems.extend(found);
     let tree = read_tree(dir, &mut problems)?;
     let Some(mut spec) = spec else {
+        problems.extend(check_without_project(&tree));
         problems.sort();
         return Err(LoadError::Problems(problems));
     };
@@ -243,14 +244,18 @@ fn relative_name(root: &Path, path: &Path) -> String {
     parts.join("/")
 }
 
-/// The input keys of the first `count` train cases; `None` when none can be read (the data check says why).
+/// The input keys of the first `count` train cases, with those of lines and headers that have something else wrong. Where
+/// train has none, those of the next split; `None` when no file has any (the data check says why).
 fn input_keys(dir: &Path, spec: &ProjectSpec, count: usize) -> Option<BTreeSet<String>> {
-    let reader = super::cases::open_cases(dir, Split::Train, &spec.data.train).ok()?;
-    let mut keys = BTreeSet::new();
-    for case in reader.take(count).flatten() {
-        keys.extend(case.case.input.keys().cloned());
-    }
-    (!keys.is_empty()).then_some(keys)
+    split_files(spec).into_iter().find_map(|(split, file)| {
+        let mut reader = open_cases(dir, split, file).ok()?;
+        let mut keys = BTreeSet::new();
+        for case in reader.by_ref().take(count).flatten() {
+            keys.extend(case.case.input.keys().cloned());
+        }
+        keys.extend(reader.keys_without_cases());
+        (!keys.is_empty()).then_some(keys)
+    })
 }
 
 fn check_files_exist(dir: &Path, spec: &ProjectSpec, problems: &mut Problems) {
