@@ -219,6 +219,9 @@ fn an_unreachable_endpoint_is_named_and_no_case_counts_as_wrong() {
     let ran = project.fapo("eval", &["--cases", "5", "--json"]).unwrap();
     says(&ran, INCOMPLETE, &["127.0.0.1:9"]);
     assert_eq!(error(&ran)["reason"], "MODEL_UNAVAILABLE");
+    // the block is tried several times, and fails alike
+    let warnings = ran.stderr().matches("WARN").count();
+    assert_eq!(warnings, 1, "{}", ran.stderr());
 }
 
 #[test]

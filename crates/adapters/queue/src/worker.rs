@@ -15,7 +15,7 @@
 //! A store that cannot be written (a full disk, damage) ends the worker with that error: nothing it would go on to do
 //! could be written down, and work that leaves no trace is paid for again.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use fapo_domain::clock::Clock;
@@ -77,6 +77,8 @@ pub struct Worker {
     handler: Arc<dyn TaskHandler>,
     clock: Arc<dyn Clock>,
     config: WorkerConfig,
+    /// Why the last task failed that was warned of.
+    said: Mutex<String>,
 }
 
 /// What is left to do with a message.
@@ -102,6 +104,7 @@ impl Worker {
             handler,
             clock,
             config,
+            said: Mutex::new(String::new()),
         }
     }
 
@@ -310,6 +313,24 @@ impl Worker {
         }
     }
 
+    /// Warns of a failure. A provider that is down fails every task alike, again and again: that is warned of once, until
+    /// another reason comes between.
+    fn say_failed(&self, task: &ClaimedTask, reason: &str, for_good: bool) {
+        let (task, attempt) = (task.id.short(), task.epoch);
+        let what = if for_good {
+            "a task failed for good"
+        } else {
+            "a task failed and will be tried again"
+        };
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if *said == reason {
+            tracing::info!(%task, attempt, reason, "{what}");
+        } else {
+            reason.clone_into(&mut said);
+            tracing::warn!(%task, attempt, reason, "{what}");
+        }
+    }
+
     /// Writes down what came of a task.
     async fn settle(
         &self,
@@ -338,7 +359,6 @@ impl Worker {
                 Ok(Ending::Later(delay))
             }
             Outcome::Failed(reason, at_least) => {
-                tracing::warn!(task = %task.id.short(), attempt = task.epoch, %reason, "a task failed");
                 let delay = backoff(
                     task.id,
                     task.epoch,
@@ -351,13 +371,14 @@ impl Worker {
                     .tasks
                     .fail_task(task.fence(), &reason, at, config.max_attempts)
                     .await?;
+                self.say_failed(task, &reason, state == TaskState::Dead);
                 Ok(match state {
                     TaskState::Queued | TaskState::Leased => Ending::Later(delay),
                     TaskState::Done | TaskState::Dead | TaskState::Cancelled => Ending::Finished,
                 })
             }
             Outcome::Hopeless(reason) => {
-                tracing::warn!(task = %task.id.short(), %reason, "a task failed for good");
+                self.say_failed(task, &reason, true);
                 self.tasks.kill_task(task.fence(), &reason).await?;
                 Ok(Ending::Finished)
             }

@@ -6,23 +6,31 @@
 //! The default shows warnings and errors only, so that live progress stays readable. A person who wants more raises the
 //! level with `-v`, or writes a filter such as `fapo_llm=debug,info`.
 
+use std::io::{self, Write};
+
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
-use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 
 /// The filter that is used unless a person asks for another: problems only.
 pub const QUIET: &str = "warn";
 
+/// Back to the line's beginning, and erase it (ECMA-48: CR, EL 2).
+const CLEAR_LINE: &[u8] = b"\r\x1b[2K";
+
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Format {
-    /// One short line for a person: level, target, message, fields.
+    /// A line with time, level, target, message and fields, to be kept in a file.
     #[default]
     Text,
-    /// The same with colours; only for a terminal.
-    Colour,
+    /// A short one for who watches a terminal: level, message and fields. It takes the place of a line that is being
+    /// redrawn there, which then goes on below it.
+    Terminal {
+        /// Whether it has colours.
+        colour: bool,
+    },
     /// One JSON object a line, for machines.
     Json,
 }
@@ -59,7 +67,7 @@ pub struct Guard {
 /// # Errors
 /// [`TelemetryError::Filter`] for a filter that cannot be read; [`TelemetryError::Twice`] when called a second time.
 pub fn init(filter: &str, format: Format) -> Result<Guard, TelemetryError> {
-    subscriber(filter, format, std::io::stderr)?.try_init()?;
+    subscriber(filter, format, io::stderr)?.try_init()?;
     Ok(Guard { _private: () })
 }
 
@@ -67,30 +75,47 @@ pub fn init(filter: &str, format: Format) -> Result<Guard, TelemetryError> {
 ///
 /// # Errors
 /// [`TelemetryError::Filter`].
-fn subscriber<W>(
+fn subscriber<W: Write + 'static>(
     filter: &str,
     format: Format,
-    writer: W,
-) -> Result<Box<dyn tracing::Subscriber + Send + Sync>, TelemetryError>
-where
-    W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
-{
+    writer: impl Fn() -> W + Send + Sync + 'static,
+) -> Result<Box<dyn tracing::Subscriber + Send + Sync>, TelemetryError> {
     let parsed = EnvFilter::try_new(filter).map_err(|source| TelemetryError::Filter {
         filter: filter.to_owned(),
         source,
     })?;
     let registry = tracing_subscriber::registry().with(parsed);
-    let layer = tracing_subscriber::fmt::layer().with_writer(writer);
+    let layer = tracing_subscriber::fmt::layer();
     Ok(match format {
-        Format::Text => Box::new(registry.with(layer.with_ansi(false))),
-        Format::Colour => Box::new(registry.with(layer.with_ansi(true))),
-        Format::Json => Box::new(registry.with(layer.json())),
+        Format::Text => Box::new(registry.with(layer.with_writer(writer).with_ansi(false))),
+        Format::Terminal { colour } => {
+            let layer = layer
+                .with_writer(move || OverLine(writer()))
+                .with_ansi(colour)
+                .without_time()
+                .with_target(false);
+            Box::new(registry.with(layer))
+        }
+        Format::Json => Box::new(registry.with(layer.with_writer(writer).json())),
     })
+}
+
+/// Clears the terminal's line before each log line: the layer writes one by one call.
+struct OverLine<W>(W);
+
+impl<W: Write> Write for OverLine<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.write_all(CLEAR_LINE)?;
+        self.0.write(line)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
     use std::sync::{Arc, Mutex};
 
     use super::*;
@@ -99,11 +124,11 @@ mod tests {
     struct Sink(Arc<Mutex<Vec<u8>>>);
 
     impl Write for Sink {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().extend_from_slice(bytes);
             Ok(bytes.len())
         }
-        fn flush(&mut self) -> std::io::Result<()> {
+        fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
     }
@@ -129,6 +154,14 @@ mod tests {
             !text.contains('\u{1b}'),
             "no escapes without colour: {text}"
         );
+    }
+
+    #[test]
+    fn a_line_at_a_terminal_is_short_and_takes_the_place_of_the_one_that_is_redrawn() {
+        let text = written(QUIET, Format::Terminal { colour: false });
+        assert_eq!(text, "\r\u{1b}[2K WARN a call was retried job=7\n");
+        let text = written(QUIET, Format::Terminal { colour: true });
+        assert!(text.contains("\u{1b}[33m WARN"), "{text:?}");
     }
 
     #[test]

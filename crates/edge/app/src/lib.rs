@@ -45,8 +45,9 @@ where
         global.abort_after_commits,
     );
     let output = Output::new(config.json, config.quiet, &env);
-    let format = if output.notes.is_on() {
-        fapo_telemetry::Format::Colour
+    let format = if output.live {
+        let colour = output.notes.is_on();
+        fapo_telemetry::Format::Terminal { colour }
     } else {
         fapo_telemetry::Format::Text
     };

@@ -74,8 +74,9 @@ impl Output {
         }
     }
 
-    /// Writes a line on standard error in any case.
+    /// Writes a line on standard error in any case; at a terminal in the place of the one that is redrawn there.
     pub fn error(&self, text: &str) {
-        let _ = writeln!(io::stderr().lock(), "{text}");
+        let place = if self.live { "\r\x1b[2K" } else { "" };
+        let _ = writeln!(io::stderr().lock(), "{place}{text}");
     }
 }
