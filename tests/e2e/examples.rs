@@ -183,6 +183,23 @@ fn the_winner_can_be_exported_as_a_folder_and_as_a_patch() {
 }
 
 #[test]
+fn an_export_of_the_best_says_when_that_is_the_baseline() {
+    let project = Project::example("missing-hop").unwrap();
+    let ran = project
+        .fapo("optimize", &["--json", "--max-proposals", "1"])
+        .unwrap();
+    assert_eq!(ran.json().unwrap()["promoted"], false);
+    let patch = project.path().join("nothing.patch");
+    let ran = project
+        .fapo("export", &["--patch", patch.to_str().unwrap()])
+        .unwrap();
+    assert_eq!(ran.code(), 0, "{}", ran.stderr());
+    let said = ran.stderr();
+    assert!(said.contains("the patch is empty"), "{said}");
+    assert_eq!(std::fs::read_to_string(&patch).unwrap(), "");
+}
+
+#[test]
 fn the_same_command_after_the_end_shows_the_same_job_and_pays_nothing() {
     let project = Project::example("answer-form").unwrap();
     let (first, _) = optimize(&project);

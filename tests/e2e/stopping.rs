@@ -123,6 +123,7 @@ fn an_interrupted_optimization_can_be_looked_at_and_goes_on_with_the_same_comman
     // a running job can be looked at from beside, and is not run twice
     let rows = json_of(&project, "status");
     assert_eq!(rows[0]["status"], "running", "{rows:#}");
+    assert_eq!(rows[0]["at_work"], true, "{rows:#}");
     let second = project.fapo("optimize", &[]).unwrap();
     assert_eq!(second.code(), 1, "{}", second.stderr());
     assert!(
@@ -134,6 +135,9 @@ fn an_interrupted_optimization_can_be_looked_at_and_goes_on_with_the_same_comman
 
     let rows = json_of(&project, "status");
     assert_eq!(rows[0]["status"], "running", "{rows:#}");
+    assert_eq!(rows[0]["at_work"], false, "{rows:#}");
+    let shown = project.fapo("status", &[]).unwrap();
+    assert!(shown.stdout().contains("interrupted"), "{}", shown.stdout());
     let written = json_of(&project, "report");
     let page = Path::new(written["html"].as_str().unwrap());
     is_self_contained(&std::fs::read_to_string(page).unwrap());

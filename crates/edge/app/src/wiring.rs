@@ -41,6 +41,9 @@ use crate::project::World;
 
 /// How often a running job is looked at.
 const LOOK: Duration = Duration::from_millis(50);
+/// How often the folder's lock is tried, and the wait after each try.
+const LOCK_TRIES: u32 = 5;
+const LOCK_WAIT: Duration = Duration::from_millis(20);
 /// Blocks under way at once, so that one slow case does not hold up the next block.
 const BLOCKS: usize = 4;
 
@@ -94,7 +97,7 @@ impl Embedded {
         let folder = store_folder(dir);
         std::fs::create_dir_all(&folder)
             .with_context(|| format!("cannot make the folder {}", folder.display()))?;
-        let lock = lock(&folder)?;
+        let lock = lock(&folder).await?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         // the lock is ours: nobody else writes
         let store = open_sqlite(dir, &clock, options.abort_after_commits, true).await?;
@@ -201,6 +204,25 @@ impl Embedded {
         open_sqlite(dir, &clock, abort_after_commits, false)
             .await
             .map(Some)
+    }
+
+    /// Whether a process works on the project in `dir` now.
+    ///
+    /// # Errors
+    /// When its lock cannot be looked at.
+    pub fn is_at_work(dir: &Path) -> anyhow::Result<bool> {
+        let path = store_folder(dir).join("lock");
+        let looked = || format!("cannot look at {}", path.display());
+        match File::open(&path) {
+            // shared and let go at once: those who look do not hinder each other, and whoever starts tries more than once
+            Ok(file) => match file.try_lock_shared() {
+                Ok(()) => Ok(false),
+                Err(TryLockError::WouldBlock) => Ok(true),
+                Err(TryLockError::Error(error)) => Err(error).with_context(looked),
+            },
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error).with_context(looked),
+        }
     }
 
     /// The store.
@@ -382,19 +404,23 @@ impl std::fmt::Debug for Embedded {
 }
 
 /// Takes the folder for this process; the lock goes with the process, however it ends.
-fn lock(folder: &Path) -> anyhow::Result<File> {
+async fn lock(folder: &Path) -> anyhow::Result<File> {
     let path = folder.join("lock");
     let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => bail!(
-            "another fapo works in {}: wait for it, or look at it with `fapo status`",
-            folder.display()
-        ),
-        Err(TryLockError::Error(error)) => {
-            Err(error).with_context(|| format!("cannot lock {}", path.display()))
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            // who only looks (see `Embedded::is_at_work`) holds it for an instant
+            Err(TryLockError::WouldBlock) => tokio::time::sleep(LOCK_WAIT).await,
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("cannot lock {}", path.display()));
+            }
         }
     }
+    bail!(
+        "another fapo works in {}: wait for it, or look at it with `fapo status`",
+        folder.display()
+    )
 }
 
 async fn open_sqlite(

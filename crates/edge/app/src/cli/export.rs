@@ -29,11 +29,25 @@ pub async fn run(context: &Context, args: &ExportArgs) -> anyhow::Result<Exit> {
     } else {
         return Ok(Exit::Usage);
     };
+    // asked for as an improvement, it would be taken for one
+    let unchanged = args.variant == "best"
+        && find::variant(&ports, "baseline", job, current).await?.id == variant.id;
     if context.output.json {
         context.output.json(&serde_json::json!({
             "variant": variant.id.to_string(), "written": written,
         }))?;
     } else {
+        if unchanged {
+            context.output.note(&format!(
+                "{}: nothing was promoted, so the best is the baseline itself{}",
+                context.output.notes.warn("warning"),
+                if args.patch.is_some() {
+                    ": the patch is empty"
+                } else {
+                    ""
+                }
+            ));
+        }
         context.output.note(&format!(
             "{} ({}) is written to {}",
             args.variant,

@@ -1,6 +1,6 @@
 //! `fapo status`: how the project's jobs stand.
 
-use fapo_domain::model::job::{Job, JobGoal};
+use fapo_domain::model::job::{Job, JobGoal, JobStatus};
 use fapo_domain::ports::ledger::Balance;
 use fapo_policy::JobState;
 use serde::Serialize;
@@ -15,6 +15,7 @@ use crate::output::style::Style;
 use crate::output::table::Columns;
 use crate::progress::event_line;
 use crate::report::assemble::{all_events, read_state};
+use crate::wiring::Embedded;
 
 /// Jobs listed.
 const SHOWN: usize = 20;
@@ -40,16 +41,23 @@ pub async fn run(context: &Context, args: &StatusArgs) -> anyhow::Result<Exit> {
         Some(name) => vec![find::job(&ports, Some(name)).await?],
         None => find::jobs(&ports).await?,
     };
+    let at_work = Embedded::is_at_work(&args.dir)?;
     let mut rows = Vec::new();
     for job in jobs.iter().take(SHOWN) {
         let balance = ports.ledger.balance(job.id).await?;
-        rows.push(Row::new(job, read_state(job).ok().as_ref(), &balance));
+        let state = read_state(job).ok();
+        rows.push(Row::new(job, state.as_ref(), &balance, at_work));
     }
     if context.output.json {
         context.output.json(&rows)?;
         return Ok(Exit::Ok);
     }
     context.output.data(&text(&rows))?;
+    if rows.iter().any(Row::is_interrupted) {
+        context.output.note(
+            "an interrupted job goes on where it was: the command that began it takes it up again",
+        );
+    }
     if let (Some(_), Some(job)) = (&args.job, jobs.first()) {
         let lines: Vec<String> = all_events(&ports, job)
             .await?
@@ -75,7 +83,9 @@ struct Row {
     job: String,
     short: String,
     goal: String,
-    status: fapo_domain::model::job::JobStatus,
+    status: JobStatus,
+    /// Whether a process works on it now; one that is running and is not worked on was interrupted.
+    at_work: bool,
     phase: Option<fapo_policy::Phase>,
     created_at: i64,
     updated_at: i64,
@@ -90,7 +100,8 @@ struct Row {
 }
 
 impl Row {
-    fn new(job: &Job, state: Option<&JobState>, balance: &Balance) -> Self {
+    /// A process at work takes up whatever is not ended, so `at_work` is that of the project.
+    fn new(job: &Job, state: Option<&JobState>, balance: &Balance, at_work: bool) -> Self {
         let goal = match &job.spec.goal {
             JobGoal::Optimize => "optimize".to_owned(),
             JobGoal::Evaluate { split, .. } => format!("eval {split}"),
@@ -103,6 +114,7 @@ impl Row {
             short: job.id.short(),
             goal,
             status: job.status,
+            at_work: at_work && !job.status.is_final(),
             phase: state.map(|state| state.phase),
             created_at: job.created_at.0,
             updated_at: job.updated_at.0,
@@ -122,6 +134,19 @@ impl Row {
                 .map(|state| state.dead.values().cloned().collect())
                 .unwrap_or_default(),
             spending: spending(balance),
+        }
+    }
+
+    const fn is_interrupted(&self) -> bool {
+        matches!(self.status, JobStatus::Running) && !self.at_work
+    }
+
+    /// The status for people.
+    const fn shown_status(&self) -> &'static str {
+        if self.is_interrupted() {
+            "interrupted"
+        } else {
+            crate::report::status(self.status)
         }
     }
 }
@@ -145,7 +170,7 @@ fn text(rows: &[Row]) -> String {
         table.row([
             row.short.clone(),
             row.goal.clone(),
-            crate::report::status(row.status).to_owned(),
+            row.shown_status().to_owned(),
             row.started.clone(),
             row.took.clone(),
             percent(row.baseline),
@@ -179,13 +204,13 @@ mod tests {
     #[test]
     fn jobs_are_listed_with_their_figures() {
         let data = report();
-        let row = Row::new(&job(), Some(&state()), &data.balance);
+        let row = Row::new(&job(), Some(&state()), &data.balance, true);
         insta::assert_snapshot!(text(&[row]));
     }
 
     #[test]
     fn a_state_of_a_newer_program_leaves_blanks_instead_of_failing() {
-        let row = Row::new(&job(), None, &Balance::default());
+        let row = Row::new(&job(), None, &Balance::default(), false);
         let shown = text(&[row]);
         assert!(shown.contains("optimize") && shown.contains('–'), "{shown}");
     }

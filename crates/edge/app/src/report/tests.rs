@@ -76,8 +76,8 @@ fn a_report_of_a_job_that_has_only_begun_can_be_rendered() {
     data.decisions.clear();
     data.spending.clear();
     data.balance = fapo_domain::ports::ledger::Balance::default();
-    assert!(html(&data).unwrap().contains("still running"));
-    assert!(markdown(&data).unwrap().contains("still running"));
+    assert!(html(&data).unwrap().contains("has not ended"));
+    assert!(markdown(&data).unwrap().contains("has not ended"));
 }
 
 #[test]
@@ -120,6 +120,21 @@ fn the_verdict_claims_no_more_than_the_test_shows() {
     data.best = variant(0);
     assert!(
         verdict(&data).contains("Nothing beat the baseline"),
+        "{}",
+        verdict(&data)
+    );
+    // what was never tried was not beaten
+    for candidate in data.candidates.iter_mut().skip(1) {
+        candidate.outcome = Outcome::Refused;
+    }
+    assert!(
+        verdict(&data).starts_with("Every proposal was refused"),
+        "{}",
+        verdict(&data)
+    );
+    data.candidates.truncate(1);
+    assert!(
+        verdict(&data).starts_with("No change was tried"),
         "{}",
         verdict(&data)
     );

@@ -3,7 +3,7 @@
 use fapo_domain::model::job::JobStatus;
 use fapo_domain::model::score::Comparison;
 
-use super::data::{ReportData, Versus};
+use super::data::{Outcome, ReportData, Versus};
 use crate::output::format;
 
 /// What a reader should take away, as one sentence.
@@ -16,7 +16,7 @@ pub fn verdict(data: &ReportData) -> String {
             return "The job was cancelled; what it found so far is below.".to_owned();
         }
         JobStatus::Running if data.test.is_none() => {
-            return "The job is still running; these are its figures so far.".to_owned();
+            return "The job has not ended; these are its figures so far.".to_owned();
         }
         JobStatus::Running | JobStatus::Done => {}
     }
@@ -32,7 +32,18 @@ pub fn verdict(data: &ReportData) -> String {
                     format::percent(versus.baseline.mean)
                 )
             });
-        return format!("Nothing beat the baseline at the stated error rate{stands}.");
+        let tried = data
+            .candidates
+            .iter()
+            .any(|candidate| !matches!(candidate.outcome, Outcome::Baseline | Outcome::Refused));
+        let found = if tried {
+            "Nothing beat the baseline at the stated error rate"
+        } else if data.candidates.len() > 1 {
+            "Every proposal was refused before a case was run with it, so the baseline stands"
+        } else {
+            "No change was tried, so the baseline stands"
+        };
+        return format!("{found}{stands}.");
     }
     if let Some(test) = &data.test {
         return on_test(test, data.alpha);
