@@ -275,6 +275,13 @@ fn a_dry_run_says_what_would_happen_and_does_nothing() {
     );
     let figures = json(&project, "optimize", &["--dry-run", "--max-proposals", "3"]);
     assert!(figures["estimate"]["optimize"]["calls"].as_f64().unwrap() > 0.0);
+    let plan = &figures["plan"];
+    assert_eq!(plan["levels"][0], "prompt", "{plan:#}");
+    assert_eq!(plan["proposer"], "catalogue", "{plan:#}");
+    assert!(
+        plan["sealed_test"]["cases"].as_u64().unwrap() > 0,
+        "{plan:#}"
+    );
     assert!(!project.path().join(".fapo").exists(), "nothing is written");
 }
 

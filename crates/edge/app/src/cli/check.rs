@@ -2,8 +2,9 @@
 
 use fapo_domain::model::case::Split;
 use fapo_domain::model::level::Level;
-use fapo_domain::model::project::{AcceptanceRule, AcceptanceSpec};
+use fapo_domain::model::project::{AcceptanceRule, AcceptanceSpec, ProjectSpec, ProposerBackend};
 use fapo_domain::ports::datasets::split_target;
+use serde::Serialize;
 
 use super::Context;
 use super::args::DirArgs;
@@ -34,6 +35,7 @@ pub fn show(context: &Context, project: &LoadedProject, plan: bool) -> anyhow::R
     let sizes = sizes(project, &scan);
     let prices = crate::wiring::prices(&project.dir)?;
     let figures = estimate(&project.pipeline, spec, sizes, &|model| prices.price(model));
+    let plan = plan.then(|| Plan::new(spec, sizes));
     if context.output.json {
         context.output.json(&serde_json::json!({
             "name": spec.name,
@@ -44,13 +46,15 @@ pub fn show(context: &Context, project: &LoadedProject, plan: bool) -> anyhow::R
             "calls_per_case": project.pipeline.calls_per_case(),
             "estimate": figures,
             "budget": spec.budget,
+            "plan": plan,
         }))?;
     } else {
         context.output.data(&text(project, sizes, &figures))?;
-        if plan {
+        if let Some(plan) = &plan {
+            let about = about(project);
             context
                 .output
-                .data(&format!("\n{}", plan_text(project, sizes)))?;
+                .data(&format!("\n{}", plan.text(about, sizes)))?;
         }
     }
     if !figures.unpriced.is_empty() {
@@ -176,44 +180,79 @@ fn caps(project: &LoadedProject) -> Option<String> {
     (!caps.is_empty()).then(|| caps.join(", "))
 }
 
-fn plan_text(project: &LoadedProject, sizes: Sizes) -> String {
-    let spec = &project.spec;
-    let about = about(project);
-    let levels: Vec<&str> = Level::ALL
-        .into_iter()
-        .filter(|level| spec.scope.allow.contains(level))
-        .map(Level::as_str)
-        .collect();
-    let backend = serde_json::to_value(spec.proposer.backend)
-        .ok()
-        .and_then(|value| value.as_str().map(str::to_owned))
-        .unwrap_or_default();
-    let test = if sizes.test == 0 {
-        "there is no test split: the result will rest on validation, which flatters the winner"
-            .to_owned()
-    } else {
-        format!(
-            "at the end the sealed test is opened once: baseline and best over {}, {} each",
-            format::counted(sizes.test, "case"),
-            format::counted(u64::from(spec.acceptance.test_repeats), "run")
-        )
-    };
-    [
-        "an optimization would".to_owned(),
-        format!(
-            "  1. score the baseline on train ({about}{}) and val ({about}{})",
-            format::counted(sizes.train, "case"),
-            format::counted(sizes.val, "case")
-        ),
-        "  2. find which step loses the points, from the train cases alone".to_owned(),
-        format!(
-            "  3. ask `{backend}` for one change after the other, at the levels {}",
-            levels.join(", then ")
-        ),
-        format!("  4. keep a change by {}", rule(&spec.acceptance)),
-        format!("  5. {test}"),
-    ]
-    .join("\n")
+/// What an optimization would do.
+#[derive(Debug, Serialize)]
+struct Plan {
+    /// In the order in which they may be opened.
+    levels: Vec<Level>,
+    proposer: ProposerBackend,
+    /// The rule of acceptance, in words.
+    accepts_by: String,
+    /// None where there are no test cases.
+    sealed_test: Option<SealedTest>,
+}
+
+/// How the sealed test would be run.
+#[derive(Debug, Serialize)]
+struct SealedTest {
+    cases: u64,
+    /// Runs of each case, by the baseline and by the best each.
+    repeats: u32,
+}
+
+impl Plan {
+    fn new(spec: &ProjectSpec, sizes: Sizes) -> Self {
+        Self {
+            levels: Level::ALL
+                .into_iter()
+                .filter(|level| spec.scope.allow.contains(level))
+                .collect(),
+            proposer: spec.proposer.backend,
+            accepts_by: rule(&spec.acceptance),
+            sealed_test: (sizes.test > 0).then_some(SealedTest {
+                cases: sizes.test,
+                repeats: spec.acceptance.test_repeats,
+            }),
+        }
+    }
+
+    /// For people; `about` is said before the sizes of train and val.
+    fn text(&self, about: &str, sizes: Sizes) -> String {
+        let levels: Vec<&str> = self.levels.iter().map(|level| level.as_str()).collect();
+        let backend = serde_json::to_value(self.proposer)
+            .ok()
+            .and_then(|value| value.as_str().map(str::to_owned))
+            .unwrap_or_default();
+        let test = self.sealed_test.as_ref().map_or_else(
+            || {
+                "there is no test split: the result will rest on validation, which flatters the winner"
+                    .to_owned()
+            },
+            |test| {
+                format!(
+                    "at the end the sealed test is opened once: baseline and best over {}, {} each",
+                    format::counted(test.cases, "case"),
+                    format::counted(u64::from(test.repeats), "run")
+                )
+            },
+        );
+        [
+            "an optimization would".to_owned(),
+            format!(
+                "  1. score the baseline on train ({about}{}) and val ({about}{})",
+                format::counted(sizes.train, "case"),
+                format::counted(sizes.val, "case")
+            ),
+            "  2. find which step loses the points, from the train cases alone".to_owned(),
+            format!(
+                "  3. ask `{backend}` for one change after the other, at the levels {}",
+                levels.join(", then ")
+            ),
+            format!("  4. keep a change by {}", self.accepts_by),
+            format!("  5. {test}"),
+        ]
+        .join("\n")
+    }
 }
 
 #[cfg(test)]
