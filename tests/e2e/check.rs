@@ -386,3 +386,29 @@ fn a_sound_project_is_passed_by_check_and_leaves_nothing_behind() {
         assert!(!project.path().join(".fapo").exists());
     }
 }
+
+#[test]
+fn cases_that_a_template_cannot_be_rendered_for_are_a_warning_before_they_fail() {
+    let project = Project::example("answer-form").unwrap();
+    for number in 0..2 {
+        append(
+            &project,
+            "data/val.jsonl",
+            &format!(
+                "{{\"case_id\": \"odd-{number}\", \"input\": {{\"text\": \"?\"}}, \"expected\": {{\"label\": \"billing\"}}}}"
+            ),
+        );
+    }
+    let ran = project.fapo("check", &["--json"]).unwrap();
+    assert_eq!(ran.code(), 0, "{}", ran.stderr());
+    let warning = &ran.json().unwrap()["warnings"][0];
+    assert_eq!(warning["rule"], "absent-key", "{warning:#}");
+    assert_eq!(warning["file"], "data/val.jsonl", "{warning:#}");
+    assert_eq!(warning["line"], 61, "{warning:#}");
+    let said = warning["message"].as_str().unwrap();
+    assert!(said.starts_with("2 cases from here on have no "), "{said}");
+    assert!(said.contains("pipeline/prompts/classify.md:"), "{said}");
+
+    let result = project.fapo("eval", &["--json"]).unwrap().json().unwrap();
+    assert_eq!(result["statuses"]["failed"], 2, "{result:#}");
+}

@@ -29,8 +29,8 @@ mod yaml;
 
 pub use diff::{Change, SemanticDiff, semantic_diff, unified_diff};
 pub use pipeline::{
-    OutputPart, OutputPath, PIPELINE_FILE, Pipeline, PipelineContext, PlannedSample, PlannedStep,
-    check_without_project, read_pipeline,
+    AbsentKey, InputProbe, OutputPart, OutputPath, PIPELINE_FILE, Pipeline, PipelineContext,
+    PlannedSample, PlannedStep, check_without_project, read_pipeline,
 };
 pub use project::read_project;
 pub use scope::{allowed_range, check_scope};

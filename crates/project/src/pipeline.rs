@@ -6,6 +6,7 @@
 //! * a step inside a `sample` also sees what the sample itself could see, and nobody outside sees it;
 //! * the `check` of `best_by` sees what the sample sees, and `candidate`; the `step` of `merge` sees `samples` instead.
 
+mod absent;
 mod caps;
 mod files;
 mod names;
@@ -27,6 +28,7 @@ use fapo_domain::problem::Problems;
 
 use crate::template::{Condition, PromptTemplate, TextTemplate};
 
+pub use absent::{AbsentKey, InputProbe};
 pub use output::{OutputPart, OutputPath};
 pub(crate) use plan::read_spec;
 pub(crate) use steps::last_line;

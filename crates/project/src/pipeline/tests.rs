@@ -5,7 +5,7 @@ use fapo_domain::model::variant::VariantTree;
 
 use super::*;
 
-fn project() -> ProjectSpec {
+pub(super) fn project() -> ProjectSpec {
     let (project, problems) = crate::read_project(
         "fapo.yaml",
         "name: p\nmodels:\n  task: {provider: openai, model: m}\ndata: {train: t.jsonl, corpora: {wiki: w.jsonl}}\nscorer: {metric: f1, expected: answer}\n",
@@ -13,7 +13,7 @@ fn project() -> ProjectSpec {
     project.unwrap_or_else(|| panic!("{problems}"))
 }
 
-fn tree(files: &[(&str, &str)]) -> VariantTree {
+pub(super) fn tree(files: &[(&str, &str)]) -> VariantTree {
     files
         .iter()
         .map(|(path, text)| ((*path).to_owned(), text.as_bytes().into()))

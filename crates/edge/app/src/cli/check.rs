@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::Context;
 use super::args::DirArgs;
 use super::estimate::{Cost, Estimate, Sizes, estimate};
-use super::session::{list_problems, load};
+use super::session::{list_problems, load, problem_line};
 use crate::exit::Exit;
 use crate::output::format;
 use crate::output::table::Columns;
@@ -27,10 +27,13 @@ pub async fn run(context: &Context, args: &DirArgs) -> anyhow::Result<Exit> {
 /// Checks the data and shows the estimate; with `plan` also what an optimization would do.
 pub fn show(context: &Context, project: &LoadedProject, plan: bool) -> anyhow::Result<Exit> {
     let spec = &project.spec;
-    let scan = scan_data(&project.dir, spec, Some(&project.scorer));
+    let scan = scan_data(project);
     if scan.problems.has_errors() {
         list_problems(&context.output, &scan.problems);
         return Ok(Exit::Problems);
+    }
+    for warning in scan.problems.iter() {
+        context.output.note(&problem_line(&context.output, warning));
     }
     let sizes = sizes(project, &scan);
     let prices = crate::wiring::prices(&project.dir)?;
@@ -39,7 +42,7 @@ pub fn show(context: &Context, project: &LoadedProject, plan: bool) -> anyhow::R
     if context.output.json {
         context.output.json(&serde_json::json!({
             "name": spec.name,
-            "warnings": project.warnings,
+            "warnings": project.warnings.iter().chain(scan.problems.iter()).collect::<Vec<_>>(),
             "cases": {"train": sizes.train, "val": sizes.val, "test": sizes.test},
             "val_is_cut_from_train": spec.data.val.is_none(),
             "least_val_cases": least_val(&spec.acceptance),

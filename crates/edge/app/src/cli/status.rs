@@ -90,7 +90,8 @@ struct Row {
     created_at: i64,
     updated_at: i64,
     started: String,
-    took: String,
+    /// None before the end.
+    took: Option<String>,
     baseline: Option<f64>,
     best: Option<f64>,
     proposals: Option<u32>,
@@ -119,7 +120,10 @@ impl Row {
             created_at: job.created_at.0,
             updated_at: job.updated_at.0,
             started: format::moment(job.created_at),
-            took: format::duration(job.updated_at.since(job.created_at)),
+            took: job
+                .status
+                .is_final()
+                .then(|| format::duration(job.updated_at.since(job.created_at))),
             baseline: evaluated.or_else(|| state.and_then(|state| state.baseline.val_mean())),
             best: state
                 .filter(|state| state.incumbent.iteration > 0)
@@ -172,7 +176,7 @@ fn text(rows: &[Row]) -> String {
             row.goal.clone(),
             row.shown_status().to_owned(),
             row.started.clone(),
-            row.took.clone(),
+            row.took.clone().unwrap_or_else(|| "–".to_owned()),
             percent(row.baseline),
             percent(row.best),
             row.proposals

@@ -378,7 +378,7 @@ mod tests {
         let dir = project(&cases(3), "{{ question }}", "# must pass\nc1\n\n c2 \nc1\n");
         let project = load_project(dir.path(), &|_| None).unwrap();
         assert_eq!(project.protect, [CaseId::new("c1"), CaseId::new("c2")]);
-        let scan = super::super::scan_data(dir.path(), &project.spec, None);
+        let scan = super::super::scan_data(&project);
         assert!(scan.problems.is_empty(), "{}", scan.problems);
     }
 
@@ -386,13 +386,13 @@ mod tests {
     fn a_protected_id_that_no_split_has_is_a_problem() {
         let dir = project(&cases(3), "{{ question }}", "c1\nc9\n");
         let mut project = load_project(dir.path(), &|_| None).unwrap();
-        let scan = super::super::scan_data(dir.path(), &project.spec, None);
+        let scan = super::super::scan_data(&project);
         let told: Vec<&str> = scan.problems.iter().map(|problem| &*problem.rule).collect();
         assert_eq!(told, ["unknown-case"], "{}", scan.problems);
         assert!(scan.problems.to_string().contains("c9"));
         // where only the first cases are read, it may be among the others
         project.spec.data.max_cases = Some(2);
-        let scan = super::super::scan_data(dir.path(), &project.spec, None);
+        let scan = super::super::scan_data(&project);
         assert!(scan.problems.is_empty(), "{}", scan.problems);
     }
 }

@@ -1,14 +1,15 @@
 //! A look through the data files, as streams and without a store: what `fapo check` says of them, and what every command
 //! says of them once something else is wrong. A command that imports the data finds the same on the way.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use fapo_domain::model::case::{Case, Split};
 use fapo_domain::model::project::ProjectSpec;
-use fapo_domain::problem::Problems;
+use fapo_domain::problem::{Problem, Problems, Severity};
 use fapo_project::data::DataFormat;
+use fapo_project::{AbsentKey, InputProbe};
 use fapo_scoring::Scorer;
 
 use super::beside::read_protected;
@@ -16,7 +17,9 @@ use super::cases::{
     cannot_be_cut, data_problem, duplicate, is_hopeless, open_cases, say_if_cut_short, split_files,
 };
 use super::documents::{ShortHash, open_documents, short_hash};
+use super::load::LoadedProject;
 use super::protect::Unmet;
+use crate::output::format;
 
 /// What a look through the data files found.
 #[derive(Debug, Default)]
@@ -44,10 +47,12 @@ impl DataScan {
     }
 }
 
-/// Reads all data files once and checks each line: form, unique ids, and, with a scorer, whether a case has what it
-/// compares with.
-pub fn scan_data(dir: &Path, spec: &ProjectSpec, scorer: Option<&Scorer>) -> DataScan {
-    Scan::new(dir, spec, scorer).run()
+/// Reads all data files once and checks each line: form, unique ids, whether a case has what its scorer compares with, and,
+/// as a warning, what the pipeline's templates need.
+pub fn scan_data(project: &LoadedProject) -> DataScan {
+    let mut scan = Scan::new(&project.dir, &project.spec, Some(&project.scorer));
+    scan.probe = Some(InputProbe::new(&project.pipeline));
+    scan.run()
 }
 
 /// The same where the project has problems already: of a file that is missing, named twice or of no known format nothing
@@ -66,6 +71,7 @@ struct Scan<'a> {
     dir: &'a Path,
     spec: &'a ProjectSpec,
     scorer: Option<&'a Scorer>,
+    probe: Option<InputProbe<'a>>,
     /// Files read so far, where the problems of their names are told already.
     told: Option<Vec<PathBuf>>,
     /// Ids of cases, with the file (by its place among the splits) and the line.
@@ -79,6 +85,7 @@ impl<'a> Scan<'a> {
             dir,
             spec,
             scorer,
+            probe: None,
             told: None,
             seen: HashMap::new(),
             found: DataScan::default(),
@@ -132,6 +139,7 @@ impl<'a> Scan<'a> {
         };
         let limit = self.spec.data.max_cases.unwrap_or(u64::MAX);
         let mut count = 0;
+        let mut absent = BTreeMap::new();
         for incoming in reader {
             if count >= limit || is_hopeless(&self.found.problems) {
                 break;
@@ -156,6 +164,11 @@ impl<'a> Scan<'a> {
                     vacant.insert((number, incoming.line));
                 }
             }
+            let lack = self.probe.as_ref();
+            if let Some(key) = lack.and_then(|probe| probe.lack(&incoming.case)) {
+                let (_, cases) = absent.entry(key).or_insert((incoming.line, 0u64));
+                *cases += 1;
+            }
             for lack in lacks(self.scorer, &incoming.case) {
                 let problem = data_problem(file, Some(incoming.line), lack);
                 self.found.problems.push(problem);
@@ -164,6 +177,11 @@ impl<'a> Scan<'a> {
         if count == 0 && self.found.problems.len() == before {
             let empty = data_problem(file, None, "holds no cases".to_owned());
             self.found.problems.push(empty);
+        }
+        for (key, (first, cases)) in absent {
+            self.found
+                .problems
+                .push(absent_key(file, &key, first, cases));
         }
         self.found.cases.insert(split, count);
     }
@@ -196,6 +214,32 @@ impl<'a> Scan<'a> {
             self.found.problems.push(empty);
         }
         self.found.documents += count;
+    }
+}
+
+/// Cases that a template cannot be rendered for.
+fn absent_key(file: &str, absent: &AbsentKey, first: u64, cases: u64) -> Problem {
+    let AbsentKey { key, needed_at } = absent;
+    let (who, what_then) = match cases {
+        1 => ("this case has".to_owned(), "it ends"),
+        more => (
+            format!("{} from here on have", format::counted(more, "case")),
+            "they end",
+        ),
+    };
+    Problem {
+        severity: Severity::Warning,
+        rule: "absent-key".into(),
+        help: Some(format!(
+            "add it, or let the template do without: `{{{{ {key} | default('') }}}}`"
+        )),
+        ..data_problem(
+            file,
+            Some(first),
+            format!(
+                "{who} no `{key}`, which {needed_at} needs: {what_then} as failed, with a score of 0"
+            ),
+        )
     }
 }
 
