@@ -412,3 +412,29 @@ fn cases_that_a_template_cannot_be_rendered_for_are_a_warning_before_they_fail()
     let result = project.fapo("eval", &["--json"]).unwrap().json().unwrap();
     assert_eq!(result["statuses"]["failed"], 2, "{result:#}");
 }
+
+#[test]
+fn a_right_answer_in_the_wrong_place_is_told_with_the_right_one() {
+    let project = Project::example("answer-form").unwrap();
+    project
+        .edit("fapo.yaml", "data/val.jsonl", "data/val.csv")
+        .unwrap();
+    project
+        .write("data/val.csv", "case_id,ticket,label\n1,b,billing\n")
+        .unwrap();
+    append(
+        &project,
+        "data/test.jsonl",
+        "{\"case_id\": \"odd\", \"input\": {\"ticket\": \"?\", \"label\": \"billing\"}, \"expected\": {}}",
+    );
+    let ran = project.fapo("check", &[]).unwrap();
+    names(
+        &ran,
+        &[
+            "data/val.csv:2",
+            "a column named `expected.label` holds it",
+            "data/test.jsonl:61",
+            "it belongs in `expected`",
+        ],
+    );
+}

@@ -95,6 +95,13 @@ impl<R: BufRead> Rows<R> {
         let names: Vec<String> = header.iter().map(|name| name.trim().to_owned()).collect();
         // also where something is wrong with them: no row is read then
         self.columns = Some(names.clone());
+        if let [only] = names.as_slice()
+            && let Some(separator) = [';', '\t', '|'].into_iter().find(|c| only.contains(*c))
+        {
+            let message = format!("the columns are separated by {separator:?}, not by commas");
+            let problem = error("bad-header", &self.file, message).at(Some(line), None);
+            return Some(problem.help("write the file anew with commas between the values"));
+        }
         let mut seen = BTreeSet::new();
         for (position, name) in names.iter().enumerate() {
             let message = if name.is_empty() {

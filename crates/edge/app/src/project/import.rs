@@ -143,8 +143,9 @@ where
                 Ok(incoming) => {
                     count += 1;
                     unmet.meet(&incoming.case.case_id);
-                    for lack in lacks(Some(&project.scorer), &incoming.case) {
-                        problems.push(data_problem(file, Some(incoming.line), lack));
+                    let scorer = Some(&project.scorer);
+                    for lack in lacks(scorer, &incoming.case, file, incoming.line) {
+                        problems.push(lack);
                     }
                     batch.push(incoming);
                 }

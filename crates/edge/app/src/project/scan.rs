@@ -10,7 +10,7 @@ use fapo_domain::model::project::ProjectSpec;
 use fapo_domain::problem::{Problem, Problems, Severity};
 use fapo_project::data::DataFormat;
 use fapo_project::{AbsentKey, InputProbe};
-use fapo_scoring::Scorer;
+use fapo_scoring::{ScoreError, Scorer};
 
 use super::beside::read_protected;
 use super::cases::{
@@ -169,9 +169,8 @@ impl<'a> Scan<'a> {
                 let (_, cases) = absent.entry(key).or_insert((incoming.line, 0u64));
                 *cases += 1;
             }
-            for lack in lacks(self.scorer, &incoming.case) {
-                let problem = data_problem(file, Some(incoming.line), lack);
-                self.found.problems.push(problem);
+            for lack in lacks(self.scorer, &incoming.case, file, incoming.line) {
+                self.found.problems.push(lack);
             }
         }
         if count == 0 && self.found.problems.len() == before {
@@ -243,12 +242,30 @@ fn absent_key(file: &str, absent: &AbsentKey, first: u64, cases: u64) -> Problem
     }
 }
 
-/// What a case lacks for its scorer, in words.
-pub(super) fn lacks(scorer: Option<&Scorer>, case: &Case) -> Vec<String> {
-    scorer.map_or_else(Vec::new, |scorer| {
-        let lacks = scorer.check_case(case);
-        lacks.iter().map(ToString::to_string).collect()
-    })
+/// What a case lacks for its scorer.
+pub(super) fn lacks(scorer: Option<&Scorer>, case: &Case, file: &str, line: u64) -> Vec<Problem> {
+    let found = scorer.map_or_else(Vec::new, |scorer| scorer.check_case(case));
+    found
+        .iter()
+        .map(|lack| Problem {
+            help: misplaced(lack, case, file),
+            ..data_problem(file, Some(line), lack.to_string())
+        })
+        .collect()
+}
+
+/// What to do where the right answer stands, or may stand, in the wrong place.
+fn misplaced(lack: &ScoreError, case: &Case, file: &str) -> Option<String> {
+    let ScoreError::ExpectedMissing { key, .. } = lack else {
+        return None;
+    };
+    let among_input = case.input.contains_key(key);
+    if DataFormat::of(file) == Ok(DataFormat::Csv) {
+        return Some(format!(
+            "a column named `expected.{key}` holds it; one named `{key}` is a key of the input"
+        ));
+    }
+    among_input.then(|| format!("`{key}` is in `input`: it belongs in `expected`"))
 }
 
 fn input_bytes(case: &Case) -> u64 {

@@ -75,6 +75,7 @@ fn broken_data() {
             long.as_bytes(),
         ),
         ("no id column", DataFormat::Csv, b"id,question\na,b\n"),
+        ("semicolons", DataFormat::Csv, b"case_id;question\na;b\n"),
         ("column twice", DataFormat::Csv, b"case_id,q,q\na,b,c\n"),
         (
             "column without a name",
