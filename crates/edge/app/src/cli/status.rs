@@ -37,11 +37,12 @@ pub async fn run(context: &Context, args: &StatusArgs) -> anyhow::Result<Exit> {
             .note(&format!("{}", nothing_was_run(&args.dir)));
         return Ok(Exit::Ok);
     };
+    // before the jobs are read: one that ends in between is not taken for an interrupted one
+    let at_work = Embedded::is_at_work(&args.dir)?;
     let jobs = match &args.job {
         Some(name) => vec![find::job(&ports, Some(name)).await?],
         None => find::jobs(&ports).await?,
     };
-    let at_work = Embedded::is_at_work(&args.dir)?;
     let mut rows = Vec::new();
     for job in jobs.iter().take(SHOWN) {
         let balance = ports.ledger.balance(job.id).await?;

@@ -259,12 +259,12 @@ fn misplaced(lack: &ScoreError, case: &Case, file: &str) -> Option<String> {
     let ScoreError::ExpectedMissing { key, .. } = lack else {
         return None;
     };
-    let among_input = case.input.contains_key(key);
     if DataFormat::of(file) == Ok(DataFormat::Csv) {
         return Some(format!(
             "a column named `expected.{key}` holds it; one named `{key}` is a key of the input"
         ));
     }
+    let among_input = case.input.contains_key(key);
     among_input.then(|| format!("`{key}` is in `input`: it belongs in `expected`"))
 }
 
