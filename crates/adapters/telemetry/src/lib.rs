@@ -16,8 +16,8 @@ use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 /// The filter that is used unless a person asks for another: problems only.
 pub const QUIET: &str = "warn";
 
-/// Back to the line's beginning, and erase it (ECMA-48: CR, EL 2).
-const CLEAR_LINE: &[u8] = b"\r\x1b[2K";
+/// What a terminal does on it: back to the line's beginning, and erase it (ECMA-48: CR, EL 2).
+pub const CLEAR_LINE: &str = "\r\x1b[2K";
 
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -100,12 +100,12 @@ fn subscriber<W: Write + 'static>(
     })
 }
 
-/// Clears the terminal's line before each log line: the layer writes one by one call.
+/// Clears the terminal's line before each write. The layer writes a whole log line at once.
 struct OverLine<W>(W);
 
 impl<W: Write> Write for OverLine<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.write_all(CLEAR_LINE)?;
+        self.0.write_all(CLEAR_LINE.as_bytes())?;
         self.0.write(line)
     }
 

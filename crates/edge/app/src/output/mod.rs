@@ -76,7 +76,11 @@ impl Output {
 
     /// Writes a line on standard error in any case; at a terminal in the place of the one that is redrawn there.
     pub fn error(&self, text: &str) {
-        let place = if self.live { "\r\x1b[2K" } else { "" };
+        let place = if self.live {
+            fapo_telemetry::CLEAR_LINE
+        } else {
+            ""
+        };
         let _ = writeln!(io::stderr().lock(), "{place}{text}");
     }
 }

@@ -71,6 +71,7 @@ struct Scan<'a> {
     dir: &'a Path,
     spec: &'a ProjectSpec,
     scorer: Option<&'a Scorer>,
+    /// Finds what templates need; none where the pipeline cannot be read.
     probe: Option<InputProbe<'a>>,
     /// Files read so far, where the problems of their names are told already.
     told: Option<Vec<PathBuf>>,
@@ -164,9 +165,9 @@ impl<'a> Scan<'a> {
                     vacant.insert((number, incoming.line));
                 }
             }
-            let lack = self.probe.as_ref();
-            if let Some(key) = lack.and_then(|probe| probe.lack(&incoming.case)) {
-                let (_, cases) = absent.entry(key).or_insert((incoming.line, 0u64));
+            let probe = self.probe.as_ref();
+            if let Some(key) = probe.and_then(|probe| probe.lack(&incoming.case)) {
+                let (_first, cases) = absent.entry(key).or_insert((incoming.line, 0u64));
                 *cases += 1;
             }
             for lack in lacks(self.scorer, &incoming.case, file, incoming.line) {
