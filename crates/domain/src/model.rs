@@ -10,6 +10,7 @@ pub mod pipeline;
 pub mod project;
 pub mod proposal;
 pub mod score;
+pub mod session;
 pub mod task;
 pub mod trace;
 pub mod variant;

@@ -3,8 +3,10 @@
 //! All are async, batched and free of shared memory, so that each can stand behind a network. Each method says what it
 //! guarantees: whether it is atomic, whether repeating it is harmless, and what order it keeps.
 
+pub mod agents;
 pub mod blobs;
 pub mod cache;
+pub mod code;
 pub mod datasets;
 pub mod diagnosis;
 pub mod jobs;
@@ -12,7 +14,10 @@ pub mod ledger;
 pub mod models;
 pub mod pipelines;
 pub mod queue;
+pub mod relay;
+pub mod sandbox;
 pub mod scores;
+pub mod sessions;
 pub mod store_error;
 pub mod tasks;
 pub mod traces;
