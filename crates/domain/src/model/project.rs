@@ -82,6 +82,30 @@ impl ProjectSpec {
         }
     }
 
+    /// The model of a coding agent: the entry of `models:` that `named` is, else the model of that name; without a name the
+    /// entry `proposer` where its provider fits, else the agent's usual model. With it, what messages call it.
+    pub fn agent_model(
+        &self,
+        backend: ProposerBackend,
+        named: Option<&str>,
+    ) -> (String, ModelSpec) {
+        let provider = backend.provider();
+        if let Some(name) = named {
+            let entry = self.models.get(name).cloned();
+            return (
+                name.to_owned(),
+                entry.unwrap_or_else(|| ModelSpec::named(provider, name)),
+            );
+        }
+        match self.models.get("proposer") {
+            Some(entry) if entry.provider == provider => ("proposer".to_owned(), entry.clone()),
+            _ => {
+                let name = backend.usual_model();
+                (name.to_owned(), ModelSpec::named(provider, name))
+            }
+        }
+    }
+
     /// The name of the maximized metric.
     pub fn maximized(&self) -> String {
         if let Some(name) = &self.objective.maximize {

@@ -151,6 +151,8 @@ pub enum Lint {
     TooLarge,
     /// A file that is not UTF-8 text.
     NotText,
+    /// A link, a device or anything else that is no plain file, or a name that is no plain text.
+    SpecialFile,
     /// The same as an earlier variant of the job, up to white space.
     Duplicate,
     /// Text copied from train cases.

@@ -43,9 +43,7 @@ impl std::fmt::Debug for AgentTools {
 /// Bounds of a session, all its turns together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AgentLimits {
-    /// Turns of the model.
-    pub turns: u32,
-    /// Time on the wall.
+    /// Time on the wall, while a prompt is worked at.
     pub wall: Duration,
     /// Money, within the job's own cap.
     pub cost: Option<MicroUsd>,
@@ -72,8 +70,6 @@ pub struct AgentRequest {
     pub tree: VariantTree,
     /// Whether it may change them.
     pub writable: bool,
-    /// Its tools besides reading and editing files.
-    pub tools: Option<AgentTools>,
     /// JSON Schema of what it answers with at the end.
     pub schema: Value,
     /// Its bounds.
@@ -131,9 +127,6 @@ pub enum AgentError {
         #[source]
         source: std::io::Error,
     },
-    /// The session was cancelled.
-    #[error("the session was cancelled")]
-    Cancelled,
 }
 
 impl Classified for AgentError {
@@ -150,7 +143,7 @@ impl Classified for AgentError {
                     ErrorCode::Unavailable
                 }
             }
-            Self::Files { .. } | Self::Cancelled => ErrorCode::Unavailable,
+            Self::Files { .. } => ErrorCode::Unavailable,
         }
     }
 
@@ -167,7 +160,7 @@ impl Classified for AgentError {
                     Retry::After(Duration::from_secs(5))
                 }
             }
-            Self::Files { .. } | Self::Cancelled => Retry::Now,
+            Self::Files { .. } => Retry::Now,
         }
     }
 
@@ -179,24 +172,38 @@ impl Classified for AgentError {
             Self::Store(error) => error.reason(),
             Self::Provider { .. } => "AGENT_PROVIDER",
             Self::Files { .. } => "AGENT_FILES",
-            Self::Cancelled => "INTERRUPTED",
         }
     }
+}
+
+/// The files of a session, to be looked at while it runs.
+#[async_trait]
+pub trait SessionFiles: Send + Sync {
+    /// The files as they are now. What the rules for files refuse comes beside and is not in the tree.
+    async fn tree(&self) -> Result<(VariantTree, Vec<LintFinding>), AgentError>;
 }
 
 /// An open session: a conversation over files.
 #[async_trait]
 pub trait AgentSession: Send {
+    /// A folder of the host that the session sees without being able to write to it: where a tool server's socket goes.
+    fn socket_folder(&self) -> &std::path::Path;
+
+    /// Its files, for tools that look at them while it runs.
+    fn files(&self) -> std::sync::Arc<dyn SessionFiles>;
+
+    /// Gives it tools besides reading and editing files. Before the first prompt.
+    fn attach(&mut self, tools: AgentTools);
+
     /// Sends a prompt and waits until the agent has ended, or a bound or `stop` ended it; then nothing of it runs. The
-    /// conversation so far is kept: a second prompt continues it.
+    /// conversation so far is kept: a second prompt continues it. `turns` bounds this prompt; time and money bound the
+    /// session.
     async fn prompt(
         &mut self,
         text: &str,
+        turns: u32,
         stop: &CancellationToken,
     ) -> Result<AgentTurn, AgentError>;
-
-    /// The files as they are now; for checks while the session runs. What the rules for files refuse comes beside.
-    async fn tree(&self) -> Result<(VariantTree, Vec<LintFinding>), AgentError>;
 
     /// Ends the session, removes its files, and returns its record with the transcript. What it spent is settled.
     async fn close(self: Box<Self>) -> Result<SessionRecord, AgentError>;

@@ -83,14 +83,37 @@ fn positive(path: &str, value: Option<f64>, check: &mut Check<'_>) {
 
 fn proposer(spec: &ProjectSpec, check: &mut Check<'_>) {
     let proposer = &spec.proposer;
+    let backend = proposer.backend;
     if let Some(name) = &proposer.model {
-        model(spec, name, "proposer.model", check);
-        if proposer.backend != ProposerBackend::Reflect {
+        // a coding agent knows models by name, too
+        if !backend.is_agent() {
+            model(spec, name, "proposer.model", check);
+        }
+        if matches!(
+            backend,
+            ProposerBackend::Catalogue | ProposerBackend::Replay
+        ) {
             check.warning(
                 "ignored-key",
                 "proposer.model",
-                "`model` is only used by `backend: reflect`",
+                "`model` is only used by `reflect`, `claude-code` and `codex`",
                 "remove it, or change the backend",
+            );
+        }
+    }
+    if backend.is_agent() {
+        let (entry, agent) = spec.agent_model(backend, proposer.model.as_deref());
+        let wanted = backend.provider();
+        if agent.provider != wanted {
+            check.error(
+                "wrong-provider",
+                "proposer.model",
+                &format!(
+                    "`{}` speaks to `provider: {}`, and the entry `{entry}` has another",
+                    backend.as_str(),
+                    wanted.as_str()
+                ),
+                "name another entry of `models`, or a model of that provider",
             );
         }
     }
@@ -101,13 +124,12 @@ fn proposer(spec: &ProjectSpec, check: &mut Check<'_>) {
             "`backend: replay` needs a `recording`",
             "name the file of recorded proposals",
         ),
-        (Some(_), ProposerBackend::Catalogue | ProposerBackend::Reflect) => check.warning(
+        (None, _) | (Some(_), ProposerBackend::Replay) => {}
+        (Some(_), _) => check.warning(
             "ignored-key",
             "proposer.recording",
             "`recording` is only used by `backend: replay`",
             "remove it, or change the backend",
         ),
-        (Some(_), ProposerBackend::Replay)
-        | (None, ProposerBackend::Catalogue | ProposerBackend::Reflect) => {}
     }
 }

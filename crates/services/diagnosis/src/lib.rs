@@ -2,11 +2,13 @@
 //!
 //! * [`attribution`] turns an evaluation's scores and runs into findings, clusters and ceilings (`Topic::Diagnose`).
 //! * [`proposers`] turns an attribution and train evidence into one changed variant (`Topic::Propose`).
+//! * [`agent`] runs coding agents in a sandbox, for whoever proposes or reviews with one.
 //! * [`lints`] turns a changed variant into a report of what is wrong with it (`Topic::Review`).
 //!
 //! Invariants: only train is looked at case by case; the lints read the held-out splits but never repeat them; nothing
 //! here decides what is accepted. Equal inputs give equal results, so a repeated task is harmless.
 
+pub mod agent;
 pub mod attribution;
 pub mod lints;
 mod pages;

@@ -72,6 +72,25 @@ const fn default_attempts() -> u32 {
 }
 
 impl ModelSpec {
+    /// A model of `provider` by its name alone, reached where the provider is reached.
+    pub fn named(provider: Provider, model: &str) -> Self {
+        Self {
+            provider,
+            model: model.to_owned(),
+            base_url: None,
+            address_hash: None,
+            api_key_env: None,
+            temperature: None,
+            top_p: None,
+            max_tokens: default_max_tokens(),
+            price: None,
+            concurrency: default_model_concurrency(),
+            timeout_s: default_timeout_s(),
+            attempts: default_attempts(),
+            world: None,
+        }
+    }
+
     /// The [`ModelSpec::address_hash`] of an address.
     pub fn hash_of_address(address: &str) -> String {
         let mut hasher = Hasher::new("model-address/v1");
@@ -90,4 +109,15 @@ pub enum Provider {
     Anthropic,
     /// The simulated model that ships with fapo: offline, deterministic, free. For examples and tests.
     Sim,
+}
+
+impl Provider {
+    /// The name in files.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Openai => "openai",
+            Self::Anthropic => "anthropic",
+            Self::Sim => "sim",
+        }
+    }
 }

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Provider;
+
 /// Who writes proposals.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -10,9 +12,27 @@ pub struct ProposerSpec {
     /// The backend.
     #[serde(default)]
     pub backend: ProposerBackend,
-    /// For `reflect`: an entry of `models:`; `proposer` where absent, else `task`.
+    /// An entry of `models:`, or, for a coding agent, the name of a model of its provider, such as `opus`. Where absent: for
+    /// `reflect` the entry `proposer`, else `task`; for a coding agent the entry `proposer`, else the agent's own default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    /// For coding agents: most turns of a session's first prompt; the one continuation gets half of them.
+    #[serde(default = "default_turns")]
+    #[schemars(range(min = 2, max = 500))]
+    pub turns: u32,
+    /// For coding agents: minutes after which a session is killed.
+    #[serde(default = "default_minutes")]
+    #[schemars(range(min = 0.05, max = 240.0))]
+    pub minutes: f64,
+    /// For coding agents: most dollars of one session, within `budget.usd`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usd: Option<f64>,
+    /// For coding agents: most train cases that a session may run its change on, paid by the job.
+    #[serde(default = "default_tries")]
+    pub tries: u32,
+    /// For coding agents: most analyses in Python that a session may make of the train runs.
+    #[serde(default = "default_analyses")]
+    pub analyses: u32,
     /// For `replay`: the file of recorded proposals, relative to the project folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recording: Option<String>,
@@ -26,6 +46,18 @@ pub struct ProposerSpec {
     pub evidence_tokens: u32,
 }
 
+const fn default_turns() -> u32 {
+    40
+}
+const fn default_minutes() -> f64 {
+    15.0
+}
+const fn default_tries() -> u32 {
+    40
+}
+const fn default_analyses() -> u32 {
+    20
+}
 const fn default_parallel() -> u32 {
     1
 }
@@ -38,6 +70,11 @@ impl Default for ProposerSpec {
         Self {
             backend: ProposerBackend::default(),
             model: None,
+            turns: default_turns(),
+            minutes: default_minutes(),
+            usd: None,
+            tries: default_tries(),
+            analyses: default_analyses(),
             recording: None,
             parallel: default_parallel(),
             evidence_tokens: default_evidence_tokens(),
@@ -56,6 +93,46 @@ pub enum ProposerBackend {
     Reflect,
     /// Recorded proposals.
     Replay,
+    /// Claude Code, in a sandbox, over the variant's files.
+    ClaudeCode,
+    /// Codex, likewise.
+    Codex,
+}
+
+impl ProposerBackend {
+    /// The name in files and records.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Catalogue => "catalogue",
+            Self::Reflect => "reflect",
+            Self::Replay => "replay",
+            Self::ClaudeCode => "claude-code",
+            Self::Codex => "codex",
+        }
+    }
+
+    /// The provider whose protocol a coding agent speaks.
+    pub const fn provider(self) -> Provider {
+        match self {
+            Self::Codex => Provider::Openai,
+            Self::Catalogue | Self::Reflect | Self::Replay | Self::ClaudeCode => {
+                Provider::Anthropic
+            }
+        }
+    }
+
+    /// The model that a coding agent is called with where the project names none.
+    pub const fn usual_model(self) -> &'static str {
+        match self {
+            Self::Codex => "gpt-5-codex",
+            Self::Catalogue | Self::Reflect | Self::Replay | Self::ClaudeCode => "opus",
+        }
+    }
+
+    /// Whether it is a coding agent.
+    pub const fn is_agent(self) -> bool {
+        matches!(self, Self::ClaudeCode | Self::Codex)
+    }
 }
 
 /// When a candidate is accepted.

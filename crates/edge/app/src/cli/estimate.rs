@@ -169,7 +169,10 @@ impl Counter<'_> {
         let entry = project.proposing_model();
         let model = match project.proposer.backend {
             ProposerBackend::Reflect => project.models.get(entry),
-            ProposerBackend::Catalogue | ProposerBackend::Replay => None,
+            ProposerBackend::Catalogue
+            | ProposerBackend::Replay
+            | ProposerBackend::ClaudeCode
+            | ProposerBackend::Codex => None,
         };
         let Some(model) = model else {
             return Cost::default();

@@ -63,14 +63,14 @@ impl Backends {
         recording: Option<&str>,
     ) -> Result<Self, RecordingError> {
         let mut by_name: BTreeMap<&'static str, Arc<dyn Proposer>> = BTreeMap::new();
-        by_name.insert(name(ProposerBackend::Catalogue), Arc::new(Catalogue));
+        by_name.insert(ProposerBackend::Catalogue.as_str(), Arc::new(Catalogue));
         by_name.insert(
-            name(ProposerBackend::Reflect),
+            ProposerBackend::Reflect.as_str(),
             Arc::new(Reflect::new(models)),
         );
         if let Some(recording) = recording {
             by_name.insert(
-                name(ProposerBackend::Replay),
+                ProposerBackend::Replay.as_str(),
                 Arc::new(Replay::read(recording)?),
             );
         }
@@ -78,23 +78,15 @@ impl Backends {
     }
 
     fn get(&self, backend: ProposerBackend) -> Result<&Arc<dyn Proposer>, WorkError> {
-        self.by_name.get(name(backend)).ok_or_else(|| {
+        self.by_name.get(backend.as_str()).ok_or_else(|| {
             WorkError::permanent(
                 "PROPOSER_CONFIG",
                 format!(
                     "proposer backend `{}` is not set up; `replay` needs a recording",
-                    name(backend)
+                    backend.as_str()
                 ),
             )
         })
-    }
-}
-
-const fn name(backend: ProposerBackend) -> &'static str {
-    match backend {
-        ProposerBackend::Catalogue => "catalogue",
-        ProposerBackend::Reflect => "reflect",
-        ProposerBackend::Replay => "replay",
     }
 }
 
@@ -334,7 +326,7 @@ impl ProposeService {
             "slot": task.slot,
             "parent": task.parent,
             "level": task.level,
-            "backend": name(backend),
+            "backend": backend.as_str(),
             "cluster": task.cluster.as_ref().map(|cluster| &cluster.id),
         });
         let proposed = match answer {

@@ -1,0 +1,156 @@
+//! The agents' programs on this machine.
+
+use std::path::{Path, PathBuf};
+
+use fapo_domain::ports::sandbox::Mount;
+
+/// A program that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Installed {
+    /// The real file.
+    pub program: PathBuf,
+    /// What it must see of itself to run.
+    pub mounts: Vec<Mount>,
+    /// An interpreter that runs it, where it is a script.
+    pub interpreter: Option<PathBuf>,
+}
+
+/// A program that was not found.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the {name} program is not there: {looked}; install it with `npm install -g {package}`, or name it in {variable}"
+)]
+pub struct MissingProgram {
+    /// What people call it.
+    pub name: &'static str,
+    /// Its package.
+    pub package: &'static str,
+    /// The variable that can name it.
+    pub variable: &'static str,
+    /// Where it was looked for.
+    pub looked: String,
+}
+
+/// Claude Code: the file that `FAPO_CLAUDE` names, else `claude` on `PATH`.
+///
+/// # Errors
+/// When it is not there.
+pub fn find_claude(env: &dyn Fn(&str) -> Option<String>) -> Result<Installed, MissingProgram> {
+    find(
+        env,
+        MissingProgram {
+            name: "Claude Code",
+            package: "@anthropic-ai/claude-code",
+            variable: "FAPO_CLAUDE",
+            looked: "claude".to_owned(),
+        },
+    )
+}
+
+/// Codex: the file that `FAPO_CODEX` names, else `codex` on `PATH`.
+///
+/// # Errors
+/// When it is not there.
+pub fn find_codex(env: &dyn Fn(&str) -> Option<String>) -> Result<Installed, MissingProgram> {
+    find(
+        env,
+        MissingProgram {
+            name: "Codex",
+            package: "@openai/codex",
+            variable: "FAPO_CODEX",
+            looked: "codex".to_owned(),
+        },
+    )
+}
+
+fn find(
+    env: &dyn Fn(&str) -> Option<String>,
+    mut missing: MissingProgram,
+) -> Result<Installed, MissingProgram> {
+    let command = std::mem::take(&mut missing.looked);
+    if let Some(named) = env(missing.variable) {
+        return installed(Path::new(&named), env).ok_or_else(|| MissingProgram {
+            looked: format!("{} names {named}, which is no file", missing.variable),
+            ..missing
+        });
+    }
+    let path = env("PATH").unwrap_or_default();
+    on_path(&path, &command)
+        .and_then(|found| installed(&found, env))
+        .ok_or_else(|| MissingProgram {
+            looked: format!("no `{command}` on PATH"),
+            ..missing
+        })
+}
+
+fn on_path(path: &str, command: &str) -> Option<PathBuf> {
+    std::env::split_paths(path)
+        .filter(|folder| folder.is_absolute())
+        .map(|folder| folder.join(command))
+        .find(|file| file.is_file())
+}
+
+/// The real file behind a name, and what is shown of it: a program of its own as it is, a script with its package and Node.
+fn installed(named: &Path, env: &dyn Fn(&str) -> Option<String>) -> Option<Installed> {
+    use std::io::Read as _;
+    let program = std::fs::canonicalize(named)
+        .ok()
+        .filter(|file| file.is_file())?;
+    let mut start = [0u8; 2];
+    let is_script = std::fs::File::open(&program)
+        .and_then(|mut file| file.read_exact(&mut start))
+        .is_ok()
+        && &start == b"#!";
+    if !is_script {
+        return Some(Installed {
+            mounts: vec![Mount::same(&program)],
+            program,
+            interpreter: None,
+        });
+    }
+    // a package of npm: all of its node_modules, where what it needs lies beside it
+    let package = program
+        .ancestors()
+        .filter(|folder| folder.ends_with("node_modules"))
+        .last()
+        .or_else(|| program.parent())?
+        .to_owned();
+    let node = on_path(&env("PATH").unwrap_or_default(), "node")
+        .and_then(|node| std::fs::canonicalize(node).ok())?;
+    Some(Installed {
+        mounts: vec![Mount::same(package), Mount::same(&node)],
+        program,
+        interpreter: Some(node),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_looked_for_where_the_variable_says_then_on_the_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let claude = folder.path().join("claude");
+        std::fs::write(&claude, b"\x7fELF").unwrap();
+        let path = folder.path().to_str().unwrap().to_owned();
+        let on_path = find_claude(&|name| (name == "PATH").then(|| path.clone())).unwrap();
+        assert_eq!(on_path.program, std::fs::canonicalize(&claude).unwrap());
+        assert_eq!(on_path.interpreter, None);
+
+        let gone = find_claude(&|name| match name {
+            "PATH" => Some(path.clone()),
+            "FAPO_CLAUDE" => Some("/nowhere/claude".to_owned()),
+            _ => None,
+        })
+        .unwrap_err()
+        .to_string();
+        assert!(gone.contains("FAPO_CLAUDE names /nowhere/claude"), "{gone}");
+
+        let nowhere = find_claude(&|_| None).unwrap_err().to_string();
+        assert!(
+            nowhere.contains("npm install -g @anthropic-ai/claude-code"),
+            "{nowhere}"
+        );
+    }
+}
