@@ -12,6 +12,7 @@ use fapo_domain::ports::datasets::Datasets;
 use fapo_domain::ports::jobs::{Findings, Jobs, Proposals};
 use fapo_domain::ports::ledger::Ledger;
 use fapo_domain::ports::scores::Scores;
+use fapo_domain::ports::sessions::Sessions;
 use fapo_domain::ports::tasks::Tasks;
 use fapo_domain::ports::traces::Traces;
 use fapo_domain::ports::variants::Variants;
@@ -26,6 +27,7 @@ pub mod jobs;
 pub mod ledger;
 pub mod queue;
 pub mod scores;
+pub mod sessions;
 pub mod tasks;
 pub mod traces;
 pub mod variants;
@@ -56,6 +58,8 @@ pub struct Ports {
     pub findings: Arc<dyn Findings>,
     /// See [`Proposals`].
     pub proposals: Arc<dyn Proposals>,
+    /// See [`Sessions`].
+    pub sessions: Arc<dyn Sessions>,
     /// Whatever must live as long as the ports: a folder, a server.
     pub keep: Box<dyn Any + Send + Sync>,
 }
@@ -75,6 +79,7 @@ impl Ports {
             + Jobs
             + Findings
             + Proposals
+            + Sessions
             + 'static,
     {
         let store = Arc::new(store);
@@ -90,7 +95,8 @@ impl Ports {
             tasks: Arc::<S>::clone(&store),
             jobs: Arc::<S>::clone(&store),
             findings: Arc::<S>::clone(&store),
-            proposals: store,
+            proposals: Arc::<S>::clone(&store),
+            sessions: store,
             keep: Box::new(keep),
         }
     }
@@ -200,6 +206,12 @@ macro_rules! store_suites {
                 the_first_proposal_under_a_task_stays,
                 a_stale_fence_stores_no_proposal,
             ]);
+            $crate::store_suites!(@suite $make, sessions, [
+                a_session_comes_back_with_its_transcript,
+                the_first_record_of_a_session_stays,
+                a_jobs_sessions_come_in_the_order_of_their_start,
+                a_session_is_found_by_the_start_of_its_id,
+            ]);
         }
     };
     (@suite $make:expr, $suite:ident, [$($name:ident),+ $(,)?]) => {
@@ -230,6 +242,7 @@ mod tests {
             ("jobs", include_str!("suites/jobs.rs")),
             ("ledger", include_str!("suites/ledger.rs")),
             ("scores", include_str!("suites/scores.rs")),
+            ("sessions", include_str!("suites/sessions.rs")),
             ("tasks", include_str!("suites/tasks.rs")),
             ("traces", include_str!("suites/traces.rs")),
             ("variants", include_str!("suites/variants.rs")),

@@ -1,7 +1,7 @@
 //! The SQLite store behind the domain's persistence ports.
 //!
 //! One file in WAL mode holds everything. [`SqliteStore`] implements every persistence port of `fapo_domain::ports`:
-//! blobs, datasets, variants, jobs, tasks, traces, scores, findings, proposals, the step cache and the ledger.
+//! blobs, datasets, variants, jobs, tasks, traces, scores, findings, proposals, sessions, the step cache and the ledger.
 //!
 //! * All writes go through one connection, each in a `BEGIN IMMEDIATE` transaction, so nothing is ever half-written and
 //!   two processes on one file wait for each other instead of failing. Reads have a few connections of their own and
@@ -25,6 +25,7 @@ mod migrate;
 mod proposals;
 mod reader;
 mod scores;
+mod sessions;
 mod sql;
 mod sqlite;
 mod tasks;
