@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use fapo_domain::ports::blobs::Blobs;
 use fapo_domain::ports::datasets::Datasets;
 use fapo_domain::ports::jobs::{Findings, Jobs};
 use fapo_domain::ports::ledger::Ledger;
 use fapo_domain::ports::scores::Scores;
+use fapo_domain::ports::sessions::Sessions;
 use fapo_domain::ports::tasks::Tasks;
 use fapo_domain::ports::traces::Traces;
 use fapo_domain::ports::variants::Variants;
@@ -13,6 +15,8 @@ use fapo_domain::ports::variants::Variants;
 /// The ports, each behind a pointer: whether one of them is here or elsewhere is decided where they are made.
 #[derive(Clone)]
 pub struct Ports {
+    /// Long texts.
+    pub blobs: Arc<dyn Blobs>,
     /// Cases.
     pub datasets: Arc<dyn Datasets>,
     /// Jobs, their events, lineage and decisions.
@@ -23,6 +27,8 @@ pub struct Ports {
     pub ledger: Arc<dyn Ledger>,
     /// Scores.
     pub scores: Arc<dyn Scores>,
+    /// Sessions of coding agents.
+    pub sessions: Arc<dyn Sessions>,
     /// Units of work.
     pub tasks: Arc<dyn Tasks>,
     /// Runs.
@@ -35,14 +41,26 @@ impl Ports {
     /// All ports over one store.
     pub fn over<S>(store: Arc<S>) -> Self
     where
-        S: Datasets + Jobs + Findings + Ledger + Scores + Tasks + Traces + Variants + 'static,
+        S: Blobs
+            + Datasets
+            + Jobs
+            + Findings
+            + Ledger
+            + Scores
+            + Sessions
+            + Tasks
+            + Traces
+            + Variants
+            + 'static,
     {
         Self {
+            blobs: Arc::clone(&store) as Arc<dyn Blobs>,
             datasets: Arc::clone(&store) as Arc<dyn Datasets>,
             jobs: Arc::clone(&store) as Arc<dyn Jobs>,
             findings: Arc::clone(&store) as Arc<dyn Findings>,
             ledger: Arc::clone(&store) as Arc<dyn Ledger>,
             scores: Arc::clone(&store) as Arc<dyn Scores>,
+            sessions: Arc::clone(&store) as Arc<dyn Sessions>,
             tasks: Arc::clone(&store) as Arc<dyn Tasks>,
             traces: Arc::clone(&store) as Arc<dyn Traces>,
             variants: store,

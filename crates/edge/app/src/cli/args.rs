@@ -78,6 +78,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Show the tree of variants and what became of each
     Lineage(JobArgs),
+    /// Show what a coding agent was told, did and cost in a session
+    Session(SessionArgs),
     /// Show what differs between two variants
     Diff(DiffArgs),
     /// Write the report of a job: Markdown and one HTML page
@@ -266,6 +268,28 @@ pub struct JobArgs {
     /// A job, by the first or last digits of its id; the latest optimization where absent
     #[arg(long, value_name = "ID")]
     pub job: Option<String>,
+}
+
+/// `fapo session`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  fapo session                           the sessions of the latest job
+  fapo session 3fa2                      one of them, by the first digits of its id
+  fapo session my-project 3fa2 --full    every line whole
+  fapo session 3fa2 --json | jq .transcript")]
+pub struct SessionArgs {
+    /// The project folder; this one where only an ID is given
+    #[arg(value_name = "DIR")]
+    pub dir: Option<String>,
+    /// A session, by the first digits of its id; else those of a job are listed
+    #[arg(value_name = "ID")]
+    pub id: Option<String>,
+    /// The job whose sessions are listed; the latest optimization where absent
+    #[arg(long, value_name = "ID")]
+    pub job: Option<String>,
+    /// Show long texts whole
+    #[arg(long)]
+    pub full: bool,
 }
 
 /// `fapo diff`.

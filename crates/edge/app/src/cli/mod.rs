@@ -16,6 +16,7 @@ mod report;
 mod run;
 mod schema;
 mod session;
+mod sessions;
 mod signals;
 mod sim;
 mod status;
@@ -61,6 +62,7 @@ async fn dispatch(command: Command, context: &Context) -> anyhow::Result<Exit> {
         Command::Optimize(args) => Box::pin(optimize::run(context, &args)).await,
         Command::Status(args) => status::run(context, &args).await,
         Command::Lineage(args) => lineage::run(context, &args).await,
+        Command::Session(args) => sessions::run(context, &args).await,
         Command::Diff(args) => diff::run(context, &args).await,
         Command::Report(args) => report::run(context, &args).await,
         Command::Export(args) => export::run(context, &args).await,
