@@ -9,6 +9,7 @@
 
 pub mod attribution;
 pub mod lints;
+pub mod mcp;
 mod pages;
 pub mod proposers;
 pub mod text;
