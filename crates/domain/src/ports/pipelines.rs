@@ -7,6 +7,7 @@ use crate::ids::JobId;
 use crate::model::case::Case;
 use crate::model::job::JobSpec;
 use crate::model::score::CaseScore;
+use crate::model::task::Fence;
 use crate::model::trace::RunRecord;
 use crate::model::variant::VariantTree;
 
@@ -14,7 +15,8 @@ use crate::model::variant::VariantTree;
 #[async_trait]
 pub trait PipelineRunner: Send + Sync {
     /// Runs `tree` over `case` now and returns the run with every step. Stores no run; model calls go through the step
-    /// cache unless `fresh`, and are booked under `job`.
+    /// cache unless `fresh`, and are booked under `job`: by the claim `payer` where one is given, whose end then settles what
+    /// a dropped future or a dead process left reserved, and else by a claim of the run's own.
     async fn run_case(
         &self,
         job: JobId,
@@ -22,6 +24,7 @@ pub trait PipelineRunner: Send + Sync {
         tree: &VariantTree,
         case: &Case,
         fresh: bool,
+        payer: Option<Fence>,
     ) -> Result<RunRecord, WorkError>;
 }
 

@@ -375,7 +375,8 @@ impl Embedded {
         random.copy_from_slice(&about.finish().as_bytes()[..10]);
         let job = JobId::at(u64::try_from(now.0).unwrap_or(0), random);
         self.store.open_account(job, Caps::default()).await?;
-        Ok(self.executor.run_case(job, spec, tree, case, fresh).await?)
+        let run = self.executor.run_case(job, spec, tree, case, fresh, None);
+        Ok(run.await?)
     }
 
     /// Scores a run.

@@ -11,6 +11,7 @@
 pub mod agent;
 pub mod attribution;
 pub mod lints;
+pub mod mcp;
 mod pages;
 pub mod proposers;
 pub mod text;

@@ -160,6 +160,7 @@ impl PipelineRunner for ExecutorService {
         tree: &VariantTree,
         case: &Case,
         fresh: bool,
+        payer: Option<Fence>,
     ) -> Result<RunRecord, WorkError> {
         use std::sync::atomic::Ordering::Relaxed;
 
@@ -172,14 +173,16 @@ impl PipelineRunner for ExecutorService {
                 Arc::new(JobContext::new(job, spec.clone()))
             });
         let plan = context.plan(variant, async || Ok(tree.clone())).await?;
-        // A reservation of its own, which no task has: closing it touches nobody else's.
-        let number = self.runs_by_hand.fetch_add(1, Relaxed);
-        let now = self.ports.clock.now().0;
-        let name = format!("{variant}/{}/{now}/{number}", case.case_id);
-        let fence = Fence {
-            task: TaskId::derive(job, "run-case", &name),
-            epoch: 1,
-        };
+        let fence = payer.unwrap_or_else(|| {
+            // A reservation of its own, which no task has: closing it touches nobody else's.
+            let number = self.runs_by_hand.fetch_add(1, Relaxed);
+            let now = self.ports.clock.now().0;
+            let name = format!("{variant}/{}/{now}/{number}", case.case_id);
+            Fence {
+                task: TaskId::derive(job, "run-case", &name),
+                epoch: 1,
+            }
+        });
         let mut hasher = Hasher::new("run-case/v1");
         hasher
             .part(job.0.as_bytes())
@@ -197,7 +200,11 @@ impl PipelineRunner for ExecutorService {
             .session(&self.ports, &self.corpora, &plan, of)
             .await?;
         let ended = run_case(&session, 0, case.clone()).await;
-        let closed = self.ports.ledger.close(job, fence.into()).await;
+        let closed = match payer {
+            // the claim goes on, and others may be calling under it
+            Some(_) => Ok(()),
+            None => self.ports.ledger.close(job, fence.into()).await.map(drop),
+        };
         if let Cause::Abort(error) = ended.cause {
             return Err(error);
         }

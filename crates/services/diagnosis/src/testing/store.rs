@@ -35,6 +35,8 @@ struct Inner {
     variants: BTreeMap<VariantId, VariantTree>,
     cases: BTreeMap<Split, Vec<Case>>,
     scores: Vec<CaseScore>,
+    /// Scores by evaluation; where there are any, an evaluation that is not among them has none.
+    evaluations: BTreeMap<EvaluationId, Vec<CaseScore>>,
     runs: Vec<RunRecord>,
     attribution: Option<Attribution>,
     findings: Vec<Finding>,
@@ -86,6 +88,16 @@ impl Store {
         let mut inner = self.0.lock().unwrap();
         inner.runs.push(run);
         inner.scores.push(score);
+    }
+
+    /// From here on scores are told by evaluation.
+    pub fn add_evaluation(&self, id: EvaluationId, scores: Vec<CaseScore>) {
+        self.0.lock().unwrap().evaluations.insert(id, scores);
+    }
+
+    /// All scores that were added with runs.
+    pub fn all_scores(&self) -> Vec<CaseScore> {
+        self.0.lock().unwrap().scores.clone()
     }
 
     pub fn splits_read(&self) -> Vec<Split> {
@@ -151,12 +163,16 @@ impl Scores for Store {
     async fn record_scores(&self, _: Option<Fence>, _: Vec<CaseScore>) -> Result<()> {
         unasked()
     }
-    async fn scores(&self, _: EvaluationId, from: u64, limit: u32) -> Result<Vec<ScoredCase>> {
+    async fn scores(&self, id: EvaluationId, from: u64, limit: u32) -> Result<Vec<ScoredCase>> {
         // pages of seven, so that every test pages
         let limit = limit.min(7) as usize;
         let inner = self.0.lock().unwrap();
-        Ok(inner
-            .scores
+        let scores = match inner.evaluations.get(&id) {
+            Some(scores) => scores.as_slice(),
+            None if inner.evaluations.is_empty() => inner.scores.as_slice(),
+            None => &[],
+        };
+        Ok(scores
             .iter()
             .filter(|score| score.ordinal >= from)
             .take(limit)
@@ -242,8 +258,12 @@ impl Datasets for Store {
             .cloned()
             .collect())
     }
-    async fn find_case(&self, _: DatasetId, _: &CaseId) -> Result<Option<(Split, u64)>> {
-        unasked()
+    async fn find_case(&self, _: DatasetId, id: &CaseId) -> Result<Option<(Split, u64)>> {
+        let inner = self.0.lock().unwrap();
+        Ok(inner.cases.iter().find_map(|(split, cases)| {
+            let at = cases.iter().position(|case| case.case_id == *id)?;
+            Some((*split, at as u64))
+        }))
     }
 }
 

@@ -313,7 +313,7 @@ async fn the_sealed_test_is_run_by_its_own_results_only() {
         let spec = &house.spec;
         house
             .service
-            .run_case(house.job, spec, &one(), &case, false)
+            .run_case(house.job, spec, &one(), &case, false, None)
             .await
             .unwrap();
     }
@@ -372,7 +372,7 @@ async fn a_single_case_runs_by_hand_from_the_cache_or_afresh() {
     let run = async |fresh| {
         let service = &house.service;
         service
-            .run_case(house.job, &house.spec, &one(), case, fresh)
+            .run_case(house.job, &house.spec, &one(), case, fresh, None)
             .await
             .unwrap()
     };

@@ -1,0 +1,160 @@
+//! What a session may ask for.
+
+use std::sync::{Arc, OnceLock};
+
+use async_trait::async_trait;
+use fapo_domain::model::evaluation::EvaluationSpec;
+use fapo_domain::model::finding::Cluster;
+use fapo_domain::model::job::JobSpec;
+use fapo_domain::model::level::Level;
+use fapo_domain::model::proposal::{Attempt, LintFinding};
+use fapo_domain::model::task::Fence;
+use fapo_domain::model::variant::VariantTree;
+use fapo_domain::ports::agents::AgentError;
+use fapo_domain::ports::code::ScriptRunner;
+use fapo_domain::ports::datasets::Datasets;
+use fapo_domain::ports::jobs::Findings;
+use fapo_domain::ports::pipelines::{PipelineRunner, RunScorer};
+use fapo_domain::ports::scores::Scores;
+use fapo_domain::ports::traces::Traces;
+use fapo_domain::ports::variants::Variants;
+use fapo_domain::{JobId, VariantId};
+use tokio::time::Instant;
+
+/// As whom a session asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionRole {
+    /// Writes a change: all tools.
+    Proposer,
+    /// Judges one: all tools but those that spend.
+    Reviewer,
+}
+
+/// What is told of validation: nothing finer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct HeldOutMean {
+    /// Cases that count.
+    pub cases: u64,
+    /// Their mean score. It is rounded to a hundredth before it is told.
+    pub mean: f64,
+}
+
+/// The files that a session works on, as they are at the moment.
+#[async_trait]
+pub trait CurrentTree: Send + Sync {
+    /// The files, and beside them what the rules for files refuse.
+    async fn tree(&self) -> Result<(VariantTree, Vec<LintFinding>), AgentError>;
+}
+
+/// Files that do not change: those that a reviewer judges.
+#[derive(Debug, Clone)]
+pub struct FixedTree(pub VariantTree);
+
+#[async_trait]
+impl CurrentTree for FixedTree {
+    async fn tree(&self) -> Result<(VariantTree, Vec<LintFinding>), AgentError> {
+        Ok((self.0.clone(), Vec::new()))
+    }
+}
+
+/// Files of a session that is opened after its tools are. Until it is set, asking for the files is an error.
+#[derive(Default)]
+pub struct LateTree(OnceLock<Arc<dyn CurrentTree>>);
+
+impl LateTree {
+    /// A place for files to come.
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self::default())
+    }
+
+    /// Says where the files are. Only the first call counts.
+    pub fn set(&self, tree: Arc<dyn CurrentTree>) {
+        // a second session under the same tools is a mistake of the caller's; the tools stay with the first
+        let _ = self.0.set(tree);
+    }
+}
+
+#[async_trait]
+impl CurrentTree for LateTree {
+    async fn tree(&self) -> Result<(VariantTree, Vec<LintFinding>), AgentError> {
+        match self.0.get() {
+            Some(tree) => tree.tree().await,
+            None => Err(AgentError::Config {
+                message: "the session has no files yet".to_owned(),
+            }),
+        }
+    }
+}
+
+/// What the tools ask of the house.
+#[derive(Clone)]
+pub struct ToolPorts {
+    /// The parent, the baseline, earlier variants.
+    pub variants: Arc<dyn Variants>,
+    /// Scores of train.
+    pub scores: Arc<dyn Scores>,
+    /// Runs of train.
+    pub traces: Arc<dyn Traces>,
+    /// Cases of train; of all splits for the lints.
+    pub datasets: Arc<dyn Datasets>,
+    /// The parent's attribution.
+    pub findings: Arc<dyn Findings>,
+    /// Runs cases for `try`.
+    pub runner: Arc<dyn PipelineRunner>,
+    /// Scores them.
+    pub scorer: Arc<dyn RunScorer>,
+    /// Runs the scripts of `analyze`.
+    pub scripts: Arc<dyn ScriptRunner>,
+}
+
+/// One session's whole authority.
+#[derive(Clone)]
+pub struct SessionGrant {
+    /// The job that pays.
+    pub job: JobId,
+    /// What it is to do.
+    pub spec: Arc<JobSpec>,
+    /// The claimed task that runs the session, and pays for `try`.
+    pub fence: Fence,
+    /// As whom it asks.
+    pub role: SessionRole,
+    /// The variant that it started from.
+    pub parent: VariantId,
+    /// The parent's train evaluation.
+    pub evaluation: EvaluationSpec,
+    /// The iteration, from 1.
+    pub iteration: u32,
+    /// The slot among parallel proposals.
+    pub slot: u32,
+    /// The deepest level that a change may reach.
+    pub level: Level,
+    /// The cluster to work on.
+    pub cluster: Option<Cluster>,
+    /// What was tried in this job, oldest first.
+    pub history: Vec<Attempt>,
+    /// The job's earlier variants, against repeats.
+    pub earlier: Vec<VariantId>,
+    /// The incumbent on validation, where it is known.
+    pub val: Option<HeldOutMean>,
+    /// The session's files.
+    pub tree: Arc<dyn CurrentTree>,
+    /// Cases that `try` may run, in all.
+    pub tries: u32,
+    /// Scripts that `analyze` may run, in all.
+    pub analyses: u32,
+    /// When the tools stop answering, whether the session is closed by then or not.
+    pub expires: Instant,
+}
+
+impl std::fmt::Debug for SessionGrant {
+    /// Whose it is and what it allows; no case and no file.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SessionGrant")
+            .field("job", &self.job)
+            .field("role", &self.role)
+            .field("parent", &self.parent)
+            .field("tries", &self.tries)
+            .field("analyses", &self.analyses)
+            .finish_non_exhaustive()
+    }
+}
