@@ -42,6 +42,10 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("tonic", &["fapo-rpc"]),
     // The simulated model is an HTTP server of its own, beside the gateway.
     ("axum", &["fapo-gateway", "fapo-sim"]),
+    // The relay must see a client go away, and the scripted endpoint (dev only) must be able to break off anywhere.
+    ("hyper", &["fapo-llm", "fapo-testkit"]),
+    ("hyper-util", &["fapo-llm", "fapo-testkit"]),
+    ("http-body-util", &["fapo-llm", "fapo-testkit"]),
     ("saphyr", &["fapo-project"]),
     ("schemars", &["fapo-domain", "fapo-project"]),
     ("csv", &["fapo-project"]),

@@ -3,7 +3,12 @@
 //! * [`suites`] holds one suite per port: the same tests, by the same names, run against every implementation.
 //! * [`sample`] builds small domain values, so that a test names only what it is about.
 //! * [`clock`] is a clock that moves when it is told to.
+//! * [`messages`] plays Claude from a script, for the real Claude Code CLI, which [`claude()`] finds.
 
+mod claude;
 pub mod clock;
+pub mod messages;
 pub mod sample;
 pub mod suites;
+
+pub use claude::{claude, claude_or_skip};

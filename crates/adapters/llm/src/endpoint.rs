@@ -10,7 +10,7 @@ use fapo_domain::clock::Clock;
 use fapo_domain::model::project::{ModelSpec, Provider};
 use fapo_domain::ports::models::ModelError;
 use reqwest::header::{HeaderMap, HeaderName, LOCATION, RETRY_AFTER};
-use reqwest::{Client, Method, Request, Response, Url};
+use reqwest::{Client, Method, Request, RequestBuilder, Response, Url};
 use secrecy::{ExposeSecret, SecretString};
 
 use self::setup::{client, config, endpoint_url, expand, headers};
@@ -210,8 +210,23 @@ impl Endpoint {
             .unwrap_or(Err(Failure::Timeout))
     }
 
+    /// A request to another path beside the one for calls, with this endpoint's key; `path` as after `/v1/`.
+    pub(crate) fn post(&self, path: &str, body: Bytes) -> RequestBuilder {
+        let mut url = self.url.clone();
+        let base = url
+            .path()
+            .strip_suffix(self.protocol.call())
+            .unwrap_or_default();
+        let path = format!("{base}{path}");
+        url.set_path(&path);
+        self.client.post(url).body(body)
+    }
+
     /// Reads at most `most` bytes; tells whether that was all.
-    async fn read(mut response: Response, most: usize) -> Result<(Bytes, bool), reqwest::Error> {
+    pub(crate) async fn read(
+        mut response: Response,
+        most: usize,
+    ) -> Result<(Bytes, bool), reqwest::Error> {
         let Some(first) = response.chunk().await? else {
             return Ok((Bytes::new(), true));
         };
@@ -312,7 +327,7 @@ impl Endpoint {
 }
 
 /// An error with its sources, without the URL (the host is named apart).
-fn chain(error: reqwest::Error) -> String {
+pub(crate) fn chain(error: reqwest::Error) -> String {
     fapo_domain::error::chain(&error.without_url())
 }
 

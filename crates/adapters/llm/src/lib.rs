@@ -5,6 +5,8 @@
 //!   a call costs ([`PriceTable`]).
 //! * [`Metered`] implements [`MeteredModels`](fapo_domain::ports::models::MeteredModels): look up, reserve, call, then store
 //!   and charge in one commit.
+//! * [`LlmRelays`] implements [`Relays`](fapo_domain::ports::relay::Relays): a socket through which a process that is not trusted
+//!   calls a provider in its own protocol, without the key and within its caps.
 //!
 //! Invariants: an API key is read from the lookup that the app passes in, lives in a `SecretString`, is sent in a header
 //! marked sensitive, and reaches no error, log or `Debug` output, not even when a provider echoes it. Dropping a call's
@@ -17,6 +19,7 @@ mod limiter;
 mod metered;
 mod price;
 mod provider;
+mod relay;
 mod retry;
 mod wire;
 
@@ -24,6 +27,7 @@ pub use limiter::{Limiter, Paused, Permit, Snapshot};
 pub use metered::{Metered, MeteredConfig};
 pub use price::{DEFAULT_PRICES, PriceError, PriceTable};
 pub use provider::{EnvLookup, ProviderModels, unpriced};
+pub use relay::{LlmRelays, RelayConfig};
 
 /// Installs the process's TLS cryptography (ring). The app calls it once at its start; calling it again, or after
 /// somebody else chose another provider, changes nothing. Clients that are built before it was called call it themselves.

@@ -35,6 +35,14 @@ pub(crate) enum BadReply {
 }
 
 impl Protocol {
+    /// The path that calls go to, after `/v1/`.
+    pub(crate) const fn call(self) -> &'static str {
+        match self {
+            Self::OpenAi => "chat/completions",
+            Self::Anthropic => "messages",
+        }
+    }
+
     /// The body of a request.
     pub(crate) fn encode(self, request: &ModelRequest) -> Vec<u8> {
         match self {

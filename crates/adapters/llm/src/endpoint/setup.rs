@@ -82,11 +82,7 @@ pub(super) fn endpoint_url(
         "" => "/v1",
         path => path,
     };
-    let call = match protocol {
-        Protocol::OpenAi => "chat/completions",
-        Protocol::Anthropic => "messages",
-    };
-    let path = format!("{path}/{call}");
+    let path = format!("{path}/{}", protocol.call());
     url.set_path(&path);
     Ok(url)
 }

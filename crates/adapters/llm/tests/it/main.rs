@@ -6,6 +6,7 @@
 )]
 
 mod raw;
+mod relay;
 mod simulated;
 
 use std::sync::Arc;
