@@ -1,4 +1,5 @@
-//! A user's code: `python` steps and `python` scorers, run by workers that are started once and asked many times.
+//! Python that is not ours: `python` steps and `python` scorers, run by workers that are started once and asked many times;
+//! and scripts that a session writes to analyse what it may see, each run once.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::Value;
 
+use super::sandbox::ProcessExit;
 use crate::error::{Classified, ErrorCode, Retry};
 use crate::hash::ContentHash;
 
@@ -149,4 +151,41 @@ pub trait CodeRunner: Send + Sync {
         input: &Value,
         time: Duration,
     ) -> Result<CodeReply, CodeError>;
+}
+
+/// A Python script to be run once, in a process of its own.
+#[derive(Debug, Clone)]
+pub struct ScriptRequest {
+    /// Its text; run as `script.py`.
+    pub source: String,
+    /// Files it may read, by path relative to its working folder, where they are shown and not writable. Modules among
+    /// them can be imported.
+    pub files: BTreeMap<String, Arc<[u8]>>,
+    /// Time on the wall; it is killed after that.
+    pub time: Duration,
+    /// Bytes of address space.
+    pub memory_bytes: u64,
+    /// Most bytes kept of its standard output, and as many of its standard error; what is over is read and dropped.
+    pub output_bytes: usize,
+}
+
+/// How a script ended, and what it wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScriptReply {
+    /// Its standard output. What is not UTF-8 is replaced.
+    pub stdout: String,
+    /// Its standard error, with the traceback of an exception that nobody caught.
+    pub stderr: String,
+    /// How it ended; `TimedOut` where the time was over, which is an answer like others.
+    pub exit: ProcessExit,
+    /// Whether either was cut at `output_bytes`.
+    pub truncated: bool,
+}
+
+/// Runs scripts in a sandbox without network.
+#[async_trait]
+pub trait ScriptRunner: Send + Sync {
+    /// Runs a script to its end. Whatever the script does is a reply; the only error is
+    /// [`CodeError::Unavailable`]. Repeating is harmless. Dropping the future kills it.
+    async fn run(&self, script: ScriptRequest) -> Result<ScriptReply, CodeError>;
 }
