@@ -19,11 +19,11 @@ mod config;
 mod control;
 pub mod init;
 mod process;
-// mod python;
+mod python;
 mod sandbox;
 mod spawner;
 mod wire;
 
 pub use config::{SandboxConfig, SandboxMode, find_program};
-// pub use python::{Interpreter, PythonConfig, PythonPool, PythonScripts};
+pub use python::{Interpreter, PythonConfig, PythonPool, PythonScripts};
 pub use sandbox::ProcessSandbox;

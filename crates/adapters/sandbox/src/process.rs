@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use fapo_domain::ports::sandbox::{ProcessExit, SandboxError, SandboxedProcess, Streams};
+use tempfile::TempDir;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::control::Control;
@@ -21,6 +22,8 @@ pub(crate) struct Running {
     pub(crate) control: Mutex<Control>,
     pub(crate) deadline: Option<Instant>,
     pub(crate) end: Option<ProcessExit>,
+    /// Its `/tmp`, where there are no namespaces that give it one; removed after the rest has ended.
+    pub(crate) _tmp: Option<TempDir>,
 }
 
 impl Running {

@@ -182,7 +182,12 @@ impl ProcessSandbox {
         // Removed as soon as init has called back: from then on the session needs nothing of it.
         let folder = tempfile::Builder::new().prefix("fapo-").tempdir()?;
         let listener = UnixListener::bind(folder.path().join("control"))?;
-        let order = serde_json::to_vec(&self.order(held, &spec))
+        let tmp = match held.namespaces {
+            true => None,
+            false => Some(tempfile::Builder::new().prefix("fapo-tmp-").tempdir()?),
+        };
+        let place = tmp.as_ref().map(tempfile::TempDir::path);
+        let order = serde_json::to_vec(&self.order(held, &spec, place))
             .map_err(|_| io::Error::other("a path or an argument is not UTF-8"))?;
         let mut command = if held.namespaces {
             write_files(folder.path())?;
@@ -238,10 +243,12 @@ impl ProcessSandbox {
             control: Mutex::new(control),
             deadline,
             end: None,
+            _tmp: tmp,
         })
     }
 
-    fn order(&self, held: &Held, spec: &ProcessSpec) -> Order {
+    /// `tmp` is what stands for `/tmp` where there are no namespaces.
+    fn order(&self, held: &Held, spec: &ProcessSpec, tmp: Option<&Path>) -> Order {
         let limits = &spec.limits;
         let forwards = spec
             .forwards
@@ -259,7 +266,8 @@ impl ProcessSandbox {
         let init = self.init(held.namespaces);
         let place = |mount: &Mount| place(mount, held.namespaces);
         let mut write: Vec<PathBuf> = spec.writable.iter().map(place).collect();
-        write.extend(["/tmp", "/dev"].map(PathBuf::from));
+        write.push(tmp.unwrap_or(Path::new("/tmp")).to_owned());
+        write.push("/dev".into());
         let read = if held.namespaces {
             // what is mounted is the rule; this one holds who comes out of the mounts
             vec![PathBuf::from("/")]
@@ -278,14 +286,34 @@ impl ProcessSandbox {
             init,
             program: spec.program.clone(),
             args: spec.args.clone(),
-            env: spec.env.clone(),
-            cwd: spec.cwd.clone(),
+            env: match tmp.and_then(Path::to_str) {
+                Some(tmp) => {
+                    let env = spec.env.iter().cloned();
+                    env.map(|(name, value)| {
+                        (
+                            name,
+                            if value == "/tmp" {
+                                tmp.to_owned()
+                            } else {
+                                value
+                            },
+                        )
+                    })
+                    .collect()
+                }
+                None => spec.env.clone(),
+            },
+            cwd: match tmp {
+                Some(tmp) if spec.cwd == Path::new("/tmp") => tmp.to_owned(),
+                Some(_) | None => spec.cwd.clone(),
+            },
             forwards: forwards.collect(),
             wall_ms: limits
                 .wall
                 .map(|wall| u64::try_from(wall.as_millis()).unwrap_or(u64::MAX)),
             processes: limits.processes,
             namespaces: held.namespaces,
+            tmp: tmp.map(Path::to_owned),
             hold: Hold {
                 cpu_seconds: limits.cpu_seconds,
                 memory_bytes: limits.memory_bytes,

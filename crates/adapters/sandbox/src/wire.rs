@@ -23,6 +23,8 @@ pub(crate) struct Order {
     pub processes: Option<u64>,
     /// Whether init is PID 1 of namespaces of its own.
     pub namespaces: bool,
+    /// What stands for `/tmp` without them; removed with the session.
+    pub tmp: Option<PathBuf>,
     /// What `init exec` applies to itself before it becomes the program.
     pub hold: Hold,
 }

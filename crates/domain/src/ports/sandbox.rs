@@ -204,7 +204,8 @@ pub trait Sandbox: Send + Sync {
     async fn spawn(&self, spec: ProcessSpec) -> Result<Box<dyn SandboxedProcess>, SandboxError>;
 
     /// Where a process sees this place: where the mount says behind namespaces; without them there is no other place than
-    /// the host's own. Whoever names places in a program, an argument, a variable or a file asks here.
+    /// the host's own. Whoever names places in a program, an argument, a variable or a file asks here. `/tmp` is private
+    /// everywhere: without namespaces a variable, or the working folder, that is `/tmp` means a folder of the session.
     async fn inside(&self, mount: &Mount) -> Result<PathBuf, SandboxError> {
         let namespaces = self.confinement().await?.namespaces;
         Ok(if namespaces {

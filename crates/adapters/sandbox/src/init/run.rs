@@ -30,7 +30,7 @@ pub(super) fn run(socket: &Path) -> Result<(), String> {
     } else {
         Session::Descendants
     };
-    let ending = Arc::new(Ending::new(control, session));
+    let ending = Arc::new(Ending::new(control, session, order.tmp.clone()));
     match start(&order) {
         Ok(child) => {
             ending.say(&Report::Started);

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,15 +22,17 @@ pub(super) struct Ending {
     control: Mutex<UnixStream>,
     ended: Mutex<()>,
     session: Session,
+    tmp: Option<PathBuf>,
     peak: AtomicU64,
 }
 
 impl Ending {
-    pub(super) fn new(control: UnixStream, session: Session) -> Self {
+    pub(super) fn new(control: UnixStream, session: Session, tmp: Option<PathBuf>) -> Self {
         Self {
             control: Mutex::new(control),
             ended: Mutex::new(()),
             session,
+            tmp,
             peak: AtomicU64::new(0),
         }
     }
@@ -48,6 +51,10 @@ impl Ending {
         // held for ever: the process ends with it
         let _ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         self.session.kill();
+        if let Some(tmp) = &self.tmp {
+            // fapo does the same, where it lives
+            let _ = std::fs::remove_dir_all(tmp);
+        }
         self.say(&Report::Ended {
             exit,
             peak: self.peak.load(Ordering::Relaxed),

@@ -5,6 +5,6 @@ mod held;
 mod lifetime;
 mod limits;
 mod network;
-// mod python;
+mod python;
 mod support;
 mod without;

@@ -100,3 +100,22 @@ async fn preferred_takes_namespaces_where_they_can_be_had_and_goes_without_elsew
         without.detail
     );
 }
+
+#[tokio::test]
+async fn the_tmp_is_a_folder_of_the_sessions_own_and_goes_with_it() {
+    let mut spec =
+        shell("pwd; echo $HOME; touch x; mktemp; echo a > /tmp/fapo-shared && echo written");
+    spec.env
+        .extend(["HOME", "TMPDIR"].map(|name| (name.to_owned(), "/tmp".to_owned())));
+    let sandbox = unconfined();
+    let ran = run(&*sandbox, spec).await;
+    let lines: Vec<&str> = ran.stdout.lines().collect();
+    assert_eq!(lines[0], lines[1]);
+    assert_ne!(lines[0], "/tmp");
+    assert!(lines[2].starts_with(lines[0]), "{lines:?}");
+    assert!(!std::path::Path::new(lines[0]).exists());
+    if sandbox.confinement().await.unwrap().landlock_abi > 0 {
+        assert_eq!(lines.len(), 3, "{lines:?}");
+    }
+    std::fs::remove_file("/tmp/fapo-shared").ok();
+}
