@@ -16,6 +16,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("fapo-store", &["fapo-domain"]),
     ("fapo-queue", &["fapo-domain"]),
     ("fapo-llm", &["fapo-domain"]),
+    ("fapo-sandbox", &["fapo-domain"]),
     ("fapo-telemetry", &[]),
     // Executor and diagnosis read pipelines: the graph, the templates, the semantic difference.
     ("fapo-executor", &["fapo-domain", "fapo-project"]),
@@ -35,6 +36,10 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("redis", &["fapo-queue"]),
     ("reqwest", &["fapo-llm"]),
     ("rustls", &["fapo-llm"]),
+    // Namespaces, Landlock, process limits: whatever holds an untrusted process stands in one place.
+    ("landlock", &["fapo-sandbox"]),
+    // `fapo doctor` asks it for free disk space, and for nothing else.
+    ("rustix", &["fapo-sandbox", "fapo"]),
     ("secrecy", &["fapo-llm"]),
     ("tracing-subscriber", &["fapo-telemetry"]),
     ("opentelemetry", &["fapo-telemetry"]),

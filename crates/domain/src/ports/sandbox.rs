@@ -54,7 +54,8 @@ pub struct ProcessLimits {
     pub file_bytes: Option<u64>,
     /// Open files of each process (RLIMIT_NOFILE).
     pub open_files: Option<u64>,
-    /// Processes and threads at once, over all of the session (a cgroup's `pids.max` where there is one; RLIMIT_NPROC else).
+    /// Processes and threads at once, over all of the session: the session is killed where there are more (and
+    /// RLIMIT_NPROC refuses them, where the kernel counts it per session).
     pub processes: Option<u64>,
 }
 
@@ -202,7 +203,21 @@ pub trait Sandbox: Send + Sync {
     /// Starts a process.
     async fn spawn(&self, spec: ProcessSpec) -> Result<Box<dyn SandboxedProcess>, SandboxError>;
 
+    /// Where a process sees this place: where the mount says behind namespaces; without them there is no other place than
+    /// the host's own. Whoever names places in a program, an argument, a variable or a file asks here. `/tmp` is private
+    /// everywhere: without namespaces a variable, or the working folder, that is `/tmp` means a folder of the session.
+    async fn inside(&self, mount: &Mount) -> Result<PathBuf, SandboxError> {
+        let namespaces = self.confinement().await?.namespaces;
+        Ok(if namespaces {
+            &mount.inside
+        } else {
+            &mount.host
+        }
+        .clone())
+    }
+
     /// The command, inside, that joins its standard streams to a Unix socket shown inside: `program` and leading arguments,
-    /// to which the socket's path is added. The first line sent is the value of `FAPO_SESSION_TOKEN`.
+    /// to which the socket's path is added. The first line sent is the value of `FAPO_SESSION_TOKEN`. To be asked after
+    /// [`Sandbox::confinement`], which it depends on.
     fn bridge(&self) -> (PathBuf, Vec<String>);
 }

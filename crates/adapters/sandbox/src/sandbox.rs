@@ -1,0 +1,467 @@
+//! [`ProcessSandbox`]: starts processes, held as well as this machine can.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use fapo_domain::ports::sandbox::{
+    Confinement, Mount, ProcessExit, ProcessLimits, ProcessSpec, Sandbox, SandboxError,
+    SandboxedProcess, Streams,
+};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::pipe;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::OnceCell;
+use tokio::time::{Instant, timeout};
+
+use crate::bubblewrap::{Arguments, ETC, SYSTEM, check_mounts, socket, write_files};
+use crate::config::{SandboxConfig, SandboxMode};
+use crate::control::Control;
+use crate::process::Running;
+use crate::spawner::{Owned, Spawner};
+use crate::wire::{ForwardOrder, Hold, Order, Report, inside};
+
+/// How long init may take to call back: it is started in milliseconds, on a machine that has time for it.
+const CALL_BACK: Duration = Duration::from_secs(60);
+/// Processes of init's own, which the kernel counts with the program's.
+const INIT_THREADS: u64 = 8;
+
+/// How processes are held here, once that was tried.
+#[derive(Debug, Clone)]
+struct Held {
+    namespaces: bool,
+    /// Whether what runs inside is kept from making namespaces of its own.
+    forbid_namespaces: bool,
+    landlock_abi: u32,
+    detail: String,
+}
+
+/// Starts processes behind bubblewrap, or without it where the operator says so. Cheap to share.
+pub struct ProcessSandbox {
+    config: SandboxConfig,
+    held: OnceCell<Held>,
+    spawner: OnceCell<Arc<Spawner>>,
+}
+
+impl ProcessSandbox {
+    /// A sandbox. Nothing is tried or started yet.
+    pub fn new(config: SandboxConfig) -> Self {
+        Self {
+            config,
+            held: OnceCell::new(),
+            spawner: OnceCell::new(),
+        }
+    }
+
+    /// Only success is remembered: what a person mends works without a restart.
+    async fn held(&self) -> Result<&Held, SandboxError> {
+        self.held.get_or_try_init(|| self.try_out()).await
+    }
+
+    async fn try_out(&self) -> Result<Held, SandboxError> {
+        let why = match self.config.mode {
+            SandboxMode::Off => "the operator turned it off".to_owned(),
+            SandboxMode::Required | SandboxMode::Preferred => match self.try_namespaces().await {
+                Ok(held) => return Ok(held),
+                Err(why) => why,
+            },
+        };
+        if self.config.mode == SandboxMode::Required {
+            return Err(SandboxError::Unavailable { why: advice(&why) });
+        }
+        let mut held = Held {
+            namespaces: false,
+            forbid_namespaces: false,
+            landlock_abi: 0,
+            detail: String::new(),
+        };
+        held.landlock_abi = self.probe(&held).await?;
+        held.detail = match held.landlock_abi {
+            0 => format!("process group and limits only: no namespaces ({why}), no Landlock"),
+            abi => format!("Landlock (ABI {abi}) and limits: no namespaces ({why})"),
+        };
+        Ok(held)
+    }
+
+    /// Tries bubblewrap; what it says where it fails.
+    async fn try_namespaces(&self) -> Result<Held, String> {
+        if self.config.bwrap.is_none() {
+            return Err("bubblewrap (bwrap) is not installed".to_owned());
+        }
+        let mut first = None;
+        for forbid_namespaces in [true, false] {
+            let mut held = Held {
+                namespaces: true,
+                forbid_namespaces,
+                landlock_abi: 0,
+                detail: String::new(),
+            };
+            match self.probe(&held).await {
+                Ok(abi) => {
+                    held.landlock_abi = abi;
+                    let behind = match abi {
+                        0 => "no Landlock behind them".to_owned(),
+                        abi => format!("Landlock (ABI {abi}) behind them"),
+                    };
+                    held.detail = format!("own namespaces (bubblewrap), {behind}, and limits");
+                    return Ok(held);
+                }
+                Err(error) => {
+                    let why = fapo_domain::error::chain(&error);
+                    tracing::debug!(forbid_namespaces, %why, "bubblewrap was tried in vain");
+                    first.get_or_insert(why);
+                }
+            }
+        }
+        Err(first.unwrap_or_default())
+    }
+
+    /// Starts a process that says which Landlock it sees, and ends.
+    async fn probe(&self, held: &Held) -> Result<u32, SandboxError> {
+        let (program, mut args) = self.init(held.namespaces);
+        args.push("probe".to_owned());
+        let spec = ProcessSpec {
+            program: program.clone(),
+            args,
+            env: Vec::new(),
+            cwd: PathBuf::from("/"),
+            read_only: Vec::new(),
+            writable: Vec::new(),
+            forwards: Vec::new(),
+            limits: ProcessLimits {
+                wall: Some(CALL_BACK),
+                cpu_seconds: None,
+                memory_bytes: None,
+                file_bytes: None,
+                open_files: None,
+                processes: None,
+            },
+        };
+        let mut process = self.start(held, spec).await?;
+        let failed = |source| SandboxError::Spawn {
+            program: program.clone(),
+            source,
+        };
+        let mut said = String::new();
+        if let Some(mut streams) = process.streams() {
+            let read = streams.stdout.read_to_string(&mut said).await;
+            read.map_err(failed)?;
+        }
+        match process.wait().await? {
+            ProcessExit::Code { code: 0 } => said.trim().parse().map_err(|_| {
+                failed(io::Error::other(format!(
+                    "it said {said:?} instead of a number"
+                )))
+            }),
+            exit => Err(failed(io::Error::other(format!("it ended with {exit:?}")))),
+        }
+    }
+
+    /// How init is called inside.
+    fn init(&self, namespaces: bool) -> (PathBuf, Vec<String>) {
+        let (host, leading) = &self.config.init;
+        let program = if namespaces {
+            PathBuf::from(inside::INIT)
+        } else {
+            host.clone()
+        };
+        (program, leading.clone())
+    }
+
+    async fn start(&self, held: &Held, spec: ProcessSpec) -> Result<Running, SandboxError> {
+        let program = spec.program.clone();
+        let started = self.start_process(held, spec).await;
+        started.map_err(|source| SandboxError::Spawn { program, source })
+    }
+
+    async fn start_process(&self, held: &Held, spec: ProcessSpec) -> io::Result<Running> {
+        check_mounts(&spec)?;
+        // Removed as soon as init has called back: from then on the session needs nothing of it.
+        let folder = tempfile::Builder::new().prefix("fapo-").tempdir()?;
+        let listener = UnixListener::bind(folder.path().join("control"))?;
+        let tmp = match held.namespaces {
+            true => None,
+            false => Some(tempfile::Builder::new().prefix("fapo-tmp-").tempdir()?),
+        };
+        let place = tmp.as_ref().map(tempfile::TempDir::path);
+        let order = serde_json::to_vec(&self.order(held, &spec, place))
+            .map_err(|_| io::Error::other("a path or an argument is not UTF-8"))?;
+        let mut command = if held.namespaces {
+            write_files(folder.path())?;
+            let bwrap = self.config.bwrap.clone().unwrap_or_default();
+            let forbid = held.forbid_namespaces;
+            let arguments = Arguments::new(&self.config, &spec, folder.path(), forbid);
+            let mut command = Command::new(bwrap);
+            command.args(arguments.into_inner()).arg(inside::INIT);
+            command
+                .args(&self.config.init.1)
+                .arg("run")
+                .arg(inside::CONTROL);
+            command
+        } else {
+            let mut command = Command::new(&self.config.init.0);
+            command.args(&self.config.init.1).arg("run");
+            command.arg(folder.path().join("control"));
+            command
+        };
+        command.env_clear().current_dir("/");
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let spawner = self
+            .spawner
+            .get_or_try_init(|| async { Spawner::start() })
+            .await?;
+        let mut owned = spawner.spawn(command).await?;
+        let mut streams = streams(&mut owned)?;
+        let called = timeout(
+            CALL_BACK,
+            call_back(&listener, &mut owned, held.namespaces, order),
+        );
+        let called = called.await.unwrap_or_else(|_| {
+            let late = format!("init did not call back within {} s", CALL_BACK.as_secs());
+            Err(io::Error::new(io::ErrorKind::TimedOut, late))
+        });
+        let control = match called {
+            Ok(control) => control,
+            Err(error) => {
+                owned.kill();
+                return Err(explain(error, &mut streams).await);
+            }
+        };
+        let deadline = spec
+            .limits
+            .wall
+            .and_then(|wall| Instant::now().checked_add(wall));
+        Ok(Running {
+            owned,
+            streams: Some(streams),
+            control: Mutex::new(control),
+            deadline,
+            end: None,
+            _tmp: tmp,
+        })
+    }
+
+    /// `tmp` is what stands for `/tmp` where there are no namespaces.
+    fn order(&self, held: &Held, spec: &ProcessSpec, tmp: Option<&Path>) -> Order {
+        let limits = &spec.limits;
+        let forwards = spec
+            .forwards
+            .iter()
+            .enumerate()
+            .map(|(at, forward)| ForwardOrder {
+                socket: if held.namespaces {
+                    socket(at)
+                } else {
+                    forward.socket.clone()
+                },
+                variable: forward.variable.clone(),
+                address: forward.address.clone(),
+            });
+        let init = self.init(held.namespaces);
+        let place = |mount: &Mount| place(mount, held.namespaces);
+        let mut write: Vec<PathBuf> = spec.writable.iter().map(place).collect();
+        write.push(tmp.unwrap_or(Path::new("/tmp")).to_owned());
+        write.push("/dev".into());
+        let read = if held.namespaces {
+            // what is mounted is the rule; this one holds who comes out of the mounts
+            vec![PathBuf::from("/")]
+        } else {
+            let system = SYSTEM
+                .iter()
+                .chain(ETC)
+                .chain(&["/proc", "/etc/passwd", "/etc/group"]);
+            let mut read: Vec<PathBuf> = system.map(PathBuf::from).collect();
+            read.extend(spec.read_only.iter().map(place));
+            read.push(init.0.clone());
+            read
+        };
+        let counted = held.namespaces && kernel_counts_per_session();
+        Order {
+            init,
+            program: spec.program.clone(),
+            args: spec.args.clone(),
+            env: match tmp.and_then(Path::to_str) {
+                Some(tmp) => {
+                    let env = spec.env.iter().cloned();
+                    env.map(|(name, value)| {
+                        (
+                            name,
+                            if value == "/tmp" {
+                                tmp.to_owned()
+                            } else {
+                                value
+                            },
+                        )
+                    })
+                    .collect()
+                }
+                None => spec.env.clone(),
+            },
+            cwd: match tmp {
+                Some(tmp) if spec.cwd == Path::new("/tmp") => tmp.to_owned(),
+                Some(_) | None => spec.cwd.clone(),
+            },
+            forwards: forwards.collect(),
+            wall_ms: limits
+                .wall
+                .map(|wall| u64::try_from(wall.as_millis()).unwrap_or(u64::MAX)),
+            processes: limits.processes,
+            namespaces: held.namespaces,
+            tmp: tmp.map(Path::to_owned),
+            hold: Hold {
+                cpu_seconds: limits.cpu_seconds,
+                memory_bytes: limits.memory_bytes,
+                file_bytes: limits.file_bytes,
+                open_files: limits.open_files,
+                processes: limits
+                    .processes
+                    .filter(|_| counted)
+                    .map(|most| most + INIT_THREADS),
+                read,
+                write,
+                connect: Vec::new(),
+                listen: held.namespaces,
+                die_with_parent: !held.namespaces,
+            },
+        }
+    }
+}
+
+/// Where a process sees a mount.
+fn place(mount: &Mount, namespaces: bool) -> PathBuf {
+    if namespaces {
+        &mount.inside
+    } else {
+        &mount.host
+    }
+    .clone()
+}
+
+fn streams(owned: &mut Owned) -> io::Result<Streams> {
+    let gone = || io::Error::other("its streams are gone");
+    let (stdin, stdout, stderr) = owned.streams.take().ok_or_else(gone)?;
+    Ok(Streams {
+        stdin: Box::new(pipe::Sender::from_owned_fd(stdin.into())?),
+        stdout: Box::new(pipe::Receiver::from_owned_fd(stdout.into())?),
+        stderr: Box::new(pipe::Receiver::from_owned_fd(stderr.into())?),
+    })
+}
+
+/// Waits for init, gives it the order, and hears whether the program was started.
+async fn call_back(
+    listener: &UnixListener,
+    owned: &mut Owned,
+    namespaces: bool,
+    mut order: Vec<u8>,
+) -> io::Result<Control> {
+    let (mut stream, _) = tokio::select! {
+        accepted = listener.accept() => accepted?,
+        () = owned.ended() => {
+            return Err(io::Error::other("it ended at once"));
+        }
+    };
+    if namespaces {
+        let init = stream.peer_cred()?.pid();
+        let init = init.ok_or_else(|| io::Error::other("the kernel does not tell who called"))?;
+        owned.found_init(init)?;
+    }
+    order.push(b'\n');
+    stream.write_all(&order).await?;
+    let (line, unread) = first_line(&mut stream).await?;
+    match serde_json::from_str(&line) {
+        Ok(Report::Started) => Control::new(stream.into_std()?, unread),
+        Ok(Report::Refused { why }) => Err(io::Error::other(why)),
+        Ok(Report::Peak { .. } | Report::Ended { .. }) | Err(_) => {
+            Err(io::Error::other("it ended at once"))
+        }
+    }
+}
+
+async fn first_line(stream: &mut UnixStream) -> io::Result<(String, Vec<u8>)> {
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    reader.read_line(&mut line).await?;
+    Ok((line, reader.buffer().to_vec()))
+}
+
+/// Adds what bubblewrap or init said on standard error before they ended.
+async fn explain(error: io::Error, streams: &mut Streams) -> io::Error {
+    let mut said = Vec::new();
+    let mut head = (&mut streams.stderr).take(4096);
+    // what was read until then counts, whether the end came in time or not
+    let _ = timeout(Duration::from_secs(1), head.read_to_end(&mut said)).await;
+    let said = String::from_utf8_lossy(&said);
+    match said.trim() {
+        "" => error,
+        said => io::Error::new(error.kind(), format!("{error}: {said}")),
+    }
+}
+
+/// Whether RLIMIT_NPROC counts the processes of a user namespace apart from the user's others (Linux 5.14), and is
+/// enforced at all, which it never is for root.
+fn kernel_counts_per_session() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    let mut number = || {
+        numbers
+            .next()
+            .and_then(|text| text.parse::<u32>().ok())
+            .unwrap_or(0)
+    };
+    let version = (number(), number());
+    version >= (5, 14) && !rustix::process::geteuid().is_root()
+}
+
+/// What to do about it, as far as the kernel's settings tell.
+fn advice(why: &str) -> String {
+    let setting = |name: &str| std::fs::read_to_string(Path::new("/proc/sys").join(name));
+    let is = |name: &str, value: &str| setting(name).is_ok_and(|text| text.trim() == value);
+    let mend = if why.contains("not installed") {
+        "install bubblewrap (the package is called so everywhere)"
+    } else if is("kernel/unprivileged_userns_clone", "0") {
+        "allow user namespaces: sysctl kernel.unprivileged_userns_clone=1"
+    } else if is("user/max_user_namespaces", "0") {
+        "allow user namespaces: sysctl user.max_user_namespaces=15000"
+    } else if is("kernel/apparmor_restrict_unprivileged_userns", "1") {
+        "allow user namespaces: sysctl kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile for bwrap"
+    } else {
+        "bubblewrap 0.8 or later is needed, and user namespaces; inside a container, one that may make them \
+         (docker run --security-opt seccomp=unconfined --security-opt systempaths=unconfined)"
+    };
+    format!(
+        "{why}; {mend}; or set FAPO_SANDBOX=off to run without one, which docs/sandbox.md says what it means"
+    )
+}
+
+#[async_trait]
+impl Sandbox for ProcessSandbox {
+    async fn confinement(&self) -> Result<Confinement, SandboxError> {
+        let held = self.held().await?;
+        Ok(Confinement {
+            namespaces: held.namespaces,
+            landlock_abi: held.landlock_abi,
+            detail: held.detail.clone(),
+        })
+    }
+
+    async fn spawn(&self, spec: ProcessSpec) -> Result<Box<dyn SandboxedProcess>, SandboxError> {
+        let held = self.held().await?;
+        Ok(Box::new(self.start(held, spec).await?))
+    }
+
+    fn bridge(&self) -> (PathBuf, Vec<String>) {
+        let namespaces = match self.held.get() {
+            Some(held) => held.namespaces,
+            None => self.config.mode != SandboxMode::Off,
+        };
+        let (program, mut args) = self.init(namespaces);
+        args.push("bridge".to_owned());
+        (program, args)
+    }
+}
