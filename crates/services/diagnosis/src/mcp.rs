@@ -35,7 +35,7 @@ mod used;
 mod tests;
 
 pub use grant::{
-    CurrentTree, FixedTree, HeldOutMean, LateTree, SessionGrant, SessionRole, ToolPorts,
+    FixedTree, HeldOutMean, SessionGrant, SessionRole, ToolPorts,
 };
 pub use socket::{SessionTools, Tools};
 pub use used::{Answered, ToolsUse};

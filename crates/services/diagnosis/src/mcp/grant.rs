@@ -1,6 +1,6 @@
 //! What a session may ask for.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use fapo_domain::model::evaluation::EvaluationSpec;
@@ -10,7 +10,7 @@ use fapo_domain::model::level::Level;
 use fapo_domain::model::proposal::{Attempt, LintFinding};
 use fapo_domain::model::task::Fence;
 use fapo_domain::model::variant::VariantTree;
-use fapo_domain::ports::agents::AgentError;
+use fapo_domain::ports::agents::{AgentError, SessionFiles};
 use fapo_domain::ports::code::ScriptRunner;
 use fapo_domain::ports::datasets::Datasets;
 use fapo_domain::ports::jobs::Findings;
@@ -39,50 +39,14 @@ pub struct HeldOutMean {
     pub mean: f64,
 }
 
-/// The files that a session works on, as they are at the moment.
-#[async_trait]
-pub trait CurrentTree: Send + Sync {
-    /// The files, and beside them what the rules for files refuse.
-    async fn tree(&self) -> Result<(VariantTree, Vec<LintFinding>), AgentError>;
-}
-
 /// Files that do not change: those that a reviewer judges.
 #[derive(Debug, Clone)]
 pub struct FixedTree(pub VariantTree);
 
 #[async_trait]
-impl CurrentTree for FixedTree {
+impl SessionFiles for FixedTree {
     async fn tree(&self) -> Result<(VariantTree, Vec<LintFinding>), AgentError> {
         Ok((self.0.clone(), Vec::new()))
-    }
-}
-
-/// Files of a session that is opened after its tools are. Until it is set, asking for the files is an error.
-#[derive(Default)]
-pub struct LateTree(OnceLock<Arc<dyn CurrentTree>>);
-
-impl LateTree {
-    /// A place for files to come.
-    pub fn new() -> Arc<Self> {
-        Arc::new(Self::default())
-    }
-
-    /// Says where the files are. Only the first call counts.
-    pub fn set(&self, tree: Arc<dyn CurrentTree>) {
-        // a second session under the same tools is a mistake of the caller's; the tools stay with the first
-        let _ = self.0.set(tree);
-    }
-}
-
-#[async_trait]
-impl CurrentTree for LateTree {
-    async fn tree(&self) -> Result<(VariantTree, Vec<LintFinding>), AgentError> {
-        match self.0.get() {
-            Some(tree) => tree.tree().await,
-            None => Err(AgentError::Config {
-                message: "the session has no files yet".to_owned(),
-            }),
-        }
     }
 }
 
@@ -137,7 +101,7 @@ pub struct SessionGrant {
     /// The incumbent on validation, where it is known.
     pub val: Option<HeldOutMean>,
     /// The session's files.
-    pub tree: Arc<dyn CurrentTree>,
+    pub tree: Arc<dyn SessionFiles>,
     /// Cases that `try` may run, in all.
     pub tries: u32,
     /// Scripts that `analyze` may run, in all.

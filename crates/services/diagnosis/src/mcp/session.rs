@@ -9,7 +9,6 @@ use fapo_domain::model::proposal::LintFinding;
 use fapo_domain::model::score::CaseScore;
 use fapo_domain::model::trace::RunRecord;
 use fapo_domain::model::variant::VariantTree;
-use fapo_domain::ports::agents::AgentError;
 use fapo_domain::ports::traces::StepsOf;
 use fapo_domain::ports::work::WorkError;
 use fapo_domain::{CaseId, Classified, ContentHash, VariantId};
@@ -153,10 +152,11 @@ impl Session {
 
     /// The session's files now, and what the rules for files refuse.
     pub(super) async fn files(&self) -> Result<(VariantTree, Vec<LintFinding>), ToolError> {
-        self.grant.tree.tree().await.map_err(|error| match error {
-            AgentError::Cancelled => ToolError::Ended,
-            error => broken("cannot read the session's files")(error),
-        })
+        self.grant
+            .tree
+            .tree()
+            .await
+            .map_err(broken("cannot read the session's files"))
     }
 
     pub(super) async fn parent(&self) -> Result<Arc<VariantTree>, ToolError> {

@@ -2,9 +2,8 @@
 
 use async_trait::async_trait;
 use fapo_domain::model::proposal::{Lint, LintFinding};
-use fapo_domain::ports::agents::AgentError;
+use fapo_domain::ports::agents::{AgentError, SessionFiles};
 
-use super::super::{CurrentTree, LateTree};
 use super::*;
 
 #[tokio::test]
@@ -195,7 +194,7 @@ async fn checks_of_a_tree_with_held_out_text_name_the_lint_and_quote_nothing() {
 async fn checks_are_bounded_and_equal_files_are_checked_once() {
     struct Growing(std::sync::atomic::AtomicU32, VariantTree);
     #[async_trait]
-    impl CurrentTree for Growing {
+    impl SessionFiles for Growing {
         async fn tree(&self) -> Result<(VariantTree, Vec<LintFinding>), AgentError> {
             let number = self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
             let mut tree = self.1.clone();
@@ -236,7 +235,7 @@ async fn checks_are_bounded_and_equal_files_are_checked_once() {
 async fn what_the_rules_for_files_refuse_is_told_and_stops_a_try() {
     struct Linked(VariantTree);
     #[async_trait]
-    impl CurrentTree for Linked {
+    impl SessionFiles for Linked {
         async fn tree(&self) -> Result<(VariantTree, Vec<LintFinding>), AgentError> {
             let finding = LintFinding {
                 lint: Lint::ScopeFile,
@@ -266,7 +265,7 @@ async fn what_the_rules_for_files_refuse_is_told_and_stops_a_try() {
 async fn a_failure_of_the_house_is_a_plain_sentence_without_its_cause() {
     struct Broken;
     #[async_trait]
-    impl CurrentTree for Broken {
+    impl SessionFiles for Broken {
         async fn tree(&self) -> Result<(VariantTree, Vec<LintFinding>), AgentError> {
             Err(AgentError::Files {
                 what: "/srv/house/secret cannot be read".to_owned(),
@@ -275,13 +274,10 @@ async fn a_failure_of_the_house_is_a_plain_sentence_without_its_cause() {
         }
     }
     let mut house = House::new().await;
-    let late = LateTree::new();
-    house.grant.tree = late.clone();
+    house.grant.tree = Arc::new(Broken);
     let tools = house.open();
     let client = connect(&tools).await;
     let sentence = "`check` cannot be answered at the moment; go on without it";
-    assert_eq!(house.denied(&client, "check", json!({})).await, sentence);
-    late.set(Arc::new(Broken));
     assert_eq!(house.denied(&client, "check", json!({})).await, sentence);
     assert!(
         !house
