@@ -59,6 +59,8 @@ pub struct RelayConfig {
     /// The first wait before asking the ledger again; it doubles up to two seconds. A request of any relay that is settled ends
     /// the wait early.
     pub budget_poll: Duration,
+    /// How long the provider may say nothing, before its reply and between two pieces of it. Claude Code itself waits for ever.
+    pub silence: Duration,
     /// How long a reply is read on for its usage after the client went away.
     pub drain: Duration,
     /// How long closing waits for requests under way before it cuts them off.
@@ -72,6 +74,7 @@ impl Default for RelayConfig {
             reply_bytes: 64 * 1024 * 1024,
             budget_wait: Duration::from_secs(120),
             budget_poll: Duration::from_millis(25),
+            silence: Duration::from_secs(300),
             drain: Duration::from_secs(20),
             close_wait: Duration::from_secs(20),
         }

@@ -113,11 +113,15 @@ async fn exchange(
             request = request.header(*name, value);
         }
     }
-    let mut sending = std::pin::pin!(request.send());
+    let sending = tokio::time::timeout(session.config.silence, request.send());
+    let mut sending = std::pin::pin!(sending);
     let sent = tokio::select! {
-        sent = sending.as_mut() => Some(sent),
+        sent = sending.as_mut() => sent.ok(),
         // The provider may be at work already; what it has to say of its use is waited for.
-        () = reply.closed() => tokio::time::timeout(session.config.drain, sending).await.ok(),
+        () = reply.closed() => match tokio::time::timeout(session.config.drain, sending).await {
+            Ok(sent) => sent.ok(),
+            Err(_) => None,
+        },
     };
     let response = match sent {
         Some(Ok(response)) => response,
@@ -127,7 +131,12 @@ async fn exchange(
             let refusal = Refusal::Unavailable(endpoint.scrub(&message));
             return (End::Free, Last::Reply(reply, Err(refusal)));
         }
-        None => return (End::Lost, Last::Nothing),
+        None => {
+            let message = silent(session);
+            session.failed(&message);
+            let refusal = Refusal::Unavailable(message);
+            return (End::Lost, Last::Reply(reply, Err(refusal)));
+        }
     };
     let status = response.status();
     let passed = passed(response.headers(), endpoint);
@@ -187,7 +196,7 @@ async fn pass(
     let mut gone = None;
     let whole = loop {
         let next = tokio::select! {
-            next = response.chunk() => next,
+            next = tokio::time::timeout(session.config.silence, response.chunk()) => next,
             () = pieces.closed(), if gone.is_none() => {
                 gone = Some(tokio::time::Instant::now() + session.config.drain);
                 continue;
@@ -195,9 +204,13 @@ async fn pass(
             () = until(gone) => break false,
         };
         let piece = match next {
-            Ok(Some(piece)) => piece,
-            Ok(None) => break true,
-            Err(error) => {
+            Ok(Ok(Some(piece))) => piece,
+            Ok(Ok(None)) => break true,
+            Err(_) => {
+                session.failed(&silent(session));
+                break false;
+            }
+            Ok(Err(error)) => {
                 let host = &session.endpoint.host;
                 session.failed(&format!("the reply of {host} broke off: {}", chain(error)));
                 break false;
@@ -223,6 +236,13 @@ async fn pass(
         Last::Nothing
     };
     (count.used(whole), last)
+}
+
+fn silent(session: &Session) -> String {
+    format!(
+        "{} did not answer, or stopped in the middle of an answer",
+        session.endpoint.host
+    )
 }
 
 async fn until(deadline: Option<tokio::time::Instant>) {

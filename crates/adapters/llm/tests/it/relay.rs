@@ -2,6 +2,7 @@
 
 mod caps;
 mod passing;
+mod real;
 mod refusing;
 
 use std::path::Path;

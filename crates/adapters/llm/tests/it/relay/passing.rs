@@ -110,6 +110,24 @@ async fn a_reply_that_breaks_off_is_seen_to_and_counts_as_lost() {
 }
 
 #[tokio::test]
+async fn a_provider_that_falls_silent_is_given_up() {
+    let (before, during) = (Gate::closed(), Gate::closed());
+    let slow = |gate: &Gate| Move::text("slow").behind(gate);
+    let mut lab = Lab::playing([slow(&before), slow(&during)]).await;
+    lab.config.silence = Duration::from_millis(500);
+    let relay = lab.open().await;
+    let asked = body(100, true);
+    let never = read(send(relay.socket(), &asked).await).await;
+    assert_eq!(never.error(), (503, "api_error".to_owned()));
+    during.let_through(3);
+    let stopped = send(relay.socket(), &asked).await;
+    assert!(stopped.into_body().collect().await.is_err());
+    let used = relay.close().await.unwrap();
+    assert_eq!(used.lost, MicroUsd(2 * worst(&asked)));
+    assert!(used.failure.unwrap().contains("did not answer"));
+}
+
+#[tokio::test]
 async fn a_client_that_goes_away_pays_what_the_reply_cost() {
     let gate = Gate::closed();
     let lab = Lab::playing([Move::text("slow").using(usage(30, 7)).behind(&gate)]).await;
