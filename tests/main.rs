@@ -15,6 +15,7 @@ mod e2e {
     mod parquet;
     mod results;
     mod schema;
+    mod sessions;
     mod stopping;
 }
 mod fault {

@@ -30,8 +30,12 @@ where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
-    let env = Env::from_process();
     let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+    // inside a sandbox this program is its first process: nothing of the rest is wanted there
+    if args.get(1).is_some_and(|arg| arg == wiring::untrusted::SANDBOX_INIT) {
+        return fapo_sandbox::init::main(args.into_iter().skip(2));
+    }
+    let env = Env::from_process();
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) => return not_understood(&error, &args, &env).into(),

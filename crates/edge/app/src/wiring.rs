@@ -39,6 +39,8 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Env;
 use crate::project::World;
 
+pub mod untrusted;
+
 /// How often a running job is looked at.
 const LOOK: Duration = Duration::from_millis(50);
 /// How often the folder's lock is tried, and the wait after each try.

@@ -76,9 +76,6 @@ impl Cli for ClaudeCode {
         option("--max-turns", asked.turns.to_string());
         option("--system-prompt", asked.request.system.clone());
         option("--json-schema", asked.request.schema.to_string());
-        if let Some(cost) = asked.cost {
-            option("--max-budget-usd", format!("{:.6}", cost.usd()));
-        }
         if let Some(conversation) = asked.conversation {
             option("--resume", conversation.to_owned());
         }

@@ -70,8 +70,6 @@ pub struct Asked<'a> {
     pub bridge: Vec<String>,
     /// The session's HOME, inside.
     pub home: &'a Path,
-    /// Money left.
-    pub cost: Option<MicroUsd>,
 }
 
 /// How a program is called for a prompt.
@@ -396,11 +394,6 @@ impl<C: Cli> Session<C> {
             tools: self.tools.as_ref(),
             bridge,
             home: &inside.home,
-            cost: self
-                .request
-                .limits
-                .cost
-                .map(|cap| MicroUsd(cap.0.saturating_sub(self.relay.used().spend.cost.0))),
         })
     }
 

@@ -1,7 +1,7 @@
 use fapo_domain::model::project::ModelSpec;
 use fapo_domain::model::session::SessionId;
 use fapo_domain::model::task::Fence;
-use fapo_domain::money::{MicroUsd, SpendRole};
+use fapo_domain::money::SpendRole;
 use fapo_domain::ports::agents::{AgentLimits, AgentRequest, AgentTools};
 use fapo_domain::{JobId, TaskId};
 use proptest::prelude::*;
@@ -170,7 +170,6 @@ fn the_token_and_the_prompt_are_in_files_and_pipes_and_never_on_the_command_line
             .map(str::to_owned)
             .to_vec(),
         home: std::path::Path::new("/session/home"),
-        cost: Some(MicroUsd(1_500_000)),
     };
     let call = call(&asked);
     let line = call.args.join(" ");
@@ -195,7 +194,6 @@ fn the_token_and_the_prompt_are_in_files_and_pipes_and_never_on_the_command_line
         Some("mcp__fapo__clusters,mcp__fapo__check")
     );
     assert_eq!(value(&call, "--max-turns"), Some("7"));
-    assert_eq!(value(&call, "--max-budget-usd"), Some("1.500000"));
     assert_eq!(value(&call, "--tools"), Some("Read,Edit"));
     assert_eq!(value(&call, "--resume"), None);
 }
@@ -211,7 +209,6 @@ fn a_session_that_may_only_read_is_offered_no_edits() {
         tools: None,
         bridge: vec![],
         home: std::path::Path::new("/session/home"),
-        cost: None,
     };
     let call = call(&asked);
     assert_eq!(value(&call, "--tools"), Some("Read"));
