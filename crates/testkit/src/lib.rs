@@ -3,7 +3,10 @@
 //! * [`suites`] holds one suite per port: the same tests, by the same names, run against every implementation.
 //! * [`sample`] builds small domain values, so that a test names only what it is about.
 //! * [`clock`] is a clock that moves when it is told to.
+//! * [`codex`] finds the real Codex CLI, and [`responses`] plays its model.
 
 pub mod clock;
+pub mod codex;
+pub mod responses;
 pub mod sample;
 pub mod suites;

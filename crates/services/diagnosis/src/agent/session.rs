@@ -41,6 +41,9 @@ const MOST_FILE: u64 = 64 * 1024 * 1024;
 /// Most processes and threads of a session.
 const MOST_PROCESSES: u64 = 512;
 
+/// How often a program that does not count its turns is looked at while it writes nothing.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
 /// What sessions are made with.
 #[derive(Clone)]
 pub struct AgentParts {
@@ -179,6 +182,12 @@ pub trait Cli: Send + Sync + 'static {
 
     /// A reader for one prompt's lines.
     fn reader(&self) -> Box<dyn Reader>;
+
+    /// Whether the program keeps the bound of turns by itself and its lines tell them. Where not, the replies that went
+    /// through the relay are counted, and the program is ended after one too many.
+    fn counts_turns(&self) -> bool {
+        true
+    }
 }
 
 /// A coding agent over a program.
@@ -416,6 +425,7 @@ impl<C: Cli> Session<C> {
         streams: Streams,
         stdin: String,
         reader: &mut dyn Reader,
+        most_replies: Option<u64>,
         stop: &CancellationToken,
     ) -> Result<Followed, AgentError> {
         let Streams {
@@ -434,7 +444,13 @@ impl<C: Cli> Session<C> {
         let mut errors = Lines::new(stderr, LONGEST_LINE);
         let (mut output_open, mut errors_open) = (true, true);
         let mut followed = Followed::default();
+        // a program may go on without writing a line
+        let mut look = tokio::time::interval(LOOK_EVERY);
         while output_open || errors_open {
+            if most_replies.is_some_and(|most| self.relay.used().spend.model_calls > most) {
+                followed.cut = Some(SessionEnd::OutOfTurns);
+                break;
+            }
             let (line, from) = tokio::select! {
                 biased;
                 () = stop.cancelled() => {
@@ -448,6 +464,7 @@ impl<C: Cli> Session<C> {
                     followed.exit = Some(exit?);
                     continue;
                 }
+                _ = look.tick(), if most_replies.is_some() => continue,
             };
             // a pipe that fails has nothing more to say, like one that ended
             let line = line.ok().flatten();
@@ -570,11 +587,20 @@ impl<C: Cli> AgentSession for Session<C> {
         let began = Instant::now();
         let mut process = self.parts.sandbox.spawn(spec).await?;
         let mut reader = self.cli.reader();
+        let most_replies =
+            (!self.cli.counts_turns()).then(|| before.spend.model_calls + u64::from(turns));
         let streams = process
             .streams()
             .expect("a process that was just started has its streams");
-        let followed = self
-            .follow(&mut *process, streams, call.stdin, &mut *reader, stop)
+        let mut followed = self
+            .follow(
+                &mut *process,
+                streams,
+                call.stdin,
+                &mut *reader,
+                most_replies,
+                stop,
+            )
             .await?;
         let ended = Instant::now();
         self.worked += ended - began;
@@ -584,7 +610,15 @@ impl<C: Cli> AgentSession for Session<C> {
             let start = u64::try_from((began - self.opened).as_millis()).unwrap_or(0);
             self.first_request_ms = used.first_request_ms.map(|ms| ms.saturating_sub(start));
         }
-        let report = reader.finish();
+        let mut report = reader.finish();
+        if let Some(most) = most_replies {
+            let replies = used.spend.model_calls - before.spend.model_calls;
+            report.turns = u32::try_from(replies).unwrap_or(u32::MAX);
+            // also where it was the last one: the end must not hang on which line came first
+            if used.spend.model_calls > most && followed.cut.is_none() {
+                followed.cut = Some(SessionEnd::OutOfTurns);
+            }
+        }
         let gathered = self.files.gather().await?;
         self.harvest_ms += u64::try_from(ended.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.add(&report);
@@ -722,7 +756,9 @@ fn since(now: &Spend, before: &Spend) -> Spend {
 }
 
 fn put_home(home: &Path, files: &[(String, String)]) -> std::io::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt as _;
+    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+    // a shell of the agent's may have closed it, or put a folder where a file goes
+    std::fs::set_permissions(home, std::fs::Permissions::from_mode(0o700))?;
     for (name, content) in files {
         let path = home.join(name);
         if let Some(above) = path.parent() {
@@ -732,6 +768,9 @@ fn put_home(home: &Path, files: &[(String, String)]) -> std::io::Result<()> {
         match std::fs::remove_file(&path) {
             Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == std::io::ErrorKind::IsADirectory => {
+                std::fs::remove_dir_all(&path)?;
+            }
             Err(error) => return Err(error),
         }
         let mut file = std::fs::OpenOptions::new()
@@ -751,3 +790,6 @@ async fn blocking<T: Send + 'static>(
         .await
         .unwrap_or_else(|error| Err(std::io::Error::other(error)))
 }
+
+#[cfg(test)]
+mod tests;
