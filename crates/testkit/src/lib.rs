@@ -4,10 +4,13 @@
 //! * [`sample`] builds small domain values, so that a test names only what it is about.
 //! * [`clock`] is a clock that moves when it is told to.
 //! * [`messages`] plays Claude from a script, for the real Claude Code CLI, which [`claude()`] finds.
+//! * [`codex`] finds the real Codex CLI, and [`responses`] plays its model.
 
 mod claude;
 pub mod clock;
+pub mod codex;
 pub mod messages;
+pub mod responses;
 pub mod sample;
 pub mod suites;
 

@@ -2,8 +2,8 @@
 
 use fapo_domain::model::proposal::Lint;
 use fapo_domain::model::session::SessionEnd;
-use fapo_domain::ports::agents::AgentTurn;
 use fapo_domain::model::session::SessionRecord;
+use fapo_domain::ports::agents::AgentTurn;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -51,7 +51,11 @@ async fn edits_outside_the_pipeline_fail_and_are_recorded() {
     assert_eq!(turn.tree, files());
     assert_eq!(turn.refusals, vec![]);
     let record = session.close().await.unwrap();
-    assert!(record.refused.len() >= outside.len(), "{:?}", record.refused);
+    assert!(
+        record.refused.len() >= outside.len(),
+        "{:?}",
+        record.refused
+    );
     assert!(!Path::new("/etc/cron.d/mine").exists());
 }
 
@@ -74,7 +78,12 @@ async fn a_program_can_write_nothing_but_its_pipeline_and_its_home() {
     assert!(!said.contains("WROTE"), "{said}");
     assert_eq!(turn.tree.text("prompts/answer.md"), Some("Answer.\nmore\n"));
     assert_eq!(turn.refusals, vec![]);
-    assert_eq!(std::fs::read_dir(lab.folder.path().join("s")).unwrap().count(), 0);
+    assert_eq!(
+        std::fs::read_dir(lab.folder.path().join("s"))
+            .unwrap()
+            .count(),
+        0
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -104,7 +113,11 @@ async fn links_out_of_the_pipeline_are_refused_and_not_followed() {
         ]
         .map(|place| (Lint::SpecialFile, place))
     );
-    assert!(turn.tree.iter().all(|(_, content)| !content.starts_with(b"root:")));
+    assert!(
+        turn.tree
+            .iter()
+            .all(|(_, content)| !content.starts_with(b"root:"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -155,7 +168,12 @@ async fn a_session_of_the_real_cli_that_never_ends_runs_out_of_turns() {
     let Some(claude) = claude("a_session_that_never_ends") else {
         return;
     };
-    let look = || Move::call("Read", json!({"file_path": "/session/work/pipeline/pipeline.yaml"}));
+    let look = || {
+        Move::call(
+            "Read",
+            json!({"file_path": "/session/work/pipeline/pipeline.yaml"}),
+        )
+    };
     let lab = Lab::playing((0..100).map(|_| look())).await;
     let mut session = lab.open(claude, minute()).await;
     let turn = session
@@ -192,7 +210,12 @@ async fn processes_left_in_the_background_are_gone_with_the_session() {
     assert_eq!(turn.end, SessionEnd::Answered, "{}", transcript(&record));
     assert!(turn.tree.get("beat").is_some());
     // its folder could be removed whole, which a writer in it would undo
-    assert_eq!(std::fs::read_dir(lab.folder.path().join("s")).unwrap().count(), 0);
+    assert_eq!(
+        std::fs::read_dir(lab.folder.path().join("s"))
+            .unwrap()
+            .count(),
+        0
+    );
     assert_eq!(processes_of(lab.folder.path()), Vec::<String>::new());
 }
 
@@ -227,5 +250,9 @@ async fn an_output_that_breaks_off_or_is_no_text_is_a_failure_with_its_reason() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_program_that_reads_nothing_and_says_nothing_is_no_answer() {
     let (_lab, turn, _) = run("exec 0<&- 1>&- 2>&-; exit 0", minute()).await;
-    assert!(matches!(turn.end, SessionEnd::Failed { .. }), "{:?}", turn.end);
+    assert!(
+        matches!(turn.end, SessionEnd::Failed { .. }),
+        "{:?}",
+        turn.end
+    );
 }

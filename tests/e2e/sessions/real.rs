@@ -19,9 +19,17 @@ async fn a_session_edits_files_answers_and_is_paid_by_its_role() {
         ..Usage::default()
     };
     let lab = Lab::playing([
-        Move::call("Read", json!({"file_path": "/session/work/pipeline/prompts/answer.md"}))
-            .using(usage),
-        edit("/session/work/pipeline/prompts/answer.md", "Answer.", "Answer briefly.").using(usage),
+        Move::call(
+            "Read",
+            json!({"file_path": "/session/work/pipeline/prompts/answer.md"}),
+        )
+        .using(usage),
+        edit(
+            "/session/work/pipeline/prompts/answer.md",
+            "Answer.",
+            "Answer briefly.",
+        )
+        .using(usage),
         edit("/session/work/pipeline/prompts/new.md", "", "Another.\n").using(usage),
         Move::answer(answer()).using(usage),
     ])
@@ -34,7 +42,10 @@ async fn a_session_edits_files_answers_and_is_paid_by_its_role() {
     assert_eq!(turn.end, SessionEnd::Answered);
     assert_eq!(turn.answer, Some(answer()));
     assert_eq!(turn.refusals, vec![]);
-    assert_eq!(turn.tree.text("prompts/answer.md"), Some("Answer briefly.\n"));
+    assert_eq!(
+        turn.tree.text("prompts/answer.md"),
+        Some("Answer briefly.\n")
+    );
     assert_eq!(turn.tree.text("prompts/new.md"), Some("Another.\n"));
     assert_eq!(turn.spend.model_calls, 4);
     let record = session.close().await.unwrap();
@@ -63,12 +74,20 @@ async fn a_session_edits_files_answers_and_is_paid_by_its_role() {
     assert_eq!(record.spend, expected);
     let balance = lab.balance().await;
     assert_eq!(balance.spent, vec![(SpendRole::Proposer, expected)]);
-    assert_eq!(balance.reserved, fapo_domain::ports::ledger::Amount::default());
+    assert_eq!(
+        balance.reserved,
+        fapo_domain::ports::ledger::Amount::default()
+    );
     // the key is the relay's: the client sent another, and nothing that was kept holds it
     let request = &lab.claude.requests()[0];
     assert_eq!(request.header("x-api-key"), Some(KEY));
     assert!(!String::from_utf8_lossy(&record.transcript_text).contains(KEY));
-    assert_eq!(std::fs::read_dir(lab.folder.path().join("s")).unwrap().count(), 0);
+    assert_eq!(
+        std::fs::read_dir(lab.folder.path().join("s"))
+            .unwrap()
+            .count(),
+        0
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -76,18 +95,29 @@ async fn a_session_that_ran_out_of_turns_goes_on_where_it_was() {
     let Some(claude) = claude("a_session_that_ran_out_of_turns") else {
         return;
     };
-    let look = || Move::call("Read", json!({"file_path": "/session/work/pipeline/pipeline.yaml"}));
+    let look = || {
+        Move::call(
+            "Read",
+            json!({"file_path": "/session/work/pipeline/pipeline.yaml"}),
+        )
+    };
     let lab = Lab::playing([look(), look(), look(), Move::answer(answer())]).await;
     let mut session = lab.open(claude, minute()).await;
     let stop = CancellationToken::new();
     let first = session.prompt("Go on.", 2, &stop).await.unwrap();
     assert_eq!(first.end, SessionEnd::OutOfTurns);
     assert_eq!(first.answer, None);
-    let second = session.prompt("You ran out of turns.", 5, &stop).await.unwrap();
+    let second = session
+        .prompt("You ran out of turns.", 5, &stop)
+        .await
+        .unwrap();
     assert_eq!(second.end, SessionEnd::Answered);
     let requests = lab.claude.requests();
     let last = requests.last().unwrap();
-    assert!(last.first_user().contains("Go on."), "the conversation was kept");
+    assert!(
+        last.first_user().contains("Go on."),
+        "the conversation was kept"
+    );
     assert!(last.text.contains("You ran out of turns."));
     let record = session.close().await.unwrap();
     assert_eq!(record.prompts, 2);
@@ -105,7 +135,13 @@ async fn a_wrong_key_is_a_configuration_error_and_is_told_at_once() {
         .await
         .unwrap_err();
     assert!(
-        matches!(&error, AgentError::Provider { configuration: true, .. }),
+        matches!(
+            &error,
+            AgentError::Provider {
+                configuration: true,
+                ..
+            }
+        ),
         "{error:?}"
     );
     // not ten times, over minutes
@@ -126,7 +162,13 @@ async fn an_overload_that_lasts_can_be_tried_again_and_one_that_passes_is_surviv
         .await
         .unwrap_err();
     assert!(
-        matches!(&error, AgentError::Provider { configuration: false, .. }),
+        matches!(
+            &error,
+            AgentError::Provider {
+                configuration: false,
+                ..
+            }
+        ),
         "{error:?}"
     );
     session.close().await.unwrap();
@@ -157,8 +199,11 @@ async fn a_session_stops_at_its_money_before_it_is_spent() {
         ..Usage::default()
     };
     let look = || {
-        Move::call("Read", json!({"file_path": "/session/work/pipeline/pipeline.yaml"}))
-            .using(usage)
+        Move::call(
+            "Read",
+            json!({"file_path": "/session/work/pipeline/pipeline.yaml"}),
+        )
+        .using(usage)
     };
     let lab = Lab::playing((0..20).map(|_| look())).await;
     let cap = MicroUsd(120_000);

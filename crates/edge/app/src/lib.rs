@@ -32,7 +32,10 @@ where
 {
     let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
     // inside a sandbox this program is its first process: nothing of the rest is wanted there
-    if args.get(1).is_some_and(|arg| arg == wiring::untrusted::SANDBOX_INIT) {
+    if args
+        .get(1)
+        .is_some_and(|arg| arg == wiring::untrusted::SANDBOX_INIT)
+    {
         return fapo_sandbox::init::main(args.into_iter().skip(2));
     }
     let env = Env::from_process();

@@ -108,7 +108,7 @@ fn proposer(spec: &ProjectSpec, check: &mut Check<'_>) {
             check.error(
                 "wrong-provider",
                 "proposer.model",
-                &format!(
+                format!(
                     "`{}` speaks to `provider: {}`, and the entry `{entry}` has another",
                     backend.as_str(),
                     wanted.as_str()

@@ -2,19 +2,23 @@
 //!
 //! * [`folder`]: a session's place on disk, and what is read back from it: the files are the truth, not what the agent says.
 //! * [`lines`]: a program's output, line by line, whatever it writes.
-//! * [`claude`]: how the program is called, and what its lines mean.
+//! * [`claude`], [`codex`]: how each program is called, and what its lines mean.
 //! * [`session`]: what both have in common: one process group per prompt, its bounds, its relay, its transcript.
 //!
 //! The agent never holds the provider's key (the relay does), sees no file but the variant's and its own home, and is dead
 //! when a prompt returns.
 
 pub mod claude;
+mod cli;
+pub mod codex;
 mod folder;
+mod follow;
 mod lines;
 mod program;
 mod session;
 mod transcript;
 
 pub use claude::ClaudeCode;
+pub use codex::Codex;
 pub use program::{Installed, MissingProgram, find_claude, find_codex};
-pub use session::{AgentParts, Cli, CliAgent};
+pub use session::{AgentParts, CliAgent};

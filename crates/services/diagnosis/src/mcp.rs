@@ -34,8 +34,6 @@ mod used;
 #[cfg(test)]
 mod tests;
 
-pub use grant::{
-    FixedTree, HeldOutMean, SessionGrant, SessionRole, ToolPorts,
-};
+pub use grant::{FixedTree, HeldOutMean, SessionGrant, SessionRole, ToolPorts};
 pub use socket::{SessionTools, Tools};
 pub use used::{Answered, ToolsUse};

@@ -186,14 +186,26 @@ fn check(fields: &Map<String, Value>) -> Result<(), Refusal> {
             Some(tier) => return Err(not_here(&format!("{name}: {tier}"))),
         }
     }
-    for tool in fields
-        .get("tools")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-    {
+    client_tools(fields.get("tools"))?;
+    for name in ["system", "messages", "input"] {
+        if let Some(content) = fields.get(name) {
+            sources(content)?;
+        }
+    }
+    Ok(())
+}
+
+/// Refuses tools that run at the provider: they reach other hosts, and cost what no request shows.
+fn client_tools(tools: Option<&Value>) -> Result<(), Refusal> {
+    for tool in tools.and_then(Value::as_array).into_iter().flatten() {
         match tool.get("type") {
             None | Some(Value::Null) => {}
+            // a list of tools under a name
+            Some(Value::String(kind)) if kind == "namespace" => client_tools(tool.get("tools"))?,
+            // the search for tools is the client's or the provider's, as it says
+            Some(Value::String(kind))
+                if kind == "tool_search"
+                    && tool.get("execution").and_then(Value::as_str) == Some("client") => {}
             Some(Value::String(kind))
                 if CLIENT_TOOLS.iter().any(|known| kind.starts_with(known)) => {}
             Some(kind) => {
@@ -201,11 +213,6 @@ fn check(fields: &Map<String, Value>) -> Result<(), Refusal> {
                     "the tool {kind}, which runs at the provider"
                 )));
             }
-        }
-    }
-    for name in ["system", "messages", "input"] {
-        if let Some(content) = fields.get(name) {
-            sources(content)?;
         }
     }
     Ok(())

@@ -7,8 +7,8 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::cli::{Asked, Call, Cli, Outcome, Reader, Report};
 use super::program::Installed;
-use super::session::{Asked, Call, Cli, Outcome, Reader, Report};
 use crate::text::one_line;
 
 /// How often the program tries a request again that failed in a way that may pass.

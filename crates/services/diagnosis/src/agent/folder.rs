@@ -319,6 +319,38 @@ fn shown(path: &Path) -> String {
         .collect()
 }
 
+/// Puts files into a session's home, each readable by its owner only.
+///
+/// # Errors
+/// When they cannot be written.
+pub fn put_home(home: &Path, files: &[(String, String)]) -> std::io::Result<()> {
+    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+    // a shell of the agent's may have closed it, or put a folder where a file goes
+    std::fs::set_permissions(home, std::fs::Permissions::from_mode(0o700))?;
+    for (name, content) in files {
+        let path = home.join(name);
+        if let Some(above) = path.parent() {
+            std::fs::create_dir_all(above)?;
+        }
+        // what the agent may have put there meanwhile is removed, not followed
+        match std::fs::remove_file(&path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == std::io::ErrorKind::IsADirectory => {
+                std::fs::remove_dir_all(&path)?;
+            }
+            Err(error) => return Err(error),
+        }
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)?;
+        std::io::Write::write_all(&mut file, content.as_bytes())?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::ffi::OsStringExt as _;

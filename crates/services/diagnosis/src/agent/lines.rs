@@ -18,7 +18,7 @@ pub enum Line {
         /// Whether its end was seen.
         ended: bool,
     },
-    /// A line over the cap: its beginning and its length so far as it was read.
+    /// A line over the cap: its beginning and its length so far as it was read. One without end comes in several of these.
     TooLong {
         /// Its first bytes.
         start: Vec<u8>,
@@ -44,6 +44,8 @@ pub struct Lines<R> {
     /// The line that is being read; kept over a cancelled call.
     line: Vec<u8>,
     length: u64,
+    /// Whether what is being read is the rest of a line of which a part was given already.
+    rest: bool,
 }
 
 impl<R: AsyncRead + Unpin> Lines<R> {
@@ -54,6 +56,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
             longest,
             line: Vec::new(),
             length: 0,
+            rest: false,
         }
     }
 
@@ -85,13 +88,19 @@ impl<R: AsyncRead + Unpin> Lines<R> {
             if ends {
                 return Ok(Some(self.take(true)));
             }
+            // a line without end must be told of, too
+            if self.length > 2 * self.longest as u64 {
+                return Ok(Some(self.take(false)));
+            }
         }
     }
 
     fn take(&mut self, ended: bool) -> Line {
         let length = std::mem::take(&mut self.length);
         let bytes = std::mem::take(&mut self.line);
-        if length > self.longest as u64 {
+        let is_long = length > self.longest as u64;
+        let is_rest = std::mem::replace(&mut self.rest, is_long && !ended);
+        if is_long || is_rest {
             Line::TooLong {
                 start: bytes,
                 length,
@@ -147,6 +156,18 @@ mod tests {
             matches!(&found[0], Line::TooLong { start, length: 10_000 } if start.len() <= KEPT_OF_LONG)
         );
         assert_eq!(found[1], whole(b"short", true));
+    }
+
+    #[tokio::test]
+    async fn a_line_without_end_comes_in_parts() {
+        let endless = vec![b'x'; 1_000_000];
+        let found = all(&[&endless[..], b"\nnext\n"].concat(), 100).await;
+        let last = found.last().unwrap();
+        assert_eq!(*last, whole(b"next", true));
+        let long = &found[..found.len() - 1];
+        assert!(long.len() > 2 && long.iter().all(|line| matches!(line, Line::TooLong { .. })));
+        let sum: u64 = long.iter().map(|line| line.size() - 1).sum();
+        assert_eq!(sum, 1_000_000);
     }
 
     proptest! {

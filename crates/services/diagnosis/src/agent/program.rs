@@ -102,11 +102,10 @@ fn installed(named: &Path, env: &dyn Fn(&str) -> Option<String>) -> Option<Insta
         .is_ok()
         && &start == b"#!";
     if !is_script {
-        return Some(Installed {
-            mounts: vec![Mount::same(&program)],
-            program,
-            interpreter: None,
-        });
+        return Some(native(program));
+    }
+    if let Some(program) = packaged_codex(&program) {
+        return Some(native(program));
     }
     // a package of npm: all of its node_modules, where what it needs lies beside it
     let package = program
@@ -124,9 +123,82 @@ fn installed(named: &Path, env: &dyn Fn(&str) -> Option<String>) -> Option<Insta
     })
 }
 
+/// A program that needs nothing but itself, and the folder of helpers that Codex puts beside its own (`rg`).
+fn native(program: PathBuf) -> Installed {
+    let mut mounts = vec![Mount::same(&program)];
+    let helpers = program
+        .parent()
+        .and_then(Path::parent)
+        .map(|package| package.join("codex-path"))
+        .filter(|helpers| program.ends_with("bin/codex") && helpers.is_dir());
+    mounts.extend(helpers.map(Mount::same));
+    Installed {
+        mounts,
+        program,
+        interpreter: None,
+    }
+}
+
+/// The program that the script of the package `@openai/codex` would start: it is in a package of its own for each platform,
+/// looked for as Node looks for it. Called by itself it needs no Node, and nothing else of the packages is shown.
+fn packaged_codex(script: &Path) -> Option<PathBuf> {
+    let package = script.parent()?.parent()?;
+    if !package.ends_with("@openai/codex") {
+        return None;
+    }
+    let (platform, target) = match std::env::consts::ARCH {
+        "x86_64" => ("codex-linux-x64", "x86_64-unknown-linux-musl"),
+        "aarch64" => ("codex-linux-arm64", "aarch64-unknown-linux-musl"),
+        _ => return None,
+    };
+    let place = Path::new(target).join("bin/codex");
+    package
+        .ancestors()
+        .map(|folder| folder.join("node_modules/@openai").join(platform))
+        .chain([package.to_owned()])
+        .map(|package| package.join("vendor").join(&place))
+        .find_map(|program| program.canonicalize().ok().filter(|file| file.is_file()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn codex_is_its_own_program_and_not_the_script_that_starts_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let packages = folder
+            .path()
+            .canonicalize()
+            .unwrap()
+            .join("node_modules/@openai");
+        let write = |path: &Path, content: &[u8]| {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
+        };
+        let script = packages.join("codex/bin/codex.js");
+        write(&script, b"#!/usr/bin/env node\n");
+        let (platform, target) = match std::env::consts::ARCH {
+            "aarch64" => ("codex-linux-arm64", "aarch64-unknown-linux-musl"),
+            _ => ("codex-linux-x64", "x86_64-unknown-linux-musl"),
+        };
+        let package = packages.join(platform).join("vendor").join(target);
+        write(&package.join("bin/codex"), b"\x7fELF");
+        write(&package.join("codex-path/rg"), b"\x7fELF");
+        let named = script.to_str().unwrap().to_owned();
+        let found = find_codex(&|name| (name == "FAPO_CODEX").then(|| named.clone())).unwrap();
+        assert_eq!(
+            found,
+            Installed {
+                program: package.join("bin/codex"),
+                mounts: vec![
+                    Mount::same(package.join("bin/codex")),
+                    Mount::same(package.join("codex-path")),
+                ],
+                interpreter: None,
+            }
+        );
+    }
 
     #[test]
     fn a_program_is_looked_for_where_the_variable_says_then_on_the_path() {

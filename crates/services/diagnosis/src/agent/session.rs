@@ -19,23 +19,14 @@ use fapo_domain::ports::sandbox::{
     Confinement, Forward, Mount, ProcessExit, ProcessLimits, ProcessSpec, Sandbox,
     SandboxedProcess, Streams,
 };
-use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 use tokio_util::sync::CancellationToken;
 
-use super::folder::{Folder, Gathered, PIPELINE};
-use super::lines::{LONGEST_LINE, Line, Lines};
-use super::program::Installed;
+use super::cli::{Asked, Call, Cli, MOST_REFUSED, Report};
+use super::folder::{Folder, Gathered, PIPELINE, put_home};
+use super::follow::{Watch, ended_with};
 use super::transcript::Transcript;
 
-/// Most bytes a program may write to its standard output and error in a session.
-const MOST_OUTPUT: u64 = 64 * 1024 * 1024;
-/// What is kept of the last lines on standard error, for messages.
-const ERROR_TAIL: usize = 1_000;
-/// Most notes of refusals kept.
-const MOST_REFUSED: usize = 50;
-/// Most names of tools counted.
-const MOST_TOOLS: usize = 100;
 /// Largest file a session may write.
 const MOST_FILE: u64 = 64 * 1024 * 1024;
 /// Most processes and threads of a session.
@@ -52,131 +43,6 @@ pub struct AgentParts {
     pub clock: Arc<dyn Clock>,
     /// Where sessions have their folders; only its owner may look into it.
     pub scratch: PathBuf,
-}
-
-/// What one prompt is to be run with, in terms that each program translates.
-pub struct Asked<'a> {
-    /// The session.
-    pub request: &'a AgentRequest,
-    /// The text.
-    pub text: &'a str,
-    /// Most turns.
-    pub turns: u32,
-    /// The conversation to go on with, as the program named it.
-    pub conversation: Option<&'a str>,
-    /// Its tools.
-    pub tools: Option<&'a AgentTools>,
-    /// The command that joins standard streams to a socket, with the socket's path inside as its last argument.
-    pub bridge: Vec<String>,
-    /// The session's HOME, inside.
-    pub home: &'a Path,
-}
-
-/// How a program is called for a prompt.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Call {
-    /// Its arguments.
-    pub args: Vec<String>,
-    /// Its environment, beside HOME, PATH and the relay's address.
-    pub env: Vec<(String, String)>,
-    /// What it reads from standard input.
-    pub stdin: String,
-    /// Files to be put into its HOME, by relative path; readable by their owner only.
-    pub home: Vec<(String, String)>,
-}
-
-/// What a program's lines came to.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Report {
-    /// What the conversation can be continued under.
-    pub conversation: Option<String>,
-    /// The program's version.
-    pub version: Option<String>,
-    /// Turns of the model.
-    pub turns: u32,
-    /// Calls of tools, by name in order of first use.
-    pub tool_calls: Vec<(String, u32)>,
-    /// What was refused to it, in words.
-    pub refused: Vec<String>,
-    /// What it answered with.
-    pub answer: Option<Value>,
-    /// How it ended, as far as its lines say.
-    pub outcome: Outcome,
-}
-
-impl Report {
-    /// Counts a call of a tool.
-    pub fn count_tool(&mut self, name: &str) {
-        self.count_tools(name, 1);
-    }
-
-    fn count_tools(&mut self, name: &str, calls: u32) {
-        if let Some((_, count)) = self.tool_calls.iter_mut().find(|(known, _)| known == name) {
-            *count += calls;
-        } else if self.tool_calls.len() < MOST_TOOLS {
-            self.tool_calls.push((name.to_owned(), calls));
-        }
-    }
-
-    /// Notes a refusal.
-    pub fn note_refusal(&mut self, what: String) {
-        if self.refused.len() < MOST_REFUSED {
-            self.refused.push(what);
-        }
-    }
-}
-
-/// How a program's lines ended.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Outcome {
-    /// They broke off: no last word.
-    #[default]
-    BrokenOff,
-    /// It is done; whether with an answer is another matter.
-    Done,
-    /// Its turns were used up.
-    OutOfTurns,
-    /// Its money was used up, by its own count.
-    OutOfMoney,
-    /// The provider failed.
-    Provider {
-        /// The HTTP status, where there was one.
-        status: Option<u16>,
-        /// What was said, in one line.
-        message: String,
-    },
-    /// It failed by itself.
-    Failed {
-        /// What was said, in one line.
-        message: String,
-    },
-}
-
-/// Reads a program's lines, in order.
-pub trait Reader: Send {
-    /// Takes in a line. True when nothing good can come any more and the program is to be ended.
-    fn read(&mut self, line: &[u8]) -> bool;
-
-    /// What they came to.
-    fn finish(&mut self) -> Report;
-}
-
-/// What differs between the programs.
-pub trait Cli: Send + Sync + 'static {
-    /// Its name in records.
-    fn name(&self) -> &'static str;
-
-    /// The program.
-    fn installed(&self) -> &Installed;
-
-    /// How the address of its model's endpoint is handed to it: a variable, and the address with `{port}`.
-    fn endpoint(&self) -> (&'static str, &'static str);
-
-    /// The call for a prompt.
-    fn call(&self, asked: &Asked<'_>) -> Call;
-
-    /// A reader for one prompt's lines.
-    fn reader(&self) -> Box<dyn Reader>;
 }
 
 /// A coding agent over a program.
@@ -396,132 +262,6 @@ impl<C: Cli> Session<C> {
             home: &inside.home,
         })
     }
-
-    fn note(&mut self, from: &str, bytes: &[u8]) {
-        let at = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.transcript.add(at, from, bytes);
-    }
-
-    /// Follows a program to its end: feeds it, reads its lines, ends it where a bound or `stop` says so.
-    async fn follow(
-        &mut self,
-        process: &mut dyn SandboxedProcess,
-        streams: Streams,
-        stdin: String,
-        reader: &mut dyn Reader,
-        stop: &CancellationToken,
-    ) -> Result<Followed, AgentError> {
-        let Streams {
-            stdin: mut input,
-            stdout,
-            stderr,
-        } = streams;
-        // on its own: a program that does not read must not keep its output from being read
-        let feeding = tokio::spawn(async move {
-            // a program that ended without reading is told by its lines
-            let _ = input.write_all(stdin.as_bytes()).await;
-            let _ = input.shutdown().await;
-        });
-        let _fed = AbortOnDrop(feeding);
-        let mut output = Lines::new(stdout, LONGEST_LINE);
-        let mut errors = Lines::new(stderr, LONGEST_LINE);
-        let (mut output_open, mut errors_open) = (true, true);
-        let mut followed = Followed::default();
-        while output_open || errors_open {
-            let (line, from) = tokio::select! {
-                biased;
-                () = stop.cancelled() => {
-                    followed.cut = Some(SessionEnd::Cancelled);
-                    break;
-                }
-                line = output.next(), if output_open => (line, Source::Output),
-                line = errors.next(), if errors_open => (line, Source::Errors),
-                exit = process.wait(), if followed.exit.is_none() => {
-                    // nothing of the group is left, so both streams end
-                    followed.exit = Some(exit?);
-                    continue;
-                }
-            };
-            // a pipe that fails has nothing more to say, like one that ended
-            let line = line.ok().flatten();
-            let Some(line) = line else {
-                match from {
-                    Source::Output => output_open = false,
-                    Source::Errors => errors_open = false,
-                }
-                continue;
-            };
-            self.written += line.size();
-            if self.written > MOST_OUTPUT {
-                followed.cut = Some(SessionEnd::Flooded);
-                break;
-            }
-            let (Line::Whole { bytes, .. } | Line::TooLong { start: bytes, .. }) = &line;
-            match from {
-                Source::Output => {
-                    self.note(self.cli.name(), bytes);
-                    // half a line is no event
-                    if matches!(line, Line::Whole { ended: true, .. }) && reader.read(bytes) {
-                        break;
-                    }
-                }
-                Source::Errors => {
-                    self.note("stderr", bytes);
-                    followed.say(bytes);
-                }
-            }
-        }
-        if followed.exit.is_none() {
-            let asked_for = followed.cut.is_some() || output_open;
-            let exit = if asked_for {
-                process.kill().await?
-            } else {
-                process.wait().await?
-            };
-            followed.exit = Some(exit);
-        }
-        Ok(followed)
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Source {
-    Output,
-    Errors,
-}
-
-/// How a program was followed to its end.
-#[derive(Debug, Default)]
-struct Followed {
-    exit: Option<ProcessExit>,
-    /// Why it was cut off from here, where it was.
-    cut: Option<SessionEnd>,
-    /// The end of its standard error.
-    errors: String,
-}
-
-impl Followed {
-    fn say(&mut self, bytes: &[u8]) {
-        if !self.errors.is_empty() {
-            self.errors.push(' ');
-        }
-        self.errors.push_str(String::from_utf8_lossy(bytes).trim());
-        if self.errors.len() > ERROR_TAIL {
-            let mut at = self.errors.len() - ERROR_TAIL;
-            while !self.errors.is_char_boundary(at) {
-                at += 1;
-            }
-            self.errors.drain(..at);
-        }
-    }
-}
-
-struct AbortOnDrop(tokio::task::JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 #[async_trait]
@@ -547,7 +287,8 @@ impl<C: Cli> AgentSession for Session<C> {
         let before = self.relay.used();
         self.prompts.part(text.as_bytes());
         self.sent += 1;
-        self.note("fapo", text.as_bytes());
+        let at = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.transcript.add(at, "fapo", text.as_bytes());
         let inside = self.inside();
         let call = self.call(&inside, text, turns);
         let home = self.files.folder.home();
@@ -563,11 +304,22 @@ impl<C: Cli> AgentSession for Session<C> {
         let began = Instant::now();
         let mut process = self.parts.sandbox.spawn(spec).await?;
         let mut reader = self.cli.reader();
+        let most_replies =
+            (!self.cli.counts_turns()).then(|| before.spend.model_calls + u64::from(turns));
         let streams = process
             .streams()
             .expect("a process that was just started has its streams");
-        let followed = self
-            .follow(&mut *process, streams, call.stdin, &mut *reader, stop)
+        let mut watch = Watch {
+            name: self.cli.name(),
+            opened: self.opened,
+            transcript: &mut self.transcript,
+            written: &mut self.written,
+            relay: &*self.relay,
+            most_replies,
+            stop,
+        };
+        let mut followed = watch
+            .follow(&mut *process, streams, call.stdin, &mut *reader)
             .await?;
         let ended = Instant::now();
         self.worked += ended - began;
@@ -577,7 +329,15 @@ impl<C: Cli> AgentSession for Session<C> {
             let start = u64::try_from((began - self.opened).as_millis()).unwrap_or(0);
             self.first_request_ms = used.first_request_ms.map(|ms| ms.saturating_sub(start));
         }
-        let report = reader.finish();
+        let mut report = reader.finish();
+        if let Some(most) = most_replies {
+            let replies = used.spend.model_calls - before.spend.model_calls;
+            report.turns = u32::try_from(replies).unwrap_or(u32::MAX);
+            // also where it was the last one: the end must not hang on which line came first
+            if used.spend.model_calls > most && followed.cut.is_none() {
+                followed.cut = Some(SessionEnd::OutOfTurns);
+            }
+        }
         let gathered = self.files.gather().await?;
         self.harvest_ms += u64::try_from(ended.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.add(&report);
@@ -647,57 +407,6 @@ impl<C> Session<C> {
     }
 }
 
-/// What a prompt's end was, from what was seen from outside first and from the program's own words last.
-fn ended_with(
-    report: &Report,
-    followed: &Followed,
-    used: &RelayUse,
-) -> Result<SessionEnd, AgentError> {
-    if let Some(cut) = &followed.cut {
-        return Ok(cut.clone());
-    }
-    if matches!(followed.exit, Some(ProcessExit::TimedOut)) {
-        return Ok(SessionEnd::OutOfTime);
-    }
-    Ok(match &report.outcome {
-        Outcome::Done if report.answer.is_some() => SessionEnd::Answered,
-        _ if used.out_of_money => SessionEnd::OutOfMoney,
-        Outcome::Done => SessionEnd::NoAnswer,
-        Outcome::OutOfTurns => SessionEnd::OutOfTurns,
-        Outcome::OutOfMoney => SessionEnd::OutOfMoney,
-        Outcome::Provider { status, message } => match status {
-            // its own request was wrong: the same again would be, too
-            Some(400 | 413 | 422) => SessionEnd::Failed {
-                message: message.clone(),
-            },
-            _ => {
-                return Err(AgentError::Provider {
-                    message: message.clone(),
-                    configuration: matches!(status, Some(401..=404)),
-                });
-            }
-        },
-        Outcome::Failed { message } => SessionEnd::Failed {
-            message: message.clone(),
-        },
-        Outcome::BrokenOff => {
-            let how = match followed.exit {
-                Some(ProcessExit::Code { code }) => format!("exit code {code}"),
-                Some(ProcessExit::Signal { signal }) => format!("signal {signal}"),
-                Some(ProcessExit::TimedOut | ProcessExit::Killed) | None => "killed".to_owned(),
-            };
-            let said = if followed.errors.is_empty() {
-                "nothing on standard error"
-            } else {
-                followed.errors.as_str()
-            };
-            SessionEnd::Failed {
-                message: format!("it ended without a last word ({how}; {said})"),
-            }
-        }
-    })
-}
-
 fn since(now: &Spend, before: &Spend) -> Spend {
     let mut spend = *now;
     spend.cost = MicroUsd(now.cost.0.saturating_sub(before.cost.0));
@@ -714,29 +423,6 @@ fn since(now: &Spend, before: &Spend) -> Spend {
     spend
 }
 
-fn put_home(home: &Path, files: &[(String, String)]) -> std::io::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    for (name, content) in files {
-        let path = home.join(name);
-        if let Some(above) = path.parent() {
-            std::fs::create_dir_all(above)?;
-        }
-        // what the agent may have put there meanwhile is removed, not followed
-        match std::fs::remove_file(&path) {
-            Ok(()) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-        let mut file = std::fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)?;
-        std::io::Write::write_all(&mut file, content.as_bytes())?;
-    }
-    Ok(())
-}
-
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> std::io::Result<T> {
@@ -744,3 +430,6 @@ async fn blocking<T: Send + 'static>(
         .await
         .unwrap_or_else(|error| Err(std::io::Error::other(error)))
 }
+
+#[cfg(test)]
+mod tests;

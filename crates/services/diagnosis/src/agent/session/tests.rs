@@ -1,0 +1,255 @@
+use std::sync::Mutex;
+
+use fapo_domain::model::project::ModelSpec;
+use fapo_domain::model::session::SessionId;
+use fapo_domain::model::task::Fence;
+use fapo_domain::money::SpendRole;
+use fapo_domain::ports::StoreError;
+use fapo_domain::ports::agents::AgentLimits;
+use fapo_domain::ports::relay::RelayError;
+use fapo_domain::ports::sandbox::SandboxError;
+use fapo_domain::{JobId, TaskId};
+use fapo_testkit::clock::ManualClock;
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, DuplexStream};
+
+use super::*;
+use crate::agent::Installed;
+use crate::agent::cli::{Outcome, Reader};
+use crate::testing::tree;
+
+/// A program that asks its model as often as its prompt says, then says a line and ends.
+struct Asking {
+    installed: Installed,
+}
+
+struct LastLine(Report);
+
+impl Reader for LastLine {
+    fn read(&mut self, _line: &[u8]) -> bool {
+        self.0.answer = Some(json!({}));
+        self.0.outcome = Outcome::Done;
+        false
+    }
+
+    fn finish(&mut self) -> Report {
+        std::mem::take(&mut self.0)
+    }
+}
+
+impl Cli for Asking {
+    fn name(&self) -> &'static str {
+        "asking"
+    }
+
+    fn installed(&self) -> &Installed {
+        &self.installed
+    }
+
+    fn endpoint(&self) -> (&'static str, &'static str) {
+        ("ADDRESS", "{port}")
+    }
+
+    fn call(&self, asked: &Asked<'_>) -> Call {
+        Call {
+            stdin: asked.text.to_owned(),
+            ..Call::default()
+        }
+    }
+
+    fn reader(&self) -> Box<dyn Reader> {
+        Box::new(LastLine(Report::default()))
+    }
+
+    fn counts_turns(&self) -> bool {
+        false
+    }
+}
+
+type Used = Arc<Mutex<RelayUse>>;
+
+struct Double {
+    used: Used,
+}
+
+#[async_trait]
+impl Relay for Double {
+    fn socket(&self) -> &Path {
+        Path::new("/nowhere")
+    }
+
+    fn used(&self) -> RelayUse {
+        self.used.lock().unwrap().clone()
+    }
+
+    async fn close(self: Box<Self>) -> Result<RelayUse, StoreError> {
+        Ok(self.used())
+    }
+}
+
+#[async_trait]
+impl Relays for Double {
+    async fn open(&self, _: RelayGrant, _: &Path) -> Result<Box<dyn Relay>, RelayError> {
+        let used = Arc::clone(&self.used);
+        Ok(Box::new(Self { used }))
+    }
+}
+
+#[async_trait]
+impl Sandbox for Double {
+    async fn confinement(&self) -> Result<Confinement, SandboxError> {
+        Ok(Confinement {
+            namespaces: true,
+            landlock_abi: 0,
+            detail: String::new(),
+        })
+    }
+
+    async fn spawn(&self, _: ProcessSpec) -> Result<Box<dyn SandboxedProcess>, SandboxError> {
+        let (stdin, input) = tokio::io::duplex(1024);
+        let (output, stdout) = tokio::io::duplex(1024);
+        let program = tokio::spawn(asks(Arc::clone(&self.used), input, output));
+        Ok(Box::new(Running {
+            program,
+            ended: None,
+            streams: Some(Streams {
+                stdin: Box::new(stdin),
+                stdout: Box::new(stdout),
+                stderr: Box::new(tokio::io::empty()),
+            }),
+        }))
+    }
+
+    fn bridge(&self) -> (PathBuf, Vec<String>) {
+        (PathBuf::from("/bridge"), vec![])
+    }
+}
+
+async fn asks(used: Used, mut input: DuplexStream, mut output: DuplexStream) {
+    let mut prompt = String::new();
+    input.read_to_string(&mut prompt).await.unwrap();
+    let replies = prompt.parse::<u64>().ok();
+    for asked in 0.. {
+        if Some(asked) == replies {
+            output.write_all(b"done\n").await.unwrap();
+            return;
+        }
+        used.lock().unwrap().spend.model_calls += 1;
+        tokio::task::yield_now().await;
+    }
+}
+
+struct Running {
+    program: tokio::task::JoinHandle<()>,
+    ended: Option<ProcessExit>,
+    streams: Option<Streams>,
+}
+
+#[async_trait]
+impl SandboxedProcess for Running {
+    fn streams(&mut self) -> Option<Streams> {
+        self.streams.take()
+    }
+
+    async fn wait(&mut self) -> Result<ProcessExit, SandboxError> {
+        if self.ended.is_none() {
+            let _ = (&mut self.program).await;
+        }
+        Ok(*self.ended.get_or_insert(ProcessExit::Code { code: 0 }))
+    }
+
+    async fn kill(&mut self) -> Result<ProcessExit, SandboxError> {
+        self.program.abort();
+        self.wait().await?;
+        Ok(ProcessExit::Killed)
+    }
+
+    fn peak_memory(&self) -> Option<u64> {
+        None
+    }
+}
+
+async fn turn(prompts: &[&str], turns: u32) -> (SessionEnd, u32) {
+    let scratch = tempfile::tempdir().unwrap();
+    let used = Used::default();
+    let double = || {
+        Arc::new(Double {
+            used: Arc::clone(&used),
+        })
+    };
+    let agent = CliAgent::new(
+        Asking {
+            installed: Installed {
+                program: "/asking".into(),
+                mounts: vec![],
+                interpreter: None,
+            },
+        },
+        AgentParts {
+            sandbox: double(),
+            relays: double(),
+            clock: ManualClock::new(),
+            scratch: scratch.path().to_owned(),
+        },
+    );
+    let fence = Fence {
+        task: TaskId::derive(JobId::at(1, [0; 10]), "propose", "1"),
+        epoch: 1,
+    };
+    let request = AgentRequest {
+        id: SessionId::derive(fence, 0),
+        job: JobId::at(1, [0; 10]),
+        fence,
+        role: SpendRole::Proposer,
+        entry: "proposer".to_owned(),
+        model: serde_json::from_value::<ModelSpec>(json!({"provider": "openai", "model": "m"}))
+            .unwrap(),
+        system: String::new(),
+        tree: tree(&[]),
+        writable: true,
+        schema: json!({}),
+        limits: AgentLimits {
+            wall: Duration::from_secs(60),
+            cost: None,
+        },
+    };
+    let mut session = agent.open(request).await.unwrap();
+    let stop = CancellationToken::new();
+    for prompt in prompts {
+        session.prompt(prompt, turns, &stop).await.unwrap();
+    }
+    let record = session.close().await.unwrap();
+    (record.end, record.turns)
+}
+
+#[tokio::test]
+async fn a_program_that_does_not_count_its_turns_is_ended_after_one_too_many() {
+    assert_eq!(turn(&["3"], 3).await, (SessionEnd::Answered, 3));
+    assert_eq!(turn(&["4"], 3).await, (SessionEnd::OutOfTurns, 4));
+    // each prompt has its own bound
+    assert_eq!(turn(&["3", "3"], 3).await, (SessionEnd::Answered, 6));
+}
+
+#[tokio::test]
+async fn a_program_that_asks_for_ever_and_says_nothing_is_ended() {
+    let (end, turns) = turn(&["for ever"], 3).await;
+    assert_eq!(end, SessionEnd::OutOfTurns);
+    assert!(turns > 3);
+}
+
+#[test]
+fn what_an_agent_put_in_the_place_of_a_file_is_removed() {
+    let home = tempfile::tempdir().unwrap();
+    let outside = tempfile::tempdir().unwrap();
+    std::fs::write(outside.path().join("kept"), "kept").unwrap();
+    std::fs::create_dir_all(home.path().join("config.toml/deep")).unwrap();
+    std::os::unix::fs::symlink(outside.path(), home.path().join("config.toml/link")).unwrap();
+    std::os::unix::fs::symlink(outside.path().join("kept"), home.path().join("answer.json"))
+        .unwrap();
+    let file = |name: &str| (name.to_owned(), "ours".to_owned());
+    put_home(home.path(), &[file("config.toml"), file("answer.json")]).unwrap();
+    for name in ["config.toml", "answer.json"] {
+        assert_eq!(std::fs::read(home.path().join(name)).unwrap(), b"ours");
+    }
+    assert_eq!(std::fs::read(outside.path().join("kept")).unwrap(), b"kept");
+}
