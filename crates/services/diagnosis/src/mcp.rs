@@ -37,5 +37,6 @@ mod tests;
 pub use grant::{
     CurrentTree, FixedTree, HeldOutMean, LateTree, SessionGrant, SessionRole, ToolPorts,
 };
+pub use server::INSTRUCTIONS;
 pub use socket::{SessionTools, Tools};
 pub use used::{Answered, ToolsUse};
