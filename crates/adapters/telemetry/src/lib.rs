@@ -71,6 +71,9 @@ pub fn init(filter: &str, format: Format) -> Result<Guard, TelemetryError> {
     Ok(Guard { _private: () })
 }
 
+/// What logs the words of agents that are not trusted: it is silent unless the filter names it.
+const GUESTS: &str = "rmcp";
+
 /// The subscriber that [`init`] installs, over any writer.
 ///
 /// # Errors
@@ -80,10 +83,14 @@ fn subscriber<W: Write + 'static>(
     format: Format,
     writer: impl Fn() -> W + Send + Sync + 'static,
 ) -> Result<Box<dyn tracing::Subscriber + Send + Sync>, TelemetryError> {
-    let parsed = EnvFilter::try_new(filter).map_err(|source| TelemetryError::Filter {
+    let mut parsed = EnvFilter::try_new(filter).map_err(|source| TelemetryError::Filter {
         filter: filter.to_owned(),
         source,
     })?;
+    if !filter.contains(GUESTS) {
+        let silent = format!("{GUESTS}=off").parse();
+        parsed = parsed.add_directive(silent.expect("a fixed directive"));
+    }
     let registry = tracing_subscriber::registry().with(parsed);
     let layer = tracing_subscriber::fmt::layer();
     Ok(match format {
@@ -169,6 +176,21 @@ mod tests {
         let text = written("info", Format::Json);
         assert_eq!(text.lines().count(), 2);
         assert!(text.contains(r#""job":7"#), "{text}");
+    }
+
+    #[test]
+    fn what_an_agent_says_to_its_tools_is_logged_only_where_that_is_asked_for() {
+        let said = |filter: &str| {
+            let sink = Sink::default();
+            let writer = sink.clone();
+            let subscriber = subscriber(filter, Format::Text, move || writer.clone()).unwrap();
+            tracing::subscriber::with_default(subscriber, || {
+                tracing::error!(target: "rmcp::service", "response error");
+            });
+            !sink.0.lock().unwrap().is_empty()
+        };
+        assert!(!said(QUIET) && !said("trace") && !said("fapo=debug,warn"));
+        assert!(said("warn,rmcp=info"));
     }
 
     #[test]

@@ -35,5 +35,6 @@ mod used;
 mod tests;
 
 pub use grant::{FixedTree, HeldOutMean, SessionGrant, SessionRole, ToolPorts};
+pub use server::INSTRUCTIONS;
 pub use socket::{SessionTools, Tools};
 pub use used::{Answered, ToolsUse};

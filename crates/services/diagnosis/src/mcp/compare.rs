@@ -64,6 +64,12 @@ pub(super) async fn compare(session: &Session, asked: Two) -> Result<Value, Tool
     let limit = asked
         .limit
         .map_or(SHOWN, |limit| (limit as usize).min(SHOWN));
+    // reads both evaluations whole
+    let _alone = session
+        .heavy
+        .acquire()
+        .await
+        .map_err(|_| ToolError::Ended)?;
     let (of_a, of_b) = (evaluated(session, a).await?, evaluated(session, b).await?);
     let pairs = pairs(session, (of_a, of_b)).await?;
     if pairs.count == 0 {

@@ -16,16 +16,13 @@ use super::session::{Session, ToolError, sealed};
 use crate::attribution::retrieval::queries;
 use crate::text::{cut, one_line};
 
-/// A split by name.
+// without doc comments, which would go into the schema of each tool that takes one
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[schemars(crate = "schemars", inline)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum SplitName {
-    /// Case by case.
     Train,
-    /// Its mean only.
     Val,
-    /// Sealed.
     Test,
 }
 
@@ -37,7 +34,7 @@ pub(super) struct OneCase {
     /// The case's id, as `clusters` and `analyze` name it.
     #[serde(default)]
     case_id: String,
-    /// train where left out.
+    /// train where left out; val answers with the mean only, test is sealed.
     #[serde(default)]
     split: Option<SplitName>,
 }
@@ -69,6 +66,9 @@ pub(super) async fn case(session: &Session, asked: OneCase) -> Result<Value, Too
             }
             return Ok(val(session));
         }
+    }
+    if asked.case_id.is_empty() {
+        return Err(ToolError::Wrong("name a case by its `case_id`".to_owned()));
     }
     let (ordinal, case) = session.train_case(&asked.case_id).await?;
     let run = session.runs(&[ordinal]).await?.pop();

@@ -209,7 +209,8 @@ impl House {
     /// Ends the session: nothing that was heard, and nothing that is recorded, holds what only held-out cases say.
     async fn end(&self, tools: Tools) -> ToolsUse {
         let used = tools.close().await;
-        for text in self.heard.lock().unwrap().iter() {
+        let recorded = format!("{used:?}");
+        for text in self.heard.lock().unwrap().iter().chain([&recorded]) {
             for canary in CANARIES {
                 assert!(!text.contains(canary), "{canary} in {text}");
             }

@@ -386,3 +386,39 @@ async fn a_single_case_runs_by_hand_from_the_cache_or_afresh() {
     assert!(!run(true).await.steps[1].cache_hit);
     assert_eq!(house.script.asked().len(), 2);
 }
+
+#[tokio::test]
+async fn a_case_run_for_a_claim_is_booked_under_it_and_leaves_its_reservation_alone() {
+    let house = House::new(1, |_| {}, |_| Script::echo()).await;
+    let variant = house.store.put_variant(&one()).await.unwrap();
+    let evaluation = house.evaluation(variant, Split::Train);
+    let claim = house
+        .claimed(&evaluation, Block { start: 0, end: 1 }, 0)
+        .await;
+    let amount = Amount {
+        cost: MicroUsd(50),
+        model_calls: 1,
+    };
+    let id = ReservationId::from(claim.fence());
+    house.store.reserve(house.job, id, amount).await.unwrap();
+    let case = &cases(1, Split::Train)[0];
+    let run = async |payer| {
+        let service = &house.service;
+        service
+            .run_case(house.job, &house.spec, &one(), case, true, payer)
+            .await
+            .unwrap()
+    };
+    run(Some(claim.fence())).await;
+    run(None).await;
+    let payers = house.script.payers();
+    assert_eq!(payers[0], claim.fence());
+    assert_ne!(payers[1], claim.fence());
+    // nothing is kept for calls that do not follow
+    assert_eq!(house.script.kept().0, [false, false]);
+    let balance = house.store.balance(house.job).await.unwrap();
+    assert_eq!(
+        (balance.reserved, balance.lost),
+        (amount, Amount::default())
+    );
+}

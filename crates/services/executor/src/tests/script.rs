@@ -52,6 +52,8 @@ pub(super) struct Script {
     /// For each call, whether more were to follow; and how often what they left was given back, with the number of calls then.
     more: Mutex<Vec<bool>>,
     released: Mutex<Vec<usize>>,
+    /// The claim that each call was booked under.
+    payers: Mutex<Vec<Fence>>,
     looked_up: AtomicUsize,
     under_way: AtomicUsize,
     peak: AtomicUsize,
@@ -70,6 +72,7 @@ impl Script {
             requests: Mutex::default(),
             more: Mutex::default(),
             released: Mutex::default(),
+            payers: Mutex::default(),
             looked_up: AtomicUsize::new(0),
             under_way: AtomicUsize::new(0),
             peak: AtomicUsize::new(0),
@@ -136,6 +139,11 @@ impl Script {
         )
     }
 
+    /// The claims that calls were booked under, in order.
+    pub(super) fn payers(&self) -> Vec<Fence> {
+        self.payers.lock().unwrap().clone()
+    }
+
     pub(super) fn look_ups(&self) -> usize {
         self.looked_up.swap(0, Ordering::SeqCst)
     }
@@ -182,6 +190,7 @@ impl MeteredModels for Script {
             }
         }
         self.more.lock().unwrap().push(meter.more);
+        self.payers.lock().unwrap().push(meter.fence);
         let now = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
         self.peak.fetch_max(now, Ordering::SeqCst);
         self.asked.lock().unwrap().push(last(request));

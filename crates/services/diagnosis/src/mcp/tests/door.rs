@@ -156,6 +156,28 @@ async fn a_message_of_more_than_a_mebibyte_ends_its_connection_and_no_other() {
 }
 
 #[tokio::test]
+async fn who_sends_messages_without_end_is_put_out_and_not_let_in_again() {
+    let house = House::new().await;
+    let tools = house.open();
+    let token = tools.agent_tools().token;
+    for lines in [10_001, 1] {
+        let mut stream = UnixStream::connect(house.socket()).await.unwrap();
+        stream
+            .write_all(format!("{token}\n").as_bytes())
+            .await
+            .unwrap();
+        // it may be closed before all of it is taken
+        let _ = stream.write_all("\n".repeat(lines).as_bytes()).await;
+        turned_away(stream).await;
+    }
+    let used = house.end(tools).await;
+    assert_eq!(
+        used.refusals,
+        ["more messages to the tools than a session may send"; 2]
+    );
+}
+
+#[tokio::test]
 async fn only_the_jobs_own_train_evaluation_can_be_opened() {
     let mut house = House::new().await;
     for split in [Split::Val, Split::Test] {

@@ -163,7 +163,7 @@ async fn tries_are_never_overdrawn_however_many_ask_at_once() {
     assert_eq!(house.end(tools).await.tried, 10);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn closing_lets_a_case_under_way_finish_and_begins_no_other() {
     let house = Arc::new(house().await);
     house.runner.open.send_replace(false);
