@@ -13,6 +13,7 @@ use crate::sql::{Columns, args};
 const MIGRATIONS: &[&str] = &[
     include_str!("../../../../migrations/sqlite/0001_first.sql"),
     include_str!("../../../../migrations/sqlite/0002_step_index.sql"),
+    include_str!("../../../../migrations/sqlite/0003_readings.sql"),
 ];
 
 /// The version they make.

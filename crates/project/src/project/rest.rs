@@ -1,6 +1,8 @@
-//! Checks of the smaller parts of `fapo.yaml`: limits, budget, proposer, diagnosis.
+//! Checks of the smaller parts of `fapo.yaml`: limits, budget, proposer, reviewer, diagnosis.
 
-use fapo_domain::model::project::{ProjectSpec, ProposerBackend};
+use fapo_domain::model::project::{
+    ProjectSpec, ProposerBackend, ReaderBackend, ReviewerBackend, ReviewerSpec,
+};
 
 use super::Check;
 use super::scope::model;
@@ -52,6 +54,8 @@ pub(super) fn check(spec: &ProjectSpec, check: &mut Check<'_>) {
         }
     }
     proposer(spec, check);
+    reviewer(spec, check);
+    reader(spec, check);
     let diagnosis = &spec.diagnosis;
     check.within(
         "diagnosis.failure_below",
@@ -85,11 +89,14 @@ fn proposer(spec: &ProjectSpec, check: &mut Check<'_>) {
     let proposer = &spec.proposer;
     if let Some(name) = &proposer.model {
         model(spec, name, "proposer.model", check);
-        if proposer.backend != ProposerBackend::Reflect {
+        if matches!(
+            proposer.backend,
+            ProposerBackend::Catalogue | ProposerBackend::Replay
+        ) {
             check.warning(
                 "ignored-key",
                 "proposer.model",
-                "`model` is only used by `backend: reflect`",
+                "`model` is only used by `backend: reflect` and by agents",
                 "remove it, or change the backend",
             );
         }
@@ -101,13 +108,80 @@ fn proposer(spec: &ProjectSpec, check: &mut Check<'_>) {
             "`backend: replay` needs a `recording`",
             "name the file of recorded proposals",
         ),
-        (Some(_), ProposerBackend::Catalogue | ProposerBackend::Reflect) => check.warning(
+        (
+            Some(_),
+            ProposerBackend::Catalogue
+            | ProposerBackend::Reflect
+            | ProposerBackend::ClaudeCode
+            | ProposerBackend::Codex,
+        ) => check.warning(
             "ignored-key",
             "proposer.recording",
             "`recording` is only used by `backend: replay`",
             "remove it, or change the backend",
         ),
         (Some(_), ProposerBackend::Replay)
-        | (None, ProposerBackend::Catalogue | ProposerBackend::Reflect) => {}
+        | (
+            None,
+            ProposerBackend::Catalogue
+            | ProposerBackend::Reflect
+            | ProposerBackend::ClaudeCode
+            | ProposerBackend::Codex,
+        ) => {}
+    }
+}
+
+fn reviewer(spec: &ProjectSpec, check: &mut Check<'_>) {
+    let reviewer = &spec.reviewer;
+    let backend = spec.reviewer_backend();
+    if let Some(name) = &reviewer.model {
+        model(spec, name, "reviewer.model", check);
+        if backend == ReviewerBackend::None {
+            check.warning(
+                "ignored-key",
+                "reviewer.model",
+                "nobody reviews: the backend is `none`, or `auto` beside a proposer that needs no reviewer",
+                "remove it, or write `backend: model`",
+            );
+        }
+    }
+    if !matches!(
+        backend,
+        ReviewerBackend::ClaudeCode | ReviewerBackend::Codex
+    ) {
+        let defaults = ReviewerSpec::default();
+        let bounds = [
+            ("turns", reviewer.turns != defaults.turns),
+            (
+                "minutes",
+                reviewer.minutes.to_bits() != defaults.minutes.to_bits(),
+            ),
+            ("usd", reviewer.usd.is_some()),
+        ];
+        for (key, _) in bounds.into_iter().filter(|(_, is_set)| *is_set) {
+            check.warning(
+                "ignored-key",
+                &format!("reviewer.{key}"),
+                format!("`{key}` is only used by agents"),
+                "remove it, or change the backend",
+            );
+        }
+    }
+    positive("reviewer.minutes", Some(reviewer.minutes), check);
+    positive("reviewer.usd", reviewer.usd, check);
+}
+
+fn reader(spec: &ProjectSpec, check: &mut Check<'_>) {
+    let reader = &spec.diagnosis.reader;
+    if let Some(name) = &reader.model {
+        model(spec, name, "diagnosis.reader.model", check);
+        if reader.backend == ReaderBackend::None {
+            check.warning(
+                "ignored-key",
+                "diagnosis.reader.model",
+                "`model` is only used by `backend: model`",
+                "remove it, or change the backend",
+            );
+        }
     }
 }

@@ -29,7 +29,7 @@ use fapo_project::{Pipeline, PipelineContext, check_scope, read_pipeline, semant
 
 pub use added::Added;
 pub use leaks::Leaks;
-pub use service::ReviewService;
+pub use service::{ReviewService, Trees, lint_trees};
 
 /// What the lints look at.
 #[derive(Debug, Clone, Copy)]

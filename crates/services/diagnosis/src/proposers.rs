@@ -10,6 +10,7 @@
 pub mod catalogue;
 pub mod edit;
 pub mod evidence;
+pub(crate) mod gather;
 pub mod labels;
 pub mod reflect;
 pub mod replay;

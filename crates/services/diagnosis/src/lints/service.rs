@@ -1,4 +1,4 @@
-//! The handler of `Topic::Review`.
+//! The handler of `Topic::Review`, and the same lints over files that are not stored.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -7,6 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use fapo_domain::model::case::Split;
 use fapo_domain::model::job::{JobSpec, Reviewed};
+use fapo_domain::model::level::Level;
 use fapo_domain::model::proposal::{Lint, LintReport};
 use fapo_domain::model::task::{ClaimedTask, ReviewTask, TaskPayload, Topic};
 use fapo_domain::model::variant::{DiffStats, VariantTree};
@@ -14,7 +15,7 @@ use fapo_domain::ports::datasets::Datasets;
 use fapo_domain::ports::jobs::Jobs;
 use fapo_domain::ports::variants::Variants;
 use fapo_domain::ports::work::{TaskHandler, WorkError};
-use fapo_domain::{Spend, VariantId};
+use fapo_domain::{ContentHash, Spend, VariantId};
 use fapo_project::semantic_diff;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -22,11 +23,13 @@ use tokio_util::sync::CancellationToken;
 use super::{Candidate, Leaks, check, tree::normal_hash};
 use crate::attribution::service::{to_value, wrong_payload};
 use crate::pages::{break_when, each_case};
+use crate::review::Reviewing;
 
 /// Train cases whose input keys are taken for all there are, unless the proposal uses another.
 const KEY_SAMPLE: u64 = 256;
 
-/// Lints proposals. Makes no model call; reads every split, and answers about held-out ones without quoting them.
+/// Lints proposals, then has those that pass reviewed. The lints make no model call; they read every split, and answer about
+/// held-out ones without quoting them. The reviewer sees train alone.
 pub struct ReviewService {
     /// Job specs.
     pub jobs: Arc<dyn Jobs>,
@@ -34,6 +37,8 @@ pub struct ReviewService {
     pub variants: Arc<dyn Variants>,
     /// The cases of all splits.
     pub datasets: Arc<dyn Datasets>,
+    /// What the reviewer needs.
+    pub reviewing: Reviewing,
 }
 
 impl ReviewService {
@@ -47,85 +52,122 @@ impl ReviewService {
         task: &ReviewTask,
         stop: &CancellationToken,
     ) -> Result<(LintReport, DiffStats), WorkError> {
-        let parent = self.tree(task.parent).await?;
-        let child = self.tree(task.candidate).await?;
-        let baseline = self.tree(spec.baseline).await?;
+        let variants = &*self.variants;
+        let parent = read_tree(variants, task.parent).await?;
+        let child = read_tree(variants, task.candidate).await?;
+        let baseline = read_tree(variants, spec.baseline).await?;
         let mut earlier = Vec::new();
         for id in task.earlier.iter().filter(|id| **id != task.candidate) {
-            earlier.push(normal_hash(&self.tree(*id).await?));
+            earlier.push(normal_hash(&read_tree(variants, *id).await?));
         }
         if task.earlier.contains(&task.candidate) {
             earlier.push(normal_hash(&child));
         }
-        let look = |input_keys: Option<&BTreeSet<String>>| {
-            check(&Candidate {
-                project: &spec.project,
-                open: task.level,
-                parent: &parent,
-                child: &child,
-                baseline: Some(&baseline),
-                earlier: &earlier,
-                input_keys,
-            })
+        let trees = Trees {
+            open: task.level,
+            parent: &parent,
+            child: &child,
+            baseline: &baseline,
+            earlier: &earlier,
         };
-        let first = self.input_keys(spec, KEY_SAMPLE, stop).await?;
-        let mut report = look(first.as_ref());
-        let unknown = |report: &LintReport| {
-            let mut lints = report.refusals.iter().map(|finding| finding.lint);
-            lints.any(|lint| lint == Lint::VariableUnknown)
-        };
-        if unknown(&report) {
-            // a key may be first used later in the split
-            let all = self.input_keys(spec, u64::MAX, stop).await?;
-            report = look(all.as_ref());
-        }
-        let mut leaks = Leaks::new(&spec.project, &parent, &child);
-        if !leaks.is_clean() {
-            for split in Split::ALL {
-                each_case(&*self.datasets, (spec.dataset, split), stop, |case| {
-                    leaks.visit(split, case);
-                    ControlFlow::Continue(())
-                })
-                .await?;
-            }
-            report.refusals.extend(leaks.finish());
-        }
-        // a pipeline that cannot be read was refused above; its size is not known
-        let diff =
-            semantic_diff(&parent, &child).map_or_else(|_| DiffStats::default(), |diff| diff.stats);
-        Ok((report, diff))
+        lint_trees(&*self.datasets, spec, &trees, stop).await
     }
+}
 
-    /// The keys of the inputs of the first `count` train cases.
-    async fn input_keys(
-        &self,
-        spec: &JobSpec,
-        count: u64,
-        stop: &CancellationToken,
-    ) -> Result<Option<BTreeSet<String>>, WorkError> {
-        let mut keys: BTreeSet<String> = BTreeSet::new();
-        let mut left = count;
-        each_case(
-            &*self.datasets,
-            (spec.dataset, Split::Train),
-            stop,
-            |case| {
-                let new = case.input.keys().filter(|key| !keys.contains(*key));
-                let new: Vec<String> = new.cloned().collect();
-                keys.extend(new);
-                left = left.saturating_sub(1);
-                break_when(left == 0)
-            },
-        )
-        .await?;
-        Ok((!keys.is_empty()).then_some(keys))
-    }
+/// A variant's files.
+pub(crate) async fn read_tree(
+    variants: &dyn Variants,
+    id: VariantId,
+) -> Result<VariantTree, WorkError> {
+    variants
+        .get_variant(id)
+        .await
+        .map_err(|error| WorkError::from_port(format!("cannot read variant {}", id.short()), error))
+}
 
-    async fn tree(&self, id: VariantId) -> Result<VariantTree, WorkError> {
-        self.variants.get_variant(id).await.map_err(|error| {
-            WorkError::from_port(format!("cannot read variant {}", id.short()), error)
+/// A proposal's files, stored or not, and what they are held against.
+#[derive(Debug, Clone, Copy)]
+pub struct Trees<'a> {
+    /// The deepest level that is open.
+    pub open: Level,
+    /// What the proposal started from.
+    pub parent: &'a VariantTree,
+    /// The proposal.
+    pub child: &'a VariantTree,
+    /// The job's baseline.
+    pub baseline: &'a VariantTree,
+    /// [`normal_hash`] of the job's earlier variants.
+    pub earlier: &'a [ContentHash],
+}
+
+/// All lints over one proposal, and the size of its change. Reads every split, and never quotes a held-out one.
+///
+/// # Errors
+/// The port's errors; a bad proposal is a report with refusals, no error.
+pub async fn lint_trees(
+    datasets: &dyn Datasets,
+    spec: &JobSpec,
+    trees: &Trees<'_>,
+    stop: &CancellationToken,
+) -> Result<(LintReport, DiffStats), WorkError> {
+    let Trees { parent, child, .. } = *trees;
+    let look = |input_keys: Option<&BTreeSet<String>>| {
+        check(&Candidate {
+            project: &spec.project,
+            open: trees.open,
+            parent,
+            child,
+            baseline: Some(trees.baseline),
+            earlier: trees.earlier,
+            input_keys,
         })
+    };
+    let first = input_keys(datasets, spec, KEY_SAMPLE, stop).await?;
+    let mut report = look(first.as_ref());
+    let unknown = |report: &LintReport| {
+        let mut lints = report.refusals.iter().map(|finding| finding.lint);
+        lints.any(|lint| lint == Lint::VariableUnknown)
+    };
+    if unknown(&report) {
+        // a key may be first used later in the split
+        let all = input_keys(datasets, spec, u64::MAX, stop).await?;
+        report = look(all.as_ref());
     }
+    let mut leaks = Leaks::new(&spec.project, parent, child);
+    if !leaks.is_clean() {
+        for split in Split::ALL {
+            each_case(datasets, (spec.dataset, split), stop, |case| {
+                leaks.visit(split, case);
+                ControlFlow::Continue(())
+            })
+            .await?;
+        }
+        report.refusals.extend(leaks.finish());
+    }
+    // a pipeline that cannot be read was refused above; its size is not known
+    let diff =
+        semantic_diff(parent, child).map_or_else(|_| DiffStats::default(), |diff| diff.stats);
+    Ok((report, diff))
+}
+
+/// The keys of the inputs of the first `count` train cases.
+async fn input_keys(
+    datasets: &dyn Datasets,
+    spec: &JobSpec,
+    count: u64,
+    stop: &CancellationToken,
+) -> Result<Option<BTreeSet<String>>, WorkError> {
+    let mut keys: BTreeSet<String> = BTreeSet::new();
+    let mut left = count;
+    each_case(datasets, (spec.dataset, Split::Train), stop, |case| {
+        let new = case.input.keys().filter(|key| !keys.contains(*key));
+        let new: Vec<String> = new.cloned().collect();
+        keys.extend(new);
+        left = left.saturating_sub(1);
+        break_when(left == 0)
+    })
+    .await?;
+    Ok((!keys.is_empty()).then_some(keys))
 }
 
 #[async_trait]
@@ -147,13 +189,28 @@ impl TaskHandler for ReviewService {
             .get_job(task.job)
             .await
             .map_err(|error| WorkError::from_port("cannot read the job", error))?;
+        if let Some(reviewed) = self.reviewing.recorded(task).await? {
+            return to_value(&reviewed);
+        }
         let (lints, diff) = self.review(&job.spec, review, stop).await?;
-        to_value(&Reviewed {
+        let stored = (&*self.variants, &*self.datasets);
+        let about = (task, &job.spec, &**review);
+        let said = self.reviewing.review(stored, about, &lints, stop).await?;
+        let reviewed = Reviewed {
             candidate: review.candidate,
             level: lints.level,
             lints,
             diff,
-            spend: Spend::default(),
-        })
+            spend: said
+                .as_ref()
+                .map_or_else(Spend::default, |review| review.spend),
+            review: said,
+        };
+        if reviewed.review.is_some() {
+            self.reviewing
+                .record(task, review, &job.spec, &reviewed)
+                .await?;
+        }
+        to_value(&reviewed)
     }
 }
