@@ -8,9 +8,10 @@ use fapo_domain::model::case::Split;
 use fapo_domain::model::decision::{Decision, StopReason};
 use fapo_domain::model::finding::{Attribution, Points};
 use fapo_domain::model::job::{JobGoal, JobStatus};
-use fapo_domain::model::level::{Level, Technique};
-use fapo_domain::model::proposal::LintFinding;
+use fapo_domain::model::level::{Level, Strategy, Technique};
+use fapo_domain::model::proposal::{LintFinding, ReviewFinding, ReviewVerdict};
 use fapo_domain::model::score::ScoreSummary;
+use fapo_domain::model::session::SessionId;
 use fapo_domain::model::task::Topic;
 use fapo_domain::{EvaluationId, TaskId, VariantId};
 use serde::{Deserialize, Serialize};
@@ -112,6 +113,12 @@ pub enum Event {
         level: Level,
         /// The cluster to work on.
         cluster: Option<String>,
+        /// How to go about it.
+        #[serde(default, rename = "how")]
+        strategy: Strategy,
+        /// 0 for a proposal, 1 where one is to be revised.
+        #[serde(default)]
+        revision: u32,
     },
     /// The proposer answered.
     Proposed {
@@ -123,7 +130,7 @@ pub enum Event {
         #[serde(flatten)]
         answer: ProposalAnswer,
     },
-    /// The lints (and the reviewer) answered.
+    /// The lints answered.
     Linted {
         /// The iteration.
         iteration: u32,
@@ -135,6 +142,25 @@ pub enum Event {
         level: Option<Level>,
         /// What refuses it; the first few. Empty where it passed.
         refusals: Vec<LintFinding>,
+    },
+    /// The reviewer answered.
+    Reviewed {
+        /// The iteration.
+        iteration: u32,
+        /// The slot.
+        slot: u32,
+        /// The candidate.
+        candidate: VariantId,
+        /// 0 for a proposal, 1 for its revision.
+        revision: u32,
+        /// The verdict.
+        verdict: ReviewVerdict,
+        /// The summary in one line.
+        summary: String,
+        /// What was found; the first few, the weightiest first.
+        findings: Vec<ReviewFinding>,
+        /// The agent's session, where one reviewed.
+        session: Option<SessionId>,
     },
     /// A candidate was compared at a look.
     Compared {

@@ -11,6 +11,7 @@ use crate::cost::CostRatio;
 use crate::engine::Engine;
 use crate::event::Event;
 use crate::gate::{self, Look, Verdict};
+use crate::reviewing::with_records;
 use crate::stage::StagePurpose;
 use crate::state::{MeasuredVariant, SlotProgress};
 
@@ -257,6 +258,7 @@ impl Engine<'_> {
         if let Value::Object(fields) = &mut evidence {
             fields.insert("slot".to_owned(), json!(slot.slot));
         }
+        let evidence = with_records(evidence, slot);
         self.decide(
             DecisionKind::Gate {
                 candidate,

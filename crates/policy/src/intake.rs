@@ -18,6 +18,8 @@ use crate::state::{Phase, SlotIdea, SlotProgress};
 const CLUSTERS_KEPT: usize = 32;
 /// Most refusals of one proposal that are remembered.
 const REFUSALS_KEPT: usize = 5;
+/// Most findings of a review that an event names.
+const FINDINGS_SHOWN: usize = 5;
 /// Longest text of a proposer that is remembered, in characters.
 const TEXT_KEPT: usize = 400;
 
@@ -98,12 +100,17 @@ impl Engine<'_> {
                     && train.evaluation == *evaluation)
                     .then_some(Waiting::Attributed)
             }
-            TaskPayload::Propose(task) => self
-                .slot_waiting(task.iteration, task.slot, SlotProgress::Proposing)
-                .map(Waiting::Proposed),
-            TaskPayload::Review(task) => self
-                .slot_waiting(task.iteration, task.slot, SlotProgress::Reviewing)
-                .map(Waiting::Reviewed),
+            TaskPayload::Propose(task) => {
+                let revision = u32::from(task.revise.is_some());
+                let slot = (task.iteration, task.slot, revision);
+                self.slot_waiting(slot, SlotProgress::Proposing)
+                    .map(Waiting::Proposed)
+            }
+            TaskPayload::Review(task) => {
+                let slot = (task.iteration, task.slot, task.revision);
+                self.slot_waiting(slot, SlotProgress::Reviewing)
+                    .map(Waiting::Reviewed)
+            }
         }
     }
 
@@ -144,7 +151,12 @@ impl Engine<'_> {
             .then_some(Waiting::TestCompared)
     }
 
-    fn slot_waiting(&self, iteration: u32, slot: u32, at: SlotProgress) -> Option<usize> {
+    /// The slot of an iteration that waits at a point for a revision.
+    fn slot_waiting(
+        &self,
+        (iteration, slot, revision): (u32, u32, u32),
+        at: SlotProgress,
+    ) -> Option<usize> {
         if iteration != self.out.state.iteration {
             return None;
         }
@@ -152,7 +164,7 @@ impl Engine<'_> {
             .state
             .slots
             .iter()
-            .position(|one| one.slot == slot && one.progress == at)
+            .position(|one| one.slot == slot && one.revision == revision && one.progress == at)
     }
 
     fn apply(&mut self, waiting: Waiting, input: &FinishedTask) -> Result<(), serde_json::Error> {
@@ -238,6 +250,10 @@ impl Engine<'_> {
             ceilings: attribution.ceilings.clone(),
         });
         attribution.clusters.truncate(CLUSTERS_KEPT);
+        // proposers read them in the store; a state stays small
+        for cluster in &mut attribution.clusters {
+            cluster.readings.clear();
+        }
         self.state().attribution = Some(attribution);
     }
 
@@ -252,15 +268,29 @@ impl Engine<'_> {
                 idea,
                 hypothesis,
                 cluster,
+                expected_gain,
+                expected_cost_ratio: _,
+                session,
+                prompt_hash,
                 spend: _,
             } => {
                 let (idea, hypothesis) = (shorten(&idea), shorten(&hypothesis));
+                let before = slot.idea.as_ref().map(|idea| idea.variant);
+                if before == Some(variant) {
+                    slot.reason = "the same files again".to_owned();
+                } else {
+                    // the review was of what this replaces
+                    slot.review = None;
+                }
                 slot.cluster = cluster.or_else(|| slot.cluster.take());
                 slot.idea = Some(SlotIdea {
                     variant,
                     technique,
                     idea: idea.clone(),
                     hypothesis: hypothesis.clone(),
+                    expected_gain,
+                    session,
+                    prompt_hash,
                 });
                 ProposalAnswer::Variant {
                     variant,
@@ -270,7 +300,8 @@ impl Engine<'_> {
                 }
             }
             Proposed::NoIdea { reason, spend: _ } => {
-                slot.no_idea = true;
+                // how a change could be mended says nothing of further changes
+                slot.no_idea = slot.revision == 0;
                 slot.reason = shorten(&reason);
                 ProposalAnswer::NoIdea {
                     reason: slot.reason.clone(),
@@ -291,6 +322,7 @@ impl Engine<'_> {
         });
     }
 
+    /// The lints go before the reviewer, whatever the result says: what they refuse stays refused.
     fn reviewed(&mut self, index: usize, result: Reviewed) {
         let iteration = self.out.state.iteration;
         let slot = &mut self.state().slots[index];
@@ -299,14 +331,33 @@ impl Engine<'_> {
         slot.diff = result.diff;
         slot.refusals = result.lints.refusals;
         slot.refusals.truncate(REFUSALS_KEPT);
-        let event = Event::Linted {
+        slot.review = result.review.filter(|_| slot.refusals.is_empty());
+        let linted = Event::Linted {
             iteration,
             slot: slot.slot,
             candidate: result.candidate,
             level: slot.level,
             refusals: slot.refusals.clone(),
         };
-        self.event(event);
+        let reviewed = slot.review.as_ref().map(|review| Event::Reviewed {
+            iteration,
+            slot: slot.slot,
+            candidate: result.candidate,
+            revision: slot.revision,
+            verdict: review.verdict(),
+            summary: review.summary().to_owned(),
+            findings: review
+                .findings()
+                .iter()
+                .take(FINDINGS_SHOWN)
+                .cloned()
+                .collect(),
+            session: review.session,
+        });
+        self.event(linted);
+        if let Some(reviewed) = reviewed {
+            self.event(reviewed);
+        }
     }
 }
 

@@ -1,19 +1,18 @@
-//! The loop: attribute, ask for proposals, have them reviewed, take stock.
+//! The loop: attribute, ask for proposals, take stock.
 
 use fapo_domain::VariantId;
 use fapo_domain::model::case::Split;
-use fapo_domain::model::decision::{DecisionKind, StopReason};
-use fapo_domain::model::finding::Attribution;
-use fapo_domain::model::level::Level;
-use fapo_domain::model::proposal::{Attempt, AttemptOutcome, Lint, LintFinding};
-use fapo_domain::model::task::{ProposeTask, ReviewTask, TaskPayload};
-use fapo_domain::model::variant::Lineage;
+use fapo_domain::model::decision::{DecisionKind, Refuser, StopReason};
+use fapo_domain::model::finding::{Attribution, Cluster};
+use fapo_domain::model::level::{Level, Strategy};
+use fapo_domain::model::proposal::{Attempt, AttemptOutcome, Lint, LintFinding, Revise};
+use fapo_domain::model::task::{ProposeTask, TaskPayload};
 use serde_json::json;
 
 use crate::engine::Engine;
 use crate::event::Event;
 use crate::levels::Try;
-use crate::stage::StagePurpose;
+use crate::reviewing::with_caution;
 use crate::state::{Candidate, MeasuredVariant, Measurement, Phase, Slot, SlotProgress};
 
 /// Iterations in a row in which candidates were run and nothing could be decided, after which the job ends: enough for
@@ -99,43 +98,74 @@ impl Engine<'_> {
 
     pub fn ask(&mut self, attribution: &Attribution, level: Level, slots: u32) {
         let parent = self.out.state.incumbent.variant;
-        let clusters = self.choose_clusters(attribution, level, slots as usize);
+        let plans = self.approaches(attribution, level, slots as usize);
         let state = self.state();
         state.iteration += 1;
         state.proposals_asked += slots;
         state.parent = parent;
         state.phase = Phase::Proposing;
-        let iteration = state.iteration;
-        let history: Vec<Attempt> = state
+        for (slot, (strategy, cluster)) in (0..slots).zip(plans) {
+            let name = cluster.as_ref().map(|cluster| cluster.id.clone());
+            self.state()
+                .slots
+                .push(Slot::new(slot, name, strategy.clone()));
+            self.ask_proposer(slot, level, cluster, strategy, None);
+        }
+    }
+
+    /// Asks for the proposal of a slot, or for its revision.
+    pub fn ask_proposer(
+        &mut self,
+        slot: u32,
+        level: Level,
+        cluster: Option<Cluster>,
+        strategy: Strategy,
+        revise: Option<Revise>,
+    ) {
+        let (iteration, parent) = (self.out.state.iteration, self.out.state.parent);
+        let revision = u32::from(revise.is_some());
+        self.event(Event::ProposalAsked {
+            iteration,
+            slot,
+            parent,
+            level,
+            cluster: cluster.as_ref().map(|cluster| cluster.id.clone()),
+            strategy: strategy.clone(),
+            revision,
+        });
+        let about = [iteration, slot, revision].map(u32::to_le_bytes);
+        // a proposal's seed is what it was before there were revisions
+        let parts: Vec<&[u8]> = about
+            .iter()
+            .take(2 + revision as usize)
+            .map(<[u8; 4]>::as_slice)
+            .collect();
+        let seed = self.seed("propose", &parts);
+        let evaluation = self.evaluation(parent, Split::Train);
+        let history = self.history();
+        self.task(TaskPayload::Propose(Box::new(ProposeTask {
+            iteration,
+            slot,
+            parent,
+            evaluation,
+            level,
+            cluster,
+            history,
+            strategy,
+            revise,
+            seed,
+        })));
+    }
+
+    /// What was tried in earlier iterations and says something.
+    pub fn history(&self) -> Vec<Attempt> {
+        let state = &self.out.state;
+        state
             .candidates
             .iter()
             .filter(|candidate| !state.is_untried(candidate))
             .map(|candidate| candidate.attempt.clone())
-            .collect();
-        for slot in 0..slots {
-            let cluster = clusters.get(slot as usize).cloned();
-            let name = cluster.as_ref().map(|cluster| cluster.id.clone());
-            self.event(Event::ProposalAsked {
-                iteration,
-                slot,
-                parent,
-                level,
-                cluster: name.clone(),
-            });
-            let about = [iteration.to_le_bytes(), slot.to_le_bytes()];
-            let seed = self.seed("propose", &[&about[0], &about[1]]);
-            self.task(TaskPayload::Propose(Box::new(ProposeTask {
-                iteration,
-                slot,
-                parent,
-                evaluation: self.evaluation(parent, Split::Train),
-                level,
-                cluster,
-                history: history.clone(),
-                seed,
-            })));
-            self.state().slots.push(Slot::new(slot, name));
-        }
+            .collect()
     }
 
     /// Once every slot's proposal is there, all are reviewed.
@@ -148,12 +178,21 @@ impl Engine<'_> {
         {
             return false;
         }
-        let level = state.levels.open.unwrap_or(Level::Prompt);
-        let (iteration, parent) = (state.iteration, state.parent);
         let mut known = self.known_variants();
+        // where some are revised, others have their reviews already
+        known.extend(
+            state
+                .slots
+                .iter()
+                .filter(|slot| slot.progress == SlotProgress::Reviewed && slot.refusals.is_empty())
+                .filter_map(|slot| Some(slot.idea.as_ref()?.variant)),
+        );
         self.state().phase = Phase::Reviewing;
         for index in 0..self.out.state.slots.len() {
             let slot = &mut self.out.state.slots[index];
+            if slot.progress != SlotProgress::Proposed {
+                continue;
+            }
             let number = slot.slot;
             let Some(idea) = slot.idea.clone() else {
                 slot.progress = SlotProgress::Decided;
@@ -161,13 +200,21 @@ impl Engine<'_> {
                     let reason = slot.reason.clone();
                     slot.outcome = Some(AttemptOutcome::Refused);
                     self.decide(
-                        DecisionKind::Refusal { candidate: None },
+                        DecisionKind::Refusal {
+                            candidate: None,
+                            by: Refuser::Lints,
+                        },
                         format!("the proposer's answer is unusable: {reason}"),
                         json!({ "slot": number }),
                     );
                 }
                 continue;
             };
+            // it was to be revised, and was not
+            if slot.review.is_some() {
+                self.refuse_reviewed(index, idea.variant);
+                continue;
+            }
             // its evaluations would be those that exist already
             if known.contains(&idea.variant) {
                 slot.progress = SlotProgress::Reviewed;
@@ -179,15 +226,9 @@ impl Engine<'_> {
                 continue;
             }
             slot.progress = SlotProgress::Reviewing;
-            self.task(TaskPayload::Review(Box::new(ReviewTask {
-                iteration,
-                slot: number,
-                parent,
-                candidate: idea.variant,
-                level,
-                earlier: known.clone(),
-            })));
-            known.push(idea.variant);
+            let variant = idea.variant;
+            self.ask_reviewer(index, idea, known.clone());
+            known.push(variant);
         }
         true
     }
@@ -208,92 +249,6 @@ impl Engine<'_> {
             .collect()
     }
 
-    /// Once every slot's review is there, those that passed are evaluated on train.
-    pub fn end_reviewing(&mut self) -> bool {
-        let state = &self.out.state;
-        if state
-            .slots
-            .iter()
-            .any(|slot| slot.progress == SlotProgress::Reviewing)
-        {
-            return false;
-        }
-        let open = state.levels.open;
-        let (iteration, parent) = (state.iteration, state.parent);
-        self.state().phase = Phase::Gating;
-        for index in 0..self.out.state.slots.len() {
-            let slot = &mut self.out.state.slots[index];
-            let Some(idea) = slot
-                .idea
-                .clone()
-                .filter(|_| slot.progress == SlotProgress::Reviewed)
-            else {
-                continue;
-            };
-            if slot.refusals.is_empty() && (slot.level.is_none() || slot.level > open) {
-                // the lints hold this already; believed twice, because levels are what the search is about
-                slot.refusals.push(LintFinding {
-                    lint: Lint::ScopeLevel,
-                    place: "pipeline".to_owned(),
-                    message: "the change is deeper than the open level".to_owned(),
-                });
-            }
-            if slot.refusals.is_empty() {
-                slot.progress = SlotProgress::Screening;
-                let (number, level, diff) = (slot.slot, slot.level, slot.diff);
-                // one that is tried again has its row
-                if self.out.state.undecided(idea.variant) == 0 {
-                    self.out.lineage.push(Lineage {
-                        child: idea.variant,
-                        parents: vec![parent],
-                        iteration,
-                        level,
-                        technique: Some(idea.technique),
-                        hypothesis: idea.hypothesis,
-                        diff,
-                    });
-                }
-                let purpose = StagePurpose::Screen {
-                    iteration,
-                    slot: number,
-                };
-                let evaluation = self.evaluation(idea.variant, Split::Train);
-                self.start_stage(evaluation, purpose, true);
-            } else {
-                self.refuse(index, idea.variant);
-            }
-        }
-        true
-    }
-
-    fn refuse(&mut self, index: usize, candidate: VariantId) {
-        let slot = &mut self.out.state.slots[index];
-        slot.progress = SlotProgress::Decided;
-        slot.outcome = Some(AttemptOutcome::Refused);
-        let words: Vec<String> = slot
-            .refusals
-            .iter()
-            .map(|finding| {
-                format!(
-                    "{} at {}: {}",
-                    finding.lint.name(),
-                    finding.place,
-                    finding.message
-                )
-            })
-            .collect();
-        slot.reason = words.join("; ");
-        let reason = format!("refused: {}", slot.reason);
-        let evidence = json!({ "slot": slot.slot, "refusals": slot.refusals });
-        self.decide(
-            DecisionKind::Refusal {
-                candidate: Some(candidate),
-            },
-            reason,
-            evidence,
-        );
-    }
-
     /// Takes stock of the iteration once every slot is decided.
     pub fn end_iteration(&mut self) {
         let state = self.state();
@@ -309,6 +264,7 @@ impl Engine<'_> {
                 technique: slot.idea.as_ref().map(|idea| idea.technique),
                 level: slot.level,
                 outcome,
+                strategy: slot.strategy.clone(),
             };
             let candidate = slot.into_candidate(state.iteration, state.parent, open, outcome);
             state.candidates.push(candidate.clone());
@@ -354,7 +310,7 @@ impl Engine<'_> {
 }
 
 impl Slot {
-    fn new(slot: u32, cluster: Option<String>) -> Self {
+    fn new(slot: u32, cluster: Option<String>, strategy: Strategy) -> Self {
         Self {
             slot,
             cluster,
@@ -364,6 +320,9 @@ impl Slot {
             level: None,
             diff: fapo_domain::model::variant::DiffStats::default(),
             refusals: Vec::new(),
+            strategy,
+            revision: 0,
+            review: None,
             train: None,
             val: None,
             outcome: None,
@@ -381,6 +340,7 @@ impl Slot {
         let mean =
             |measured: &Option<Measurement>| measured.as_ref().and_then(|one| one.summary.mean());
         let (train_mean, val_mean) = (mean(&self.train), mean(&self.val));
+        let reason = with_caution(self.reason, self.review.as_ref());
         let (variant, technique, idea, hypothesis) = match self.idea {
             Some(idea) => (
                 Some(idea.variant),
@@ -402,7 +362,7 @@ impl Slot {
                 hypothesis,
                 idea,
                 outcome,
-                reason: self.reason,
+                reason,
             },
             train_mean,
             val_mean,

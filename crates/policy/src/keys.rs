@@ -28,9 +28,31 @@ pub fn key(payload: &TaskPayload, block_size: u64) -> (&'static str, String) {
         }
         TaskPayload::Propose(task) => (
             "propose",
-            format!("propose/{}/{}", task.iteration, task.slot),
+            format!(
+                "propose/{}/{}{}",
+                task.iteration,
+                task.slot,
+                revised(u32::from(task.revise.is_some()))
+            ),
         ),
-        TaskPayload::Review(task) => ("review", format!("review/{}/{}", task.iteration, task.slot)),
+        TaskPayload::Review(task) => (
+            "review",
+            format!(
+                "review/{}/{}{}",
+                task.iteration,
+                task.slot,
+                revised(task.revision)
+            ),
+        ),
+    }
+}
+
+/// What tells a revision from the proposal: nothing for the proposal, so that its key stays what it always was.
+fn revised(revision: u32) -> String {
+    if revision == 0 {
+        String::new()
+    } else {
+        format!("/revision-{revision}")
     }
 }
 

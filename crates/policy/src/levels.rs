@@ -13,9 +13,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use fapo_domain::StepId;
 use fapo_domain::model::decision::LevelLeft;
 use fapo_domain::model::finding::{Attribution, Points};
-use fapo_domain::model::level::{Level, Technique};
+use fapo_domain::model::level::{Level, Strategy, Technique};
 use fapo_domain::model::project::{EscalationSpec, ScopeSpec};
 use fapo_domain::model::proposal::AttemptOutcome;
 use serde::{Deserialize, Serialize};
@@ -65,10 +66,19 @@ pub struct Levels {
     pub techniques: BTreeSet<Technique>,
     /// Whether the proposer said that it has no further idea at the open level.
     pub exhausted: bool,
+    /// Iterations without a promotion, at the open level on the incumbent: the rungs of the ladder that are behind.
+    #[serde(default)]
+    pub rungs: u32,
+    /// Steps that were tried alone meanwhile.
+    #[serde(default)]
+    pub isolated: BTreeSet<StepId>,
+    /// Whether taking something away was tried meanwhile.
+    #[serde(default)]
+    pub ablated: bool,
 }
 
 /// One proposal's result, as the levels see it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Try {
     /// What was tried, where that is known.
     pub technique: Option<Technique>,
@@ -76,6 +86,8 @@ pub struct Try {
     pub level: Option<Level>,
     /// What became of it.
     pub outcome: AttemptOutcome,
+    /// How the proposer was told to go about it.
+    pub strategy: Strategy,
 }
 
 /// What the levels decided, with the reason for people and the numbers.
@@ -124,7 +136,17 @@ impl Levels {
             }
             return;
         }
+        if !tries.is_empty() {
+            self.rungs = self.rungs.saturating_add(1);
+        }
         for one in tries {
+            match &one.strategy {
+                Strategy::IsolateStep { step } => {
+                    self.isolated.insert(step.clone());
+                }
+                Strategy::Ablation => self.ablated = true,
+                Strategy::Free | Strategy::OtherTechnique { .. } => {}
+            }
             if let (Some(open), Some(technique)) = (self.open, one.technique)
                 && (technique.level() == open || one.level == Some(open))
             {
@@ -153,6 +175,9 @@ impl Levels {
         self.refused_in_row = 0;
         self.techniques.clear();
         self.exhausted = false;
+        self.rungs = 0;
+        self.isolated.clear();
+        self.ablated = false;
     }
 
     /// Moves on as far as the evidence allows: leaves the open level if it must be left, and opens the next. Returns what

@@ -13,11 +13,12 @@
 //! * **Any state can be stored.** A state survives the way through JSON unchanged, and holds nothing per case: a job
 //!   over a million cases has a state as small as one over a hundred.
 //! * **Repeats are harmless.** The same finished task handed over twice counts once.
-//! * **It ends.** Every iteration uses up proposals, of which a job has a fixed number.
+//! * **It ends.** Every iteration uses up proposals, of which a job has a fixed number; a proposal is revised once at most.
 //!
 //! What a candidate must do to be kept stands in [`gate`], when a level is left and opened in [`levels`], how
 //! evaluations are cut into tasks in [`stage`], what may still be spent in [`budget`], and
-//! what a candidate costs in [`cost`].
+//! what a candidate costs in [`cost`]. How proposers are told to go about it stands in `strategy`, what the reviewer's word
+//! does in `reviewing`.
 
 mod advance;
 pub mod budget;
@@ -33,8 +34,10 @@ pub mod keys;
 pub mod levels;
 mod lineage;
 mod plan;
+mod reviewing;
 pub mod stage;
 mod state;
+mod strategy;
 
 pub use advance::{Advance, advance, start};
 pub use event::{ClusterLine, Event, ProposalAnswer};

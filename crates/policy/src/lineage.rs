@@ -64,7 +64,9 @@ fn outcome(what: &DecisionKind) -> Value {
             outcome,
             comparison: _,
         } => json!(["gate", candidate, parent, split, outcome]),
-        DecisionKind::Refusal { candidate } => json!(["refusal", candidate]),
+        // by whom is a matter of words: the same candidate is dropped
+        DecisionKind::Refusal { candidate, by: _ } => json!(["refusal", candidate]),
+        DecisionKind::SentBack { candidate } => json!(["sent_back", candidate]),
         DecisionKind::LevelLeft { level, why } => json!(["level_left", level, why]),
         DecisionKind::LevelOpened { level } => json!(["level_opened", level]),
         DecisionKind::LevelSkipped { level } => json!(["level_skipped", level]),

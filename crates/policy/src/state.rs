@@ -3,13 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use fapo_domain::hash::ContentHash;
 use fapo_domain::model::decision::StopReason;
 use fapo_domain::model::evaluation::EvaluationSpec;
 use fapo_domain::model::finding::Attribution;
 use fapo_domain::model::job::{JobSpec, JobStatus};
-use fapo_domain::model::level::{Level, Technique};
-use fapo_domain::model::proposal::{Attempt, AttemptOutcome, LintFinding};
+use fapo_domain::model::level::{Level, Strategy, Technique};
+use fapo_domain::model::proposal::{Attempt, AttemptOutcome, LintFinding, Review};
 use fapo_domain::model::score::{Comparison, ScoreSummary};
+use fapo_domain::model::session::SessionId;
 use fapo_domain::model::variant::DiffStats;
 use fapo_domain::{TaskId, VariantId};
 use serde::{Deserialize, Serialize};
@@ -110,7 +112,7 @@ pub enum SlotProgress {
 }
 
 /// What a proposer said about its proposal.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SlotIdea {
     /// The variant.
     pub variant: VariantId,
@@ -120,6 +122,15 @@ pub struct SlotIdea {
     pub idea: String,
     /// What is expected and why.
     pub hypothesis: String,
+    /// Expected gain in points of the mean score.
+    #[serde(default)]
+    pub expected_gain: Option<f64>,
+    /// The agent's session, where one wrote it.
+    #[serde(default)]
+    pub session: Option<SessionId>,
+    /// Hash over the instructions that the proposer was given.
+    #[serde(default)]
+    pub prompt_hash: Option<ContentHash>,
 }
 
 /// One of an iteration's parallel proposals.
@@ -141,6 +152,15 @@ pub struct Slot {
     pub diff: DiffStats,
     /// What the lints refused it for; the first few.
     pub refusals: Vec<LintFinding>,
+    /// How the proposer was told to go about it.
+    #[serde(default)]
+    pub strategy: Strategy,
+    /// 0 for the proposal, 1 for its revision.
+    #[serde(default)]
+    pub revision: u32,
+    /// What the reviewer says of it; of the first proposal while its revision is written.
+    #[serde(default)]
+    pub review: Option<Review>,
     /// Its evaluation on train, once complete.
     pub train: Option<Measurement>,
     /// Its evaluation on val, once complete.

@@ -78,6 +78,7 @@ pub fn job_spec(name: &str) -> JobSpec {
         seal: hash("seal"),
         protect: Vec::new(),
         playbook: None,
+        prompts: BTreeMap::new(),
     }
 }
 

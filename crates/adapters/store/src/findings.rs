@@ -17,8 +17,8 @@ use crate::traces;
 use crate::writer::check_fence;
 
 static FINDINGS: Insert = Insert::new(
-    "INSERT INTO findings (evaluation, ordinal, n, case_id, step, rule, level, confidence, lost, detail) VALUES",
-    10,
+    "INSERT INTO findings (evaluation, ordinal, n, case_id, step, rule, level, confidence, lost, detail, reading) VALUES",
+    11,
     "",
 );
 
@@ -28,11 +28,11 @@ static CLUSTERS: Insert = Insert::new(
     "",
 );
 
-/// A finding with its evaluation's row id, its place, and the names of its rule and level.
-type FindingRow = (i64, u64, Finding, String, String);
+/// A finding with its evaluation's row id, its place, the names of its rule and level, and its reading packed.
+type FindingRow = (i64, u64, Finding, String, String, Option<Vec<u8>>);
 type ClusterRow = (i64, u64, Cluster, String, Vec<u8>);
 
-fn bind_finding((evaluation, n, finding, rule, level): FindingRow, arguments: &mut Args) {
+fn bind_finding((evaluation, n, finding, rule, level, reading): FindingRow, arguments: &mut Args) {
     arguments
         .int(evaluation)
         .number(finding.ordinal)
@@ -43,7 +43,8 @@ fn bind_finding((evaluation, n, finding, rule, level): FindingRow, arguments: &m
         .text(level)
         .real(finding.confidence)
         .real(finding.lost)
-        .text(finding.detail);
+        .text(finding.detail)
+        .opt_bytes(reading);
 }
 
 fn bind_cluster((evaluation, n, cluster, level, body): ClusterRow, arguments: &mut Args) {
@@ -70,6 +71,7 @@ impl Findings for SqliteStore {
             let body = pack_json(&Attribution {
                 clusters: Vec::new(),
                 ceilings: attribution.ceilings.clone(),
+                reader: attribution.reader.clone(),
                 ..*attribution
             })?;
             let mut writer = self.writer().await;
@@ -97,7 +99,8 @@ impl Findings for SqliteStore {
                 .map(|(n, finding)| {
                     let rule = sql::serde_name(&finding.rule)?;
                     let level = sql::serde_name(&finding.level)?;
-                    Ok((id, n, finding, rule, level))
+                    let reading = finding.reading.as_ref().map(pack_json).transpose()?;
+                    Ok((id, n, finding, rule, level, reading))
                 })
                 .collect::<Result<Vec<FindingRow>, Failure>>()?;
             FINDINGS.run(&mut tx, findings, bind_finding).await?;
@@ -141,7 +144,7 @@ impl Findings for SqliteStore {
             let rows = args()
                 .hash(&evaluation.0)
                 .query(
-                    "SELECT ordinal, case_id, step, rule, level, confidence, lost, detail FROM findings \
+                    "SELECT ordinal, case_id, step, rule, level, confidence, lost, detail, reading FROM findings \
                      WHERE evaluation = (SELECT id FROM evaluations WHERE hash = ?) ORDER BY ordinal, n",
                 )
                 .fetch_all(&mut *self.reader().await)
@@ -158,6 +161,10 @@ impl Findings for SqliteStore {
                         confidence: row.column(5)?,
                         lost: row.column(6)?,
                         detail: row.column(7)?,
+                        reading: row
+                            .column::<Option<&[u8]>>(8)?
+                            .map(unpack_json)
+                            .transpose()?,
                     })
                 })
                 .collect()

@@ -14,6 +14,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../../migrations/sqlite/0001_first.sql"),
     include_str!("../../../../migrations/sqlite/0002_step_index.sql"),
     include_str!("../../../../migrations/sqlite/0003_sessions.sql"),
+    include_str!("../../../../migrations/sqlite/0004_readings.sql"),
 ];
 
 /// The version they make.

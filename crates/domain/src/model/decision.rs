@@ -44,10 +44,18 @@ pub enum DecisionKind {
         /// The statistic, where there was a comparison.
         comparison: Option<Comparison>,
     },
-    /// A lint or reviewer refused a proposal.
+    /// A proposal was refused before it was evaluated.
     Refusal {
         /// The candidate, where the proposal got so far.
         candidate: Option<VariantId>,
+        /// By whom.
+        #[serde(default)]
+        by: Refuser,
+    },
+    /// The reviewer failed a proposal, and the proposer may write it once more.
+    SentBack {
+        /// The candidate.
+        candidate: VariantId,
     },
     /// A level was left.
     LevelLeft {
@@ -73,6 +81,17 @@ pub enum DecisionKind {
     },
     /// The sealed test is not run.
     TestSkipped,
+}
+
+/// Who refused a proposal.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refuser {
+    /// The lints, or the proposer's answer was unusable.
+    #[default]
+    Lints,
+    /// The reviewer.
+    Reviewer,
 }
 
 /// A candidate's fate at a gate.

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::hash::ContentHash;
 use crate::ids::{CaseId, EvaluationId, StepId};
 use crate::model::level::Level;
+use crate::money::Spend;
 
 /// The deterministic rules, in the order in which they are asked (docs/attribution.md). A rule's thresholds stand in
 /// [`crate::model::project::DiagnosisSpec`].
@@ -71,6 +73,87 @@ pub struct Finding {
     pub lost: f64,
     /// What was seen, in one line, with a short quote.
     pub detail: String,
+    /// What a model read in the trace, where the rule was in doubt, a reader was asked, and its quote is in the trace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reading: Option<Reading>,
+}
+
+/// What is missing in a failure, as a model reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// Everything needed was there, and the conclusion is wrong.
+    Reasoning,
+    /// What is needed was not in what the step was given.
+    Knowledge,
+    /// The right content in the wrong form.
+    Format,
+    /// Anything else about what was written.
+    Content,
+}
+
+impl FailureKind {
+    /// All kinds.
+    pub const ALL: [Self; 4] = [
+        Self::Reasoning,
+        Self::Knowledge,
+        Self::Format,
+        Self::Content,
+    ];
+
+    /// The name in rows and reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Reasoning => "reasoning",
+            Self::Knowledge => "knowledge",
+            Self::Format => "format",
+            Self::Content => "content",
+        }
+    }
+}
+
+/// What a model read in the trace of a failure. Kept only where `quote` stands in the trace of `step`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reading {
+    /// What is missing.
+    pub kind: FailureKind,
+    /// The step it was seen at.
+    pub step: StepId,
+    /// Words of the trace that show it.
+    pub quote: String,
+    /// Why, in one line.
+    pub explanation: String,
+}
+
+/// A reading, with its case.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaseReading {
+    /// The case.
+    pub case: CaseId,
+    /// What was read.
+    #[serde(flatten)]
+    pub reading: Reading,
+}
+
+/// How the reading of failures went.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ReaderSummary {
+    /// Failures that the rules left unclear.
+    pub unclear: u64,
+    /// How many of them a model was asked about.
+    pub asked: u64,
+    /// Readings that were kept.
+    pub kept: u64,
+    /// Readings whose quote is not in the trace.
+    pub discarded: u64,
+    /// Replies that could not be read.
+    pub unusable: u64,
+    /// Why not all were asked about, where something hindered it.
+    pub note: Option<String>,
+    /// Hash over the instructions that the reader was given.
+    pub prompt_hash: Option<ContentHash>,
+    /// What reading cost.
+    pub spend: Spend,
 }
 
 /// Failures with one pattern: the same rule at the same step.
@@ -96,6 +179,9 @@ pub struct Cluster {
     pub recoverable: Points,
     /// What to try.
     pub direction: String,
+    /// A few readings of its failures, where there are any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub readings: Vec<CaseReading>,
 }
 
 /// Points of the mean score, with an interval over cases.
@@ -124,4 +210,7 @@ pub struct Attribution {
     pub clusters: Vec<Cluster>,
     /// Points to be won at each level, computed from the findings.
     pub ceilings: BTreeMap<Level, Points>,
+    /// How the reading of unclear failures went; `None` where the project has no reader.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reader: Option<ReaderSummary>,
 }

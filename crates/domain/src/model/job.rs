@@ -11,7 +11,8 @@ use crate::ids::{DatasetId, JobId, VariantId};
 use crate::model::case::Split;
 use crate::model::level::{Level, Technique};
 use crate::model::project::ProjectSpec;
-use crate::model::proposal::LintReport;
+use crate::model::proposal::{LintReport, Review};
+use crate::model::session::SessionId;
 use crate::model::variant::DiffStats;
 use crate::money::Spend;
 
@@ -39,6 +40,9 @@ pub struct JobSpec {
     /// `PLAYBOOK.md`.
     #[serde(default)]
     pub playbook: Option<String>,
+    /// The project's own words for the prompts of proposer, reviewer and failure reader, by name.
+    #[serde(default)]
+    pub prompts: BTreeMap<String, String>,
 }
 
 /// A document collection, stored as blobs of JSON lines.
@@ -151,6 +155,18 @@ pub enum Proposed {
         hypothesis: String,
         /// The cluster it aims at.
         cluster: Option<String>,
+        /// Expected gain in points of the mean score.
+        #[serde(default)]
+        expected_gain: Option<f64>,
+        /// Expected cost of a case over the parent's.
+        #[serde(default)]
+        expected_cost_ratio: Option<f64>,
+        /// The agent's session, where one wrote it.
+        #[serde(default)]
+        session: Option<SessionId>,
+        /// Hash over the instructions that the proposer was given.
+        #[serde(default)]
+        prompt_hash: Option<ContentHash>,
         /// What asking cost.
         spend: Spend,
     },
@@ -182,6 +198,9 @@ pub struct Reviewed {
     /// The size of the change.
     #[serde(default)]
     pub diff: DiffStats,
+    /// What the reviewer says; `None` where the lints refused it, or the project has no reviewer.
+    #[serde(default)]
+    pub review: Option<Review>,
     /// What reviewing cost.
     pub spend: Spend,
 }

@@ -5,6 +5,8 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::ids::StepId;
+
 /// How deep a change goes. Ordered: a variant that differs in several ways has the deepest of them.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
@@ -138,5 +140,39 @@ impl fmt::Display for Technique {
         // the serialized name is the only spelling
         let name = serde_json::to_value(self).map_err(|_| fmt::Error)?;
         f.write_str(name.as_str().unwrap_or_default())
+    }
+}
+
+/// How a proposer is to go about it. A ladder that is climbed while nothing is promoted, so that what was tried already is
+/// not tried in other words.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "strategy", rename_all = "snake_case")]
+pub enum Strategy {
+    /// As it likes.
+    #[default]
+    Free,
+    /// By a technique that was not tried yet.
+    OtherTechnique {
+        /// Those that were.
+        avoid: Vec<Technique>,
+    },
+    /// By changing one step and nothing else.
+    IsolateStep {
+        /// The step.
+        step: StepId,
+    },
+    /// By taking something away.
+    Ablation,
+}
+
+impl Strategy {
+    /// In a few words, for people.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Free => "as it likes".to_owned(),
+            Self::OtherTechnique { .. } => "another technique".to_owned(),
+            Self::IsolateStep { step } => format!("step {step} alone"),
+            Self::Ablation => "take something away".to_owned(),
+        }
     }
 }

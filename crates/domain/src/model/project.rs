@@ -52,6 +52,9 @@ pub struct ProjectSpec {
     /// Who writes proposals.
     #[serde(default)]
     pub proposer: ProposerSpec,
+    /// Who reviews proposals that the lints let pass.
+    #[serde(default)]
+    pub reviewer: ReviewerSpec,
     /// When a candidate is accepted.
     #[serde(default)]
     pub acceptance: AcceptanceSpec,
@@ -104,6 +107,30 @@ impl ProjectSpec {
                 (name.to_owned(), ModelSpec::named(provider, name))
             }
         }
+    }
+
+    /// The entry of `models:` that reviews: `reviewer.model`, else `reviewer`, else the one that proposes.
+    pub fn reviewing_model(&self) -> &str {
+        match &self.reviewer.model {
+            Some(entry) => entry,
+            None if self.models.contains_key("reviewer") => "reviewer",
+            None => self.proposing_model(),
+        }
+    }
+
+    /// The entry of `models:` that reads unclear failures: `diagnosis.reader.model`, else `reader`, else the one that
+    /// proposes.
+    pub fn reading_model(&self) -> &str {
+        match &self.diagnosis.reader.model {
+            Some(entry) => entry,
+            None if self.models.contains_key("reader") => "reader",
+            None => self.proposing_model(),
+        }
+    }
+
+    /// The reviewer that the project has.
+    pub const fn reviewer_backend(&self) -> ReviewerBackend {
+        self.reviewer.resolved(self.proposer.backend)
     }
 
     /// The name of the maximized metric.

@@ -7,10 +7,15 @@ use serde::{Deserialize, Serialize};
 use crate::hash::ContentHash;
 use crate::ids::{JobId, VariantId};
 use crate::model::finding::{Attribution, Cluster};
-use crate::model::level::{Level, Technique};
+use crate::model::level::{Level, Strategy, Technique};
+use crate::model::session::SessionId;
 use crate::model::trace::RunRecord;
 use crate::model::variant::VariantTree;
 use crate::money::Spend;
+
+mod review;
+
+pub use review::*;
 
 /// Everything a proposer is given. It holds train evidence only; the same state gives the same value, byte for byte.
 #[derive(Debug, Clone)]
@@ -39,6 +44,10 @@ pub struct ProposalRequest {
     pub labels: Vec<String>,
     /// The project's `PLAYBOOK.md`, where there is one.
     pub playbook: Option<String>,
+    /// How to go about it, after what was tried.
+    pub strategy: Strategy,
+    /// The proposal to be written again, where a review failed it. `tree` stays the parent's.
+    pub revise: Option<Revision>,
     /// Seed of whatever the proposer chooses at random.
     pub seed: u64,
 }
@@ -117,8 +126,14 @@ pub struct Draft {
     pub cluster: Option<String>,
     /// Expected gain in points of the mean score.
     pub expected_gain: Option<f64>,
+    /// Expected cost of a case over the parent's.
+    pub expected_cost_ratio: Option<f64>,
     /// Evidence that went in: its hash is stored with the proposal.
     pub evidence_hash: Option<ContentHash>,
+    /// The agent's session, where one wrote it.
+    pub session: Option<SessionId>,
+    /// Hash over the instructions that the proposer was given.
+    pub prompt_hash: Option<ContentHash>,
     /// What asking cost.
     pub spend: Spend,
     /// What the proposer said in full, for the record.

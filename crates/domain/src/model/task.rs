@@ -7,8 +7,8 @@ use crate::clock::Timestamp;
 use crate::ids::{JobId, TaskId, VariantId};
 use crate::model::evaluation::{Block, EvaluationSpec};
 use crate::model::finding::Cluster;
-use crate::model::level::Level;
-use crate::model::proposal::Attempt;
+use crate::model::level::{Level, Strategy, Technique};
+use crate::model::proposal::{Attempt, Revise};
 
 /// The queues, one per kind of worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -113,6 +113,12 @@ pub struct ProposeTask {
     pub cluster: Option<Cluster>,
     /// What was tried before.
     pub history: Vec<Attempt>,
+    /// How to go about it, after what was tried.
+    #[serde(default)]
+    pub strategy: Strategy,
+    /// The proposal to be written again, where a review failed it.
+    #[serde(default)]
+    pub revise: Option<Revise>,
     /// Seed of the proposer's choices.
     pub seed: u64,
 }
@@ -132,6 +138,30 @@ pub struct ReviewTask {
     pub level: Level,
     /// The job's earlier variants, against repeats.
     pub earlier: Vec<VariantId>,
+    /// 0 for a proposal, 1 for its revision.
+    #[serde(default)]
+    pub revision: u32,
+    /// The parent's train evaluation, for evidence. A task without one is only linted.
+    #[serde(default)]
+    pub evaluation: Option<EvaluationSpec>,
+    /// What the proposer said it tried.
+    #[serde(default)]
+    pub technique: Option<Technique>,
+    /// Its name for the idea.
+    #[serde(default)]
+    pub idea: String,
+    /// What it expects and why.
+    #[serde(default)]
+    pub hypothesis: String,
+    /// The cluster it aims at.
+    #[serde(default)]
+    pub cluster: Option<String>,
+    /// The gain it expects, in points of the mean score.
+    #[serde(default)]
+    pub expected_gain: Option<f64>,
+    /// What was tried before.
+    #[serde(default)]
+    pub history: Vec<Attempt>,
 }
 
 impl TaskPayload {

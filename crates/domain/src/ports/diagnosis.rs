@@ -1,11 +1,13 @@
-//! Proposers.
+//! Proposers and reviewers.
 
 use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
 
+use super::agents::AgentError;
 use super::models::MeteredError;
 use crate::error::{Classified, ErrorCode, Retry};
 use crate::model::job::JobSpec;
-use crate::model::proposal::{Draft, ProposalRequest};
+use crate::model::proposal::{Draft, ProposalRequest, Review, ReviewRequest};
 use crate::model::task::Fence;
 use crate::money::Spend;
 
@@ -79,4 +81,64 @@ pub trait Proposer: Send + Sync {
         request: &ProposalRequest,
         fence: Fence,
     ) -> Result<Proposal, ProposeError>;
+}
+
+/// Why a reviewer gave no review. What it said and could not be used is a review that fails ([`Review::unusable`]).
+#[derive(Debug, thiserror::Error)]
+pub enum ReviewError {
+    /// Its model could not be called.
+    #[error("the reviewer's model could not be called")]
+    Model(#[from] MeteredError),
+    /// Its session could not be run.
+    #[error("the reviewer's session could not be run")]
+    Agent(#[from] AgentError),
+    /// The reviewer is not set up right.
+    #[error("{message}")]
+    Config {
+        /// What to change.
+        message: String,
+    },
+}
+
+impl Classified for ReviewError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Model(error) => error.code(),
+            Self::Agent(error) => error.code(),
+            Self::Config { .. } => ErrorCode::FailedPrecondition,
+        }
+    }
+
+    fn retry(&self) -> Retry {
+        match self {
+            Self::Model(error) => error.retry(),
+            Self::Agent(error) => error.retry(),
+            Self::Config { .. } => Retry::Never,
+        }
+    }
+
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Model(error) => error.reason(),
+            Self::Agent(error) => error.reason(),
+            Self::Config { .. } => "REVIEWER_CONFIG",
+        }
+    }
+}
+
+/// Reads a change that the lints let pass, with fresh eyes: it is not the proposer, shares nothing with it, and cannot
+/// change the files. What it says is judged by [`Review::judged`]; it can refuse, and it can approve nothing that a lint
+/// refused, because such a change never comes here.
+#[async_trait]
+pub trait Reviewer: Send + Sync {
+    /// Reviews one change. `fence` is the claimed task that pays. A model's reply is remembered by the step cache, so
+    /// repeating after a crash is harmless and free; an agent's review is recorded by whoever asked for it. Returns soon
+    /// after `stop` is cancelled.
+    async fn review(
+        &self,
+        spec: &JobSpec,
+        request: &ReviewRequest,
+        fence: Fence,
+        stop: &CancellationToken,
+    ) -> Result<Review, ReviewError>;
 }

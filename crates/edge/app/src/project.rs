@@ -10,7 +10,7 @@ mod load;
 mod protect;
 mod scan;
 
-pub use beside::{World, expand};
+pub use beside::{World, expand, read_prompts as own_prompts};
 pub use import::{ImportError, Imported, import_project};
 pub use load::{LoadError, LoadedProject, load_project, read_tree};
 pub use scan::{DataScan, scan_data};

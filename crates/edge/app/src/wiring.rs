@@ -8,11 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use fapo_diagnosis::{Backends, DiagnosisService, ProposeService, ReviewService};
+use fapo_diagnosis::{
+    Backends, DiagnosisService, ProposeService, ReviewService, Reviewers, Reviewing,
+};
 use fapo_domain::clock::{Clock, SystemClock};
 use fapo_domain::model::case::Case;
 use fapo_domain::model::job::{Job, JobGoal, JobSpec};
-use fapo_domain::model::project::{ModelSpec, ProposerBackend};
+use fapo_domain::model::project::{ModelSpec, ProposerBackend, ReaderBackend, ReviewerBackend};
 use fapo_domain::model::score::CaseScore;
 use fapo_domain::model::trace::RunRecord;
 use fapo_domain::model::variant::VariantTree;
@@ -149,7 +151,9 @@ impl Embedded {
             traces: store.clone(),
             datasets: store.clone(),
             findings: store.clone(),
+            models: Arc::clone(&models),
         };
+        let reviewers = Reviewers::new(Arc::clone(&models));
         let proposers = ProposeService {
             jobs: store.clone(),
             variants: store.clone(),
@@ -165,6 +169,13 @@ impl Embedded {
             jobs: store.clone(),
             variants: store.clone(),
             datasets: store.clone(),
+            reviewing: Reviewing {
+                scores: store.clone(),
+                traces: store.clone(),
+                findings: store.clone(),
+                proposals: store.clone(),
+                reviewers,
+            },
         };
         let queue: Arc<dyn TaskQueue> = Arc::new(MemoryQueue::new());
         let orchestrator = OrchestratorService::new(
@@ -325,15 +336,23 @@ impl Embedded {
         Ok(caps)
     }
 
-    /// Checks, without a call, that a job's models can be called: those of the steps, and the one that proposes.
+    /// Checks, without a call, that a job's models can be called: those of the steps, and those that propose, review and read.
     ///
     /// # Errors
     /// Where a key or an address is missing, or the job has a cap in dollars and a model no price.
     pub fn check_models(&self, spec: &JobSpec, pipeline: &Pipeline) -> Result<(), ModelError> {
         let project = &spec.project;
         let mut entries = pipeline.models();
-        if spec.goal == JobGoal::Optimize && project.proposer.backend == ProposerBackend::Reflect {
-            entries.insert(project.proposing_model());
+        if spec.goal == JobGoal::Optimize {
+            if project.proposer.backend == ProposerBackend::Reflect {
+                entries.insert(project.proposing_model());
+            }
+            if project.reviewer_backend() == ReviewerBackend::Model {
+                entries.insert(project.reviewing_model());
+            }
+            if project.diagnosis.reader.backend == ReaderBackend::Model {
+                entries.insert(project.reading_model());
+            }
         }
         for entry in entries {
             // an entry that is not there was told when the project was read

@@ -34,12 +34,14 @@ fn attribution(prompt: f64, parameter: f64, structure: f64) -> Attribution {
                 confidence: 0.8,
                 recoverable: spread(*estimate),
                 direction: String::new(),
+                readings: Vec::new(),
             })
             .collect(),
         ceilings: given
             .iter()
             .map(|(level, estimate, _)| (*level, spread(*estimate)))
             .collect(),
+        reader: None,
     }
 }
 
@@ -78,6 +80,7 @@ impl Fixture {
             technique: Some(technique),
             level: Some(level),
             outcome,
+            strategy: Strategy::Free,
         }]);
     }
 
@@ -294,11 +297,13 @@ fn a_promotion_below_structure_keeps_the_level_with_fresh_counts() {
             technique: Some(Technique::Role),
             level: Some(Level::Prompt),
             outcome: AttemptOutcome::Promoted,
+            strategy: Strategy::Free,
         },
         Try {
             technique: Some(Technique::Ablation),
             level: Some(Level::Prompt),
             outcome: AttemptOutcome::RejectedOnVal,
+            strategy: Strategy::Free,
         },
     ]);
     assert_eq!(fixture.levels.open, Some(Level::Prompt));

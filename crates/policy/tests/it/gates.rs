@@ -225,7 +225,7 @@ fn a_repeated_variant_is_refused_without_a_review() {
         };
         let run = Run::new(world, spec(project(), 32, 32, 0), 1).finish(Order::Calm);
         for repeat in run.decided(|what| {
-            matches!(what, DecisionKind::Refusal { candidate: Some(candidate) } if *candidate == baseline())
+            matches!(what, DecisionKind::Refusal { candidate: Some(candidate), .. } if *candidate == baseline())
         }) {
             seen += 1;
             assert!(repeat.reason.starts_with("refused: duplicate"), "{}", repeat.reason);

@@ -4,7 +4,10 @@
 mod ends;
 #[cfg(test)]
 mod gates;
+#[cfg(test)]
 mod outages;
+#[cfg(test)]
+mod reviews;
 #[cfg(test)]
 mod run;
 #[cfg(test)]

@@ -93,6 +93,7 @@ pub fn spec(project: ProjectSpec, train: u64, val: u64, test: u64) -> JobSpec {
         seal: ContentHash::of(b"seal"),
         protect: Vec::new(),
         playbook: None,
+        prompts: BTreeMap::new(),
     }
 }
 

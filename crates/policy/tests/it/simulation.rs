@@ -1,9 +1,14 @@
 //! Thousands of jobs in made-up worlds.
 
-use fapo_domain::model::decision::{DecisionKind, GateOutcome};
+use std::collections::{BTreeMap, BTreeSet};
+
+use fapo_domain::VariantId;
+use fapo_domain::model::decision::{DecisionKind, GateOutcome, Refuser};
 use fapo_domain::model::job::JobStatus;
 use fapo_domain::model::level::Level;
 use fapo_domain::model::project::AcceptanceRule;
+use fapo_domain::model::proposal::ReviewVerdict;
+use fapo_policy::stage::StagePurpose;
 use fapo_policy::{Event, Phase};
 use proptest::prelude::*;
 
@@ -15,6 +20,7 @@ struct Setting {
     seed: u64,
     faults: (f64, f64, f64),
     trouble: f64,
+    reviewer: Option<(f64, f64, f64)>,
     missing: (f64, f64),
     parallel: u32,
     proposals: u32,
@@ -42,6 +48,10 @@ fn settings() -> impl Strategy<Value = Setting> {
             1..4u32,
         ),
         prop_oneof![3 => Just(None), 1 => (0.0..0.5f64).prop_map(Some)],
+        prop_oneof![
+            1 => Just(None),
+            2 => (0.0..0.6f64, 0.0..0.3f64, 0.0..0.1f64).prop_map(Some)
+        ],
     )
         .prop_map(
             |(
@@ -49,10 +59,12 @@ fn settings() -> impl Strategy<Value = Setting> {
                 (missing, parallel, proposals),
                 (cases, allow, mean_rule, repeats),
                 usd,
+                reviewer,
             )| Setting {
                 seed,
                 faults,
                 trouble,
+                reviewer,
                 missing,
                 parallel,
                 proposals,
@@ -69,6 +81,7 @@ fn run(setting: &Setting, job: u8, order: Order) -> Run {
     let (prompt, parameter, structure) = setting.faults;
     let mut world = World::with_faults(setting.seed, prompt, parameter, structure);
     world.trouble = setting.trouble;
+    world.reviewer = setting.reviewer;
     world.missing = setting.missing;
     let mut project = project();
     project.seed = setting.seed;
@@ -125,6 +138,7 @@ fn check(run: &Run) -> Result<(), TestCaseError> {
             DecisionKind::LevelLeft { level, .. } => prop_assert_eq!(open, Some(*level)),
             DecisionKind::Gate { .. }
             | DecisionKind::Refusal { .. }
+            | DecisionKind::SentBack { .. }
             | DecisionKind::LevelSkipped { .. }
             | DecisionKind::Stopped { .. }
             | DecisionKind::TestSkipped => {}
@@ -155,6 +169,59 @@ fn check(run: &Run) -> Result<(), TestCaseError> {
         .iter()
         .filter(|event| matches!(event, Event::StageStarted { .. }));
     prop_assert_eq!(stage_ends.count(), stage_starts.count());
+    check_reviews(run)
+}
+
+/// What must hold of reviews: what failed is never run, each proposal is sent back once at most, and who was sent back is
+/// heard of again.
+fn check_reviews(run: &Run) -> Result<(), TestCaseError> {
+    let mut asked: BTreeMap<(u32, u32), u32> = BTreeMap::new();
+    let mut failed: BTreeSet<(u32, VariantId)> = BTreeSet::new();
+    for event in &run.events {
+        match event {
+            Event::ProposalAsked {
+                iteration, slot, ..
+            } => *asked.entry((*iteration, *slot)).or_default() += 1,
+            Event::Reviewed {
+                iteration,
+                candidate,
+                verdict: ReviewVerdict::Fail,
+                ..
+            } => {
+                failed.insert((*iteration, *candidate));
+            }
+            Event::StageStarted {
+                purpose: StagePurpose::Screen { iteration, .. },
+                variant,
+                ..
+            } => prop_assert!(!failed.contains(&(*iteration, *variant)), "{}", run.log()),
+            _ => {}
+        }
+    }
+    prop_assert!(asked.values().all(|times| *times <= 2));
+    let proposals = u32::try_from(asked.len()).unwrap();
+    prop_assert_eq!(proposals, run.state.proposals_asked);
+    let sent_back = run.decided(|what| matches!(what, DecisionKind::SentBack { .. }));
+    let revisions: u32 = asked.values().map(|times| times - 1).sum();
+    prop_assert_eq!(sent_back.len(), revisions as usize);
+    let by_reviewer = |what: &DecisionKind| {
+        matches!(
+            what,
+            DecisionKind::Refusal {
+                by: Refuser::Reviewer,
+                ..
+            }
+        )
+    };
+    for decision in run.decided(by_reviewer) {
+        prop_assert_eq!(&decision.evidence["review"]["verdict"], "fail");
+        prop_assert!(decision.evidence["review"]["prompt_hash"].is_string());
+    }
+    let reviewed = run
+        .events
+        .iter()
+        .any(|event| matches!(event, Event::Reviewed { .. }));
+    prop_assert!(run.world.reviewer.is_some() || !reviewed);
     Ok(())
 }
 
@@ -183,6 +250,7 @@ fn another_job_of_the_same_project_decides_alike() {
         seed: 3,
         faults: (0.3, 0.0, 0.2),
         trouble: 0.2,
+        reviewer: Some((0.3, 0.2, 0.0)),
         missing: (0.0, 0.0),
         parallel: 2,
         proposals: 12,

@@ -9,7 +9,10 @@ use fapo_domain::model::evaluation::{Block, EvaluationSpec};
 use fapo_domain::model::finding::{Attribution, Cluster, Points, Rule};
 use fapo_domain::model::job::{BlockExecuted, Proposed, Reviewed};
 use fapo_domain::model::level::{Level, Technique};
-use fapo_domain::model::proposal::{Lint, LintFinding, LintReport};
+use fapo_domain::model::proposal::{
+    Lint, LintFinding, LintReport, Review, ReviewCheck, ReviewFinding, ReviewSeverity,
+    ReviewVerdict, Revise,
+};
 use fapo_domain::model::score::{Comparison, ScoreStatus, ScoreSummary};
 use fapo_domain::model::task::{ProposeTask, ReviewTask, TaskPayload};
 use fapo_domain::model::variant::DiffStats;
@@ -41,6 +44,8 @@ pub struct World {
     pub skill: f64,
     /// Share of proposals that are refused, unusable, repeated, or none.
     pub trouble: f64,
+    /// Shares of proposals that the reviewer fails, warns of, and says nothing usable about; `None` without a reviewer.
+    pub reviewer: Option<(f64, f64, f64)>,
     /// Share of case results that are missing at first, and for good.
     pub missing: (f64, f64),
     /// Micro-dollars and calls of a case.
@@ -72,6 +77,7 @@ impl World {
             noise: 0.05,
             skill: 0.6,
             trouble: 0.0,
+            reviewer: None,
             missing: (0.0, 0.0),
             case_cost: 100,
             warm: false,
@@ -287,6 +293,7 @@ impl World {
                 confidence: 0.8,
                 recoverable: points(*count),
                 direction: "try".to_owned(),
+                readings: Vec::new(),
             })
             .collect();
         clusters.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.id.cmp(&b.id)));
@@ -300,6 +307,7 @@ impl World {
                 .into_iter()
                 .map(|level| (level, points(lost.get(&level).copied().unwrap_or(0))))
                 .collect(),
+            reader: None,
         }
     }
 
@@ -319,6 +327,11 @@ impl World {
         } else {
             task.seed
         };
+        if let Some(revise) = &task.revise
+            && self.chance(10, &[number(revise.candidate)]) < self.trouble
+        {
+            return self.no_revision(revise, spend);
+        }
         let about = [number(task.parent), seed, task.level as u64];
         let trouble = self.chance(5, &about);
         if here >= self.ideas as usize || trouble < self.trouble / 4.0 {
@@ -365,8 +378,66 @@ impl World {
             idea: format!("{technique}/answer"),
             hypothesis: format!("{technique} helps"),
             cluster: task.cluster.as_ref().map(|cluster| cluster.id.clone()),
+            expected_gain: Some(0.01),
+            expected_cost_ratio: None,
+            session: None,
+            prompt_hash: Some(ContentHash::of(b"proposer")),
             spend,
         }
+    }
+
+    /// What comes back where a revision was asked for and none is made.
+    fn no_revision(&self, revise: &Revise, spend: Spend) -> Proposed {
+        let drawn = self.chance(11, &[number(revise.candidate)]);
+        if drawn < 0.3 {
+            return Proposed::NoIdea {
+                reason: "nothing to mend".to_owned(),
+                spend,
+            };
+        }
+        if drawn < 0.6 {
+            return Proposed::Unusable {
+                reason: "the reply was cut off".to_owned(),
+                spend,
+            };
+        }
+        Proposed::Variant {
+            variant: revise.candidate,
+            technique: revise.technique,
+            idea: revise.idea.clone(),
+            hypothesis: revise.hypothesis.clone(),
+            cluster: None,
+            expected_gain: None,
+            expected_cost_ratio: None,
+            session: None,
+            prompt_hash: None,
+            spend,
+        }
+    }
+
+    /// What the reviewer says of a candidate, also of one that the lints refuse: it must not matter then.
+    fn says(&self, candidate: VariantId) -> Option<Review> {
+        let (fail, warn, unusable) = self.reviewer?;
+        let drawn = self.chance(9, &[number(candidate)]);
+        let finding = |severity| ReviewFinding {
+            check: ReviewCheck::OverSpecific,
+            severity,
+            place: "prompts/answer.md".to_owned(),
+            message: "names one town".to_owned(),
+        };
+        let mut review = if drawn < unusable {
+            Review::unusable("the reply was cut off")
+        } else if drawn < unusable + fail {
+            let found = vec![finding(ReviewSeverity::Block)];
+            Review::judged(ReviewVerdict::Pass, found, "too narrow")
+        } else if drawn < unusable + fail + warn {
+            let found = vec![finding(ReviewSeverity::Warn)];
+            Review::judged(ReviewVerdict::Warn, found, "a little narrow")
+        } else {
+            Review::judged(ReviewVerdict::Pass, Vec::new(), "fine")
+        };
+        review.prompt_hash = Some(ContentHash::of(b"reviewer"));
+        Some(review)
     }
 
     fn review(&self, task: &ReviewTask) -> Reviewed {
@@ -392,6 +463,7 @@ impl World {
                 added: 3,
                 removed: 1,
             },
+            review: self.says(task.candidate),
             spend: Spend::default(),
         }
     }

@@ -1,6 +1,8 @@
-//! Checks of the smaller parts of `fapo.yaml`: limits, budget, proposer, diagnosis.
+//! Checks of the smaller parts of `fapo.yaml`: limits, budget, proposer, reviewer, diagnosis.
 
-use fapo_domain::model::project::{ProjectSpec, ProposerBackend};
+use fapo_domain::model::project::{
+    ProjectSpec, ProposerBackend, ReaderBackend, ReviewerBackend, ReviewerSpec,
+};
 
 use super::Check;
 use super::scope::model;
@@ -52,6 +54,8 @@ pub(super) fn check(spec: &ProjectSpec, check: &mut Check<'_>) {
         }
     }
     proposer(spec, check);
+    reviewer(spec, check);
+    reader(spec, check);
     let diagnosis = &spec.diagnosis;
     check.within(
         "diagnosis.failure_below",
@@ -102,20 +106,7 @@ fn proposer(spec: &ProjectSpec, check: &mut Check<'_>) {
         }
     }
     if backend.is_agent() {
-        let (entry, agent) = spec.agent_model(backend, proposer.model.as_deref());
-        let wanted = backend.provider();
-        if agent.provider != wanted {
-            check.error(
-                "wrong-provider",
-                "proposer.model",
-                format!(
-                    "`{}` speaks to `provider: {}`, and the entry `{entry}` has another",
-                    backend.as_str(),
-                    wanted.as_str()
-                ),
-                "name another entry of `models`, or a model of that provider",
-            );
-        }
+        provider_fits(spec, backend, proposer.model.as_deref(), "proposer.model", check);
     }
     match (&proposer.recording, proposer.backend) {
         (None, ProposerBackend::Replay) => check.error(
@@ -131,5 +122,90 @@ fn proposer(spec: &ProjectSpec, check: &mut Check<'_>) {
             "`recording` is only used by `backend: replay`",
             "remove it, or change the backend",
         ),
+    }
+}
+
+/// A coding agent speaks one protocol.
+fn provider_fits(
+    spec: &ProjectSpec,
+    backend: ProposerBackend,
+    named: Option<&str>,
+    path: &str,
+    check: &mut Check<'_>,
+) {
+    let (entry, agent) = spec.agent_model(backend, named);
+    let wanted = backend.provider();
+    if agent.provider != wanted {
+        check.error(
+            "wrong-provider",
+            path,
+            format!(
+                "`{}` speaks to `provider: {}`, and the entry `{entry}` has another",
+                backend.as_str(),
+                wanted.as_str()
+            ),
+            "name another entry of `models`, or a model of that provider",
+        );
+    }
+}
+
+fn reviewer(spec: &ProjectSpec, check: &mut Check<'_>) {
+    let reviewer = &spec.reviewer;
+    let backend = spec.reviewer_backend();
+    let agent = backend.agent();
+    if let Some(agent) = agent {
+        provider_fits(spec, agent, reviewer.model.as_deref(), "reviewer.model", check);
+    }
+    if let Some(name) = &reviewer.model {
+        if agent.is_none() {
+            model(spec, name, "reviewer.model", check);
+        }
+        if backend == ReviewerBackend::None {
+            check.warning(
+                "ignored-key",
+                "reviewer.model",
+                "nobody reviews: the backend is `none`, or `auto` beside a proposer that needs no reviewer",
+                "remove it, or write `backend: model`",
+            );
+        }
+    }
+    if !matches!(
+        backend,
+        ReviewerBackend::ClaudeCode | ReviewerBackend::Codex
+    ) {
+        let defaults = ReviewerSpec::default();
+        let bounds = [
+            ("turns", reviewer.turns != defaults.turns),
+            (
+                "minutes",
+                reviewer.minutes.to_bits() != defaults.minutes.to_bits(),
+            ),
+            ("usd", reviewer.usd.is_some()),
+        ];
+        for (key, _) in bounds.into_iter().filter(|(_, is_set)| *is_set) {
+            check.warning(
+                "ignored-key",
+                &format!("reviewer.{key}"),
+                format!("`{key}` is only used by agents"),
+                "remove it, or change the backend",
+            );
+        }
+    }
+    positive("reviewer.minutes", Some(reviewer.minutes), check);
+    positive("reviewer.usd", reviewer.usd, check);
+}
+
+fn reader(spec: &ProjectSpec, check: &mut Check<'_>) {
+    let reader = &spec.diagnosis.reader;
+    if let Some(name) = &reader.model {
+        model(spec, name, "diagnosis.reader.model", check);
+        if reader.backend == ReaderBackend::None {
+            check.warning(
+                "ignored-key",
+                "diagnosis.reader.model",
+                "`model` is only used by `backend: model`",
+                "remove it, or change the backend",
+            );
+        }
     }
 }

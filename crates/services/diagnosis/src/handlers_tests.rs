@@ -1,51 +1,39 @@
 //! The three handlers on one small job: attribute, propose, review.
 
+mod models;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use fapo_domain::clock::Timestamp;
 use fapo_domain::hash::ContentHash;
 use fapo_domain::model::case::Split;
 use fapo_domain::model::evaluation::{CacheUse, EvaluationSpec};
 use fapo_domain::model::finding::{Attribution, Rule};
 use fapo_domain::model::job::{JobGoal, JobSpec, Proposed, Reviewed};
-use fapo_domain::model::level::Level;
+use fapo_domain::model::level::{Level, Strategy, Technique};
 use fapo_domain::model::project::ProposerBackend;
 use fapo_domain::model::proposal::Lint;
 use fapo_domain::model::score::{CaseScore, ScoreStatus};
 use fapo_domain::model::task::{ClaimedTask, ProposeTask, ReviewTask, TaskPayload};
 use fapo_domain::model::trace::StepOutput;
-use fapo_domain::ports::models::{
-    Meter, MeteredError, MeteredModels, MeteredReply, ModelError, ModelRequest,
-};
 use fapo_domain::ports::variants::Variants;
-use fapo_domain::ports::work::TaskHandler;
+use fapo_domain::ports::work::{TaskHandler, WorkError};
 use fapo_domain::{DatasetId, ErrorCode, JobId, TaskId, VariantId};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::proposers::evidence::compile;
+use crate::testing::model::{Says, Scripted};
 use crate::testing::store::Store;
 use crate::testing::{case_with, record, run, said, samples, score, tree};
-use crate::{Backends, DiagnosisService, ProposeService, ReviewService};
-
-/// No model can be reached: what these tests show costs none.
-struct NoModel;
-
-#[async_trait]
-impl MeteredModels for NoModel {
-    async fn complete(&self, _: &ModelRequest, _: &Meter) -> Result<MeteredReply, MeteredError> {
-        Err(MeteredError::Model(ModelError::NoKey {
-            entry: "task".to_owned(),
-            variable: "NONE".to_owned(),
-        }))
-    }
-}
+use crate::{Backends, DiagnosisService, ProposeService, ReviewService, Reviewers, Reviewing};
 
 struct Setting {
     store: Arc<Store>,
     parent: VariantId,
+    /// What proposers, reviewer and reader ask; without a key, where a test does not say otherwise.
+    model: Arc<Scripted>,
 }
 
 /// Twenty train cases: twelve right, six with the answer buried, one wrong, one missing; and five of val and test each.
@@ -61,6 +49,7 @@ fn setting(change: impl FnOnce(&mut JobSpec)) -> Setting {
         seal: ContentHash::of(b"s"),
         protect: Vec::new(),
         playbook: None,
+        prompts: BTreeMap::new(),
     };
     change(&mut spec);
     let store = Store::new(spec);
@@ -121,7 +110,11 @@ fn setting(change: impl FnOnce(&mut JobSpec)) -> Setting {
             );
         }
     }
-    Setting { store, parent }
+    Setting {
+        store,
+        parent,
+        model: Scripted::new([Says::NoKey]),
+    }
 }
 
 fn claimed(payload: TaskPayload) -> ClaimedTask {
@@ -159,6 +152,7 @@ impl Setting {
             traces: store.clone(),
             datasets: store.clone(),
             findings: store.clone(),
+            models: self.model.clone(),
         }
     }
 
@@ -172,7 +166,7 @@ impl Setting {
             datasets: store.clone(),
             findings: store.clone(),
             proposals: store.clone(),
-            backends: Backends::new(Arc::new(NoModel), recording).unwrap(),
+            backends: Backends::new(self.model.clone(), recording).unwrap(),
         }
     }
 
@@ -182,6 +176,13 @@ impl Setting {
             jobs: store.clone(),
             variants: store.clone(),
             datasets: store.clone(),
+            reviewing: Reviewing {
+                scores: store.clone(),
+                traces: store.clone(),
+                findings: store.clone(),
+                proposals: store.clone(),
+                reviewers: Reviewers::new(self.model.clone()),
+            },
         }
     }
 
@@ -206,25 +207,52 @@ impl Setting {
             level: Level::Prompt,
             cluster: attribution.clusters.first().cloned(),
             history: Vec::new(),
+            strategy: Strategy::Free,
+            revise: None,
             seed: 1,
         }
     }
 
-    async fn reviewed(&self, candidate: VariantId) -> Reviewed {
-        let task = claimed(TaskPayload::Review(Box::new(ReviewTask {
+    fn review_task(&self, candidate: VariantId) -> ReviewTask {
+        ReviewTask {
             iteration: 1,
             slot: 0,
             parent: self.parent,
             candidate,
             level: Level::Prompt,
             earlier: vec![self.parent],
-        })));
-        let value = self
-            .review()
+            revision: 0,
+            evaluation: Some(self.evaluation(Split::Train)),
+            technique: Some(Technique::OutputConstraint),
+            idea: "output_constraint/answer/only".to_owned(),
+            hypothesis: "It explains itself.".to_owned(),
+            cluster: Some("answer_buried@answer".to_owned()),
+            expected_gain: Some(0.2),
+            history: Vec::new(),
+        }
+    }
+
+    async fn try_review(&self, candidate: VariantId) -> Result<Reviewed, WorkError> {
+        let mut task = claimed(TaskPayload::Review(Box::new(self.review_task(candidate))));
+        task.id = TaskId::derive(task.job, "review", &candidate.to_string());
+        self.review()
             .handle(&task, &CancellationToken::new())
             .await
-            .unwrap();
-        serde_json::from_value(value).unwrap()
+            .map(|value| serde_json::from_value(value).unwrap())
+    }
+
+    async fn reviewed(&self, candidate: VariantId) -> Reviewed {
+        self.try_review(candidate).await.unwrap()
+    }
+
+    /// A child whose prompt says this too.
+    fn child(&self, added: &str) -> VariantId {
+        let (parent, _) = samples::single_hop();
+        let prompt = parent.text("prompts/answer.md").unwrap();
+        let mut child = parent.clone();
+        let edited = prompt.replace("from passages.", &format!("from passages.\n{added}"));
+        child.insert("prompts/answer.md", edited.into_bytes());
+        self.store.add_tree(&child)
     }
 }
 
@@ -471,7 +499,7 @@ async fn a_recording_answers_its_own_iterations() {
         "no_idea"
     );
     assert_eq!(ask(task, None).await.unwrap_err().reason, "PROPOSER_CONFIG");
-    assert!(Backends::new(Arc::new(NoModel), Some("{\"iteration\": 1}")).is_err());
+    assert!(Backends::new(setting.model.clone(), Some("{\"iteration\": 1}")).is_err());
 }
 
 #[tokio::test]

@@ -7,9 +7,11 @@
 //! [`service`] is the handler of `Topic::Propose`: it gathers train evidence, asks the backend that the project names,
 //! and stores what came back. What a proposer says about its change is recorded and believed in nothing.
 
+pub mod agent;
 pub mod catalogue;
 pub mod edit;
 pub mod evidence;
+pub(crate) mod gather;
 pub mod labels;
 pub mod reflect;
 pub mod replay;

@@ -1,6 +1,7 @@
 //! What this crate's tests share: small projects, trees, cases, runs.
 
 pub mod flow;
+pub mod model;
 pub mod samples;
 pub mod store;
 
@@ -10,15 +11,19 @@ use fapo_domain::clock::Timestamp;
 use fapo_domain::hash::ContentHash;
 use fapo_domain::model::case::Case;
 use fapo_domain::model::finding::{Attribution, Cluster, Points, Rule};
-use fapo_domain::model::level::Level;
+use fapo_domain::model::job::{JobGoal, JobSpec};
+use fapo_domain::model::level::{Level, Strategy, Technique};
 use fapo_domain::model::project::ProjectSpec;
-use fapo_domain::model::proposal::{Attempt, AttemptOutcome, Evidence, ProposalRequest};
+use fapo_domain::model::proposal::{
+    Attempt, AttemptOutcome, Evidence, Footprint, ProposalRequest, ReviewRequest,
+};
 use fapo_domain::model::score::{CaseScore, ScoreStatus};
 use fapo_domain::model::trace::{
     FinishReason, RunRecord, RunStatus, StepOutput, StepRecord, StepStatus,
 };
 use fapo_domain::model::variant::VariantTree;
-use fapo_domain::{CaseId, EvaluationId, JobId, Spend, StepId};
+use fapo_domain::{CaseId, DatasetId, EvaluationId, JobId, Spend, StepId, VariantId};
+use fapo_project::{semantic_diff, unified_diff};
 use serde_json::{Value, json};
 
 /// A project with one model, one corpus, and every level open.
@@ -141,6 +146,7 @@ pub fn request(tree: &VariantTree, level: Level, target: Option<(Rule, &str)>) -
             high: 0.4,
         },
         direction: "try something".to_owned(),
+        readings: Vec::new(),
     });
     ProposalRequest {
         job: JobId::at(0, [7; 10]),
@@ -156,12 +162,15 @@ pub fn request(tree: &VariantTree, level: Level, target: Option<(Rule, &str)>) -
             mean: 0.7,
             clusters: cluster.iter().cloned().collect(),
             ceilings: BTreeMap::new(),
+            reader: None,
         },
         cluster,
         evidence: Vec::new(),
         history: Vec::new(),
         labels: Vec::new(),
         playbook: None,
+        strategy: Strategy::Free,
+        revise: None,
         seed: 1,
     }
 }
@@ -190,5 +199,81 @@ pub fn evidence(ordinal: u64, cluster: Option<&str>, case: Case, run: RunRecord)
         score: if cluster.is_some() { 0.0 } else { 1.0 },
         case,
         run,
+    }
+}
+
+/// A job over a project.
+pub fn job_spec(project: ProjectSpec, baseline: VariantId) -> JobSpec {
+    JobSpec {
+        goal: JobGoal::Optimize,
+        project,
+        baseline,
+        dataset: DatasetId(ContentHash::of(b"d")),
+        cases: BTreeMap::new(),
+        corpora: BTreeMap::new(),
+        seal: ContentHash::of(b"s"),
+        protect: Vec::new(),
+        playbook: None,
+        prompts: BTreeMap::new(),
+    }
+}
+
+/// A request to review a change of the single-hop sample whose prompt says `added` too.
+pub fn review_request(added: &str) -> ReviewRequest {
+    let (parent, _) = samples::single_hop();
+    let mut child = parent.clone();
+    let prompt = parent.text("prompts/answer.md").unwrap();
+    let edited = prompt.replace("from passages.", &format!("from passages. {added}"));
+    child.insert("prompts/answer.md", edited.into_bytes());
+    let from = request(&parent, Level::Prompt, Some((Rule::AnswerBuried, "answer")));
+    let diff = semantic_diff(&parent, &child).unwrap();
+    let question = json!({"question": "Who built the mill?"});
+    let asked = |ordinal: u64, cluster, output: &str| {
+        let case = case_with("c", question.clone(), json!({"answer": "Ada Quill"}));
+        let steps = vec![record("answer", "llm", said(output))];
+        evidence(ordinal, cluster, case, run(ordinal, output, steps))
+    };
+    let same = Footprint {
+        model_calls: 1.0,
+        documents: 3.0,
+        usd: None,
+    };
+    ReviewRequest {
+        job: from.job,
+        iteration: 1,
+        slot: 0,
+        revision: 0,
+        parent: parent.id(),
+        candidate: child.id(),
+        level: diff.level,
+        technique: Some(Technique::OutputConstraint),
+        idea: "output_constraint/one word".to_owned(),
+        hypothesis: "The answer is buried because nothing says how long it may be.".to_owned(),
+        expected_gain: Some(0.2),
+        cluster: from.cluster.clone(),
+        changes: diff
+            .changes
+            .iter()
+            .map(|change| format!("{}: {}", change.path, change.what))
+            .collect(),
+        sampling: Vec::new(),
+        patch: unified_diff(&parent, &child),
+        parent_tree: parent,
+        candidate_tree: child,
+        parent_footprint: same,
+        candidate_footprint: same,
+        predicted_cost_ratio: Some(1.05),
+        attribution: from.attribution.clone(),
+        evidence: vec![
+            asked(
+                0,
+                Some("answer_buried@answer"),
+                "It was Ada Quill, I think.",
+            ),
+            asked(1, None, "Ada Quill"),
+        ],
+        history: vec![tried(&from, "role/expert")],
+        labels: Vec::new(),
+        playbook: Some("Answers are names of people.".to_owned()),
     }
 }

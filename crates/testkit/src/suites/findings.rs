@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
-use fapo_domain::model::finding::{Attribution, Cluster, Finding, Points, Rule};
+use fapo_domain::model::finding::{
+    Attribution, CaseReading, Cluster, FailureKind, Finding, Points, ReaderSummary, Reading, Rule,
+};
 use fapo_domain::model::level::Level;
 use fapo_domain::ports::StoreError;
 use fapo_domain::{CaseId, StepId};
@@ -24,6 +26,17 @@ fn finding(ordinal: u64, rule: Rule) -> Finding {
         confidence: 0.7,
         lost: 1.0 / 3.0,
         detail: "it says \"unknown\"".to_owned(),
+        // of some, as in life
+        reading: (rule == Rule::Refusal).then(reading),
+    }
+}
+
+fn reading() -> Reading {
+    Reading {
+        kind: FailureKind::Knowledge,
+        step: StepId::new("answer"),
+        quote: "no passage names it".to_owned(),
+        explanation: "what is asked for was not retrieved".to_owned(),
     }
 }
 
@@ -47,6 +60,10 @@ fn cluster(rule: Rule, estimate: f64) -> Cluster {
         confidence: 0.9,
         recoverable: points(estimate),
         direction: "say what form the answer has".to_owned(),
+        readings: vec![CaseReading {
+            case: CaseId::new("c1"),
+            reading: reading(),
+        }],
     }
 }
 
@@ -64,6 +81,14 @@ fn attribution() -> Attribution {
             (Level::Prompt, points(0.375)),
             (Level::Structure, points(0.5)),
         ]),
+        reader: Some(ReaderSummary {
+            unclear: 9,
+            asked: 4,
+            kept: 3,
+            discarded: 1,
+            note: Some("no call is left".to_owned()),
+            ..ReaderSummary::default()
+        }),
     }
 }
 

@@ -1,4 +1,4 @@
-//! `proposer:`, `acceptance:`, `escalation:` and `diagnosis:`: how the optimizer judges.
+//! `proposer:`, `reviewer:`, `acceptance:`, `escalation:` and `diagnosis:`: how the optimizer judges.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -135,6 +135,144 @@ impl ProposerBackend {
     }
 }
 
+/// Who reviews proposals that the lints let pass.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReviewerSpec {
+    /// The backend.
+    #[serde(default)]
+    pub backend: ReviewerBackend,
+    /// An entry of `models:`; `reviewer` where absent, else the proposer's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// For an agent: most turns of one review.
+    #[serde(default = "default_review_turns")]
+    #[schemars(range(min = 1))]
+    pub turns: u32,
+    /// For an agent: most minutes of one review.
+    #[serde(default = "default_review_minutes")]
+    #[schemars(range(min = 0.1))]
+    pub minutes: f64,
+    /// For an agent: most dollars of one review, within the job's own cap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usd: Option<f64>,
+}
+
+const fn default_review_turns() -> u32 {
+    20
+}
+const fn default_review_minutes() -> f64 {
+    10.0
+}
+
+impl Default for ReviewerSpec {
+    fn default() -> Self {
+        Self {
+            backend: ReviewerBackend::default(),
+            model: None,
+            turns: default_review_turns(),
+            minutes: default_review_minutes(),
+            usd: None,
+        }
+    }
+}
+
+impl ReviewerSpec {
+    /// The backend that `auto` stands for beside a proposer: none for `catalogue` and `replay`, whose proposals a person
+    /// wrote or will read; the model for `reflect`; the same agent for an agent. Any other stands for itself.
+    pub const fn resolved(&self, proposer: ProposerBackend) -> ReviewerBackend {
+        match (self.backend, proposer) {
+            (ReviewerBackend::Auto, ProposerBackend::Catalogue | ProposerBackend::Replay) => {
+                ReviewerBackend::None
+            }
+            (ReviewerBackend::Auto, ProposerBackend::Reflect) => ReviewerBackend::Model,
+            (ReviewerBackend::Auto, ProposerBackend::ClaudeCode) => ReviewerBackend::ClaudeCode,
+            (ReviewerBackend::Auto, ProposerBackend::Codex) => ReviewerBackend::Codex,
+            (backend, _) => backend,
+        }
+    }
+}
+
+/// A way of reviewing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReviewerBackend {
+    /// As fits the proposer: none for `catalogue` and `replay`, `model` for `reflect`, the same agent for an agent.
+    #[default]
+    Auto,
+    /// The lints alone.
+    None,
+    /// One structured call to a model.
+    Model,
+    /// Claude Code, in a sandbox of its own that it cannot write in.
+    ClaudeCode,
+    /// Codex, in a sandbox of its own that it cannot write in.
+    Codex,
+}
+
+impl ReviewerBackend {
+    /// The coding agent that it is, where it is one.
+    pub const fn agent(self) -> Option<ProposerBackend> {
+        match self {
+            Self::ClaudeCode => Some(ProposerBackend::ClaudeCode),
+            Self::Codex => Some(ProposerBackend::Codex),
+            Self::Auto | Self::None | Self::Model => None,
+        }
+    }
+
+    /// The name in files and reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::None => "none",
+            Self::Model => "model",
+            Self::ClaudeCode => "claude-code",
+            Self::Codex => "codex",
+        }
+    }
+}
+
+/// Who reads failures that the rules leave unclear.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReaderSpec {
+    /// The backend.
+    #[serde(default)]
+    pub backend: ReaderBackend,
+    /// An entry of `models:`; `reader` where absent, else the proposer's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Most failures read for one attribution, one call each; which ones is chosen by the seed.
+    #[serde(default = "default_reader_cases")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub cases: u32,
+}
+
+const fn default_reader_cases() -> u32 {
+    20
+}
+
+impl Default for ReaderSpec {
+    fn default() -> Self {
+        Self {
+            backend: ReaderBackend::default(),
+            model: None,
+            cases: default_reader_cases(),
+        }
+    }
+}
+
+/// A way of reading failures.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReaderBackend {
+    /// The rules alone.
+    #[default]
+    None,
+    /// One structured call to a model for each failure.
+    Model,
+}
+
 /// When a candidate is accepted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -264,6 +402,9 @@ pub struct DiagnosisSpec {
     #[serde(default = "default_probe")]
     #[schemars(range(min = 0, max = 1000))]
     pub probe_depth: u32,
+    /// Who reads failures that the rules leave unclear.
+    #[serde(default)]
+    pub reader: ReaderSpec,
 }
 
 const fn default_failure_below() -> f64 {
@@ -287,6 +428,7 @@ impl Default for DiagnosisSpec {
             overlap: default_overlap(),
             buried_ratio: default_buried(),
             probe_depth: default_probe(),
+            reader: ReaderSpec::default(),
         }
     }
 }

@@ -90,6 +90,8 @@ pub enum Command {
     Sim(SimArgs),
     /// Print or write the JSON Schemas of fapo.yaml and pipeline.yaml, for your editor
     Schema(SchemaArgs),
+    /// List or print the prompts of proposer, reviewer and failure reader
+    Prompts(PromptsArgs),
     /// Write the completion script of a shell
     Completions(CompletionsArgs),
 }
@@ -401,6 +403,26 @@ pub enum SchemaOf {
     Fapo,
     /// pipeline.yaml: the steps
     Pipeline,
+}
+
+/// `fapo prompts`.
+#[derive(Debug, Args)]
+#[command(after_help = "A project replaces a prompt with a file of its own: agents/NAME.md beside fapo.yaml.
+
+Examples:
+  fapo prompts                          all of them, and what each is for
+  fapo prompts reviewer_system          its text
+  mkdir agents && fapo prompts reviewer_system > agents/reviewer_system.md")]
+pub struct PromptsArgs {
+    /// A prompt to be printed; all are listed where absent
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    /// The project folder whose own prompts count
+    #[arg(long, value_name = "FOLDER", default_value = ".")]
+    pub dir: PathBuf,
+    /// Print the text that ships with fapo, whatever the project has
+    #[arg(long, requires = "name")]
+    pub default: bool,
 }
 
 /// `fapo completions`.

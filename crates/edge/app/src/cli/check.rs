@@ -2,7 +2,9 @@
 
 use fapo_domain::model::case::Split;
 use fapo_domain::model::level::Level;
-use fapo_domain::model::project::{AcceptanceRule, AcceptanceSpec, ProjectSpec, ProposerBackend};
+use fapo_domain::model::project::{
+    AcceptanceRule, AcceptanceSpec, ProjectSpec, ProposerBackend, ReaderBackend, ReviewerBackend,
+};
 use fapo_domain::ports::datasets::split_target;
 use serde::Serialize;
 
@@ -189,6 +191,8 @@ struct Plan {
     /// In the order in which they may be opened.
     levels: Vec<Level>,
     proposer: ProposerBackend,
+    reviewer: ReviewerBackend,
+    reader: ReaderBackend,
     /// The rule of acceptance, in words.
     accepts_by: String,
     /// None where there are no test cases.
@@ -211,6 +215,8 @@ impl Plan {
                 .filter(|level| spec.scope.allow.contains(level))
                 .collect(),
             proposer: spec.proposer.backend,
+            reviewer: spec.reviewer_backend(),
+            reader: spec.diagnosis.reader.backend,
             accepts_by: rule(&spec.acceptance),
             sealed_test: (sizes.test > 0).then_some(SealedTest {
                 cases: sizes.test,
@@ -239,6 +245,14 @@ impl Plan {
                 )
             },
         );
+        let reads = match self.reader {
+            ReaderBackend::None => "",
+            ReaderBackend::Model => "; a model reads what the rules leave unclear",
+        };
+        let reviews = match self.reviewer {
+            ReviewerBackend::None | ReviewerBackend::Auto => String::new(),
+            reviewer => format!("; `{}` reviews each that the lints let pass", reviewer.as_str()),
+        };
         [
             "an optimization would".to_owned(),
             format!(
@@ -246,9 +260,11 @@ impl Plan {
                 format::counted(sizes.train, "case"),
                 format::counted(sizes.val, "case")
             ),
-            "  2. find which step loses the points, from the train cases alone".to_owned(),
             format!(
-                "  3. ask `{backend}` for one change after the other, at the levels {}",
+                "  2. find which step loses the points, from the train cases alone{reads}"
+            ),
+            format!(
+                "  3. ask `{backend}` for one change after the other, at the levels {}{reviews}",
                 levels.join(", then ")
             ),
             format!("  4. keep a change by {}", self.accepts_by),

@@ -6,7 +6,9 @@
 //! cost what the baseline costs: one that adds a step costs more.
 
 use fapo_domain::model::pipeline::StepSpec;
-use fapo_domain::model::project::{ModelSpec, ProjectSpec, ProposerBackend};
+use fapo_domain::model::project::{
+    ModelSpec, ProjectSpec, ProposerBackend, ReaderBackend, ReviewerBackend,
+};
 use fapo_domain::money::Price;
 use fapo_project::{Pipeline, PlannedStep};
 use serde::Serialize;
@@ -17,6 +19,13 @@ const BYTES_PER_TOKEN: f64 = 4.0;
 const REPLY: f64 = 150.0;
 /// Share of the candidates that get to validation.
 const VALIDATED: f64 = 1.0 / 3.0;
+/// Reviews of a proposal: most lints and one revision taken together.
+const REVIEWED: f64 = 1.0;
+/// Attributions of a job: the baseline's, and one for each promotion.
+const ATTRIBUTIONS: f64 = 3.0;
+/// Tokens of a failure with its trace, usually and at most.
+const TRACE: f64 = 2000.0;
+const TRACE_HIGH: f64 = 24_000.0;
 /// Share of train that an average candidate is run on before it is dropped or passes.
 const SCREENED: f64 = 0.5;
 
@@ -109,7 +118,9 @@ pub fn estimate(
         .plus(screens)
         .plus(validations)
         .plus(case.times(test_runs as f64, test_runs))
-        .plus(counter.proposal().times(proposals as f64, proposals));
+        .plus(counter.proposal().times(proposals as f64, proposals))
+        .plus(counter.review().times(proposals as f64 * REVIEWED, proposals * 2))
+        .plus(counter.readings().times(ATTRIBUTIONS, proposals + 1));
     Estimate {
         case,
         train,
@@ -163,12 +174,49 @@ impl Counter<'_> {
         }
     }
 
+    /// One review: nothing where no model writes it.
+    fn review(&mut self) -> Cost {
+        let project = self.project;
+        let entry = project.reviewing_model();
+        let is_model = project.reviewer_backend() == ReviewerBackend::Model;
+        match project.models.get(entry).filter(|_| is_model) {
+            None => Cost::default(),
+            Some(model) => {
+                let evidence = f64::from(project.proposer.evidence_tokens);
+                self.call(entry, model, evidence, evidence, f64::from(model.max_tokens))
+            }
+        }
+    }
+
+    /// Reading the unclear failures of one attribution: nothing where no model does.
+    fn readings(&mut self) -> Cost {
+        let project = self.project;
+        let reader = &project.diagnosis.reader;
+        let entry = project.reading_model();
+        let is_model = reader.backend == ReaderBackend::Model;
+        match project.models.get(entry).filter(|_| is_model) {
+            None => Cost::default(),
+            Some(model) => {
+                let cases = u64::from(reader.cases);
+                self.call(
+                    entry,
+                    model,
+                    TRACE,
+                    TRACE_HIGH,
+                    f64::from(model.max_tokens),
+                )
+                .times(cases as f64, cases)
+            }
+        }
+    }
+
     /// One proposal: nothing where no model writes it.
     fn proposal(&mut self) -> Cost {
         let project = self.project;
         let entry = project.proposing_model();
         let model = match project.proposer.backend {
             ProposerBackend::Reflect => project.models.get(entry),
+            // what an agent's session costs is bounded by its own limits
             ProposerBackend::Catalogue
             | ProposerBackend::Replay
             | ProposerBackend::ClaudeCode

@@ -12,6 +12,7 @@ mod find;
 mod init;
 mod lineage;
 mod optimize;
+mod prompts;
 mod report;
 mod run;
 mod schema;
@@ -68,6 +69,7 @@ async fn dispatch(command: Command, context: &Context) -> anyhow::Result<Exit> {
         Command::Export(args) => export::run(context, &args).await,
         Command::Sim(args) => sim::run(context, &args).await,
         Command::Schema(args) => schema::run(context, &args),
+        Command::Prompts(args) => prompts::run(context, &args),
         Command::Completions(args) => {
             let mut script = Vec::new();
             clap_complete::generate(args.shell, &mut Cli::command(), "fapo", &mut script);

@@ -295,6 +295,7 @@ fn levels(data: &ReportData) -> Vec<String> {
                 DecisionKind::LevelSkipped { level } => format!("{level} passed over"),
                 DecisionKind::Gate { .. }
                 | DecisionKind::Refusal { .. }
+                | DecisionKind::SentBack { .. }
                 | DecisionKind::Stopped { .. }
                 | DecisionKind::TestSkipped => return None,
             };

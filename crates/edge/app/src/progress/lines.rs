@@ -1,6 +1,7 @@
 //! Events in one line each, for those worth a line.
 
 use fapo_domain::model::decision::{Decision, DecisionKind, GateOutcome, StopReason};
+use fapo_domain::model::proposal::ReviewVerdict;
 use fapo_policy::stage::StagePurpose;
 use fapo_policy::{Event, ProposalAnswer};
 
@@ -70,6 +71,23 @@ pub fn event_line(event: &Event, style: Style) -> Option<String> {
             answer: ProposalAnswer::Unusable { reason },
             ..
         } => format!("{iteration}: unusable proposal – {}", clean(reason, 120)),
+        Event::Reviewed {
+            iteration,
+            verdict: ReviewVerdict::Warn,
+            findings,
+            summary,
+            ..
+        } => {
+            let words = match findings.first() {
+                Some(finding) => finding.words(),
+                None => summary.clone(),
+            };
+            format!(
+                "{iteration}: {} – {}",
+                style.warn("the reviewer warns"),
+                clean(&words, 160)
+            )
+        }
         Event::Decided { decision } => return decided(decision, style),
         Event::TestOpened { cases, repeats, .. } => format!(
             "the sealed test is opened: {}, {}",
@@ -88,6 +106,8 @@ pub fn event_line(event: &Event, style: Style) -> Option<String> {
         | Event::StageDone { .. }
         | Event::ProposalAsked { .. }
         | Event::Linted { .. }
+        // what fails has a decision, and what passes is no news
+        | Event::Reviewed { .. }
         | Event::Compared { .. }
         | Event::TestSkipped { .. }
         | Event::TestDone { .. }
@@ -114,6 +134,9 @@ fn decided(decision: &Decision, style: Style) -> Option<String> {
             format!("{iteration}: {outcome} on {split} – {reason}")
         }
         DecisionKind::Refusal { .. } => format!("{iteration}: {} – {reason}", style.dim("refused")),
+        DecisionKind::SentBack { .. } => {
+            format!("{iteration}: {} – {reason}", style.warn("sent back by the reviewer"))
+        }
         DecisionKind::LevelLeft { level, .. } => format!("level {level} is left – {reason}"),
         DecisionKind::LevelOpened { level } => {
             format!(
@@ -163,6 +186,38 @@ mod tests {
         let line = event_line(&Event::Decided { decision }, Style::new(false));
         let wanted = "no sealed test – the dataset has no test cases";
         assert_eq!(line.as_deref(), Some(wanted));
+    }
+
+    #[test]
+    fn a_reviewers_warning_is_told_with_its_first_finding_and_a_pass_is_not() {
+        use fapo_domain::model::proposal::{ReviewCheck, ReviewFinding, ReviewSeverity};
+        let line = |verdict| {
+            let event = Event::Reviewed {
+                iteration: 3,
+                slot: 0,
+                candidate: variant(1),
+                revision: 0,
+                verdict,
+                summary: "dear".to_owned(),
+                findings: vec![ReviewFinding {
+                    check: ReviewCheck::MetricGaming,
+                    severity: ReviewSeverity::Warn,
+                    place: "steps.hop.k".to_owned(),
+                    message: "ten times the documents\u{1b}[2J".to_owned(),
+                }],
+                session: None,
+            };
+            event_line(&event, Style::new(false))
+        };
+        let warned = line(ReviewVerdict::Warn).unwrap();
+        assert!(
+            warned.starts_with(
+                "3: the reviewer warns – metric_gaming at steps.hop.k: ten times the documents"
+            ),
+            "{warned}"
+        );
+        assert!(!warned.contains('\u{1b}'));
+        assert_eq!(line(ReviewVerdict::Pass), None);
     }
 
     #[test]

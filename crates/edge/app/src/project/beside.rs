@@ -1,9 +1,12 @@
-//! The small files beside `fapo.yaml`: worlds of simulated models, recorded proposals, protected cases, the playbook, prices.
+//! The small files beside `fapo.yaml`: worlds of simulated models, recorded proposals, protected cases, the playbook, the
+//! project's own prompts, prices.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, ErrorKind};
 use std::path::Path;
 
+use fapo_diagnosis::prompts;
 use fapo_domain::model::project::{ModelSpec, ProjectSpec, Provider};
 use fapo_domain::problem::{Problem, Problems};
 use fapo_domain::{CaseId, ContentHash};
@@ -189,6 +192,60 @@ pub(super) fn read_playbook(dir: &Path, problems: &mut Problems) -> Option<Strin
             None
         }
     }
+}
+
+/// Reads the project's own prompts, `agents/NAME.md`, by name. Hidden files and folders are passed over; a file of another name is
+/// a problem, because it would be thought to be used.
+pub fn read_prompts(dir: &Path, problems: &mut Problems) -> BTreeMap<String, String> {
+    let mut own = BTreeMap::new();
+    let entries = match std::fs::read_dir(dir.join(prompts::FOLDER)) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return own,
+        Err(error) => {
+            problems.push(problem(
+                "prompt-unreadable",
+                prompts::FOLDER,
+                format!("the folder cannot be read: {error}"),
+                "it holds the project's own prompts; take it away, or let it be read",
+            ));
+            return own;
+        }
+    };
+    let mut names: Vec<String> = entries
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| !name.starts_with('.'))
+        .collect();
+    names.sort_unstable();
+    for name in names {
+        let file = format!("{}/{name}", prompts::FOLDER);
+        let known = name.strip_suffix(".md").and_then(prompts::find);
+        let Some(prompt) = known else {
+            let message = format!("there is no prompt of this name; there are: {}", prompts::names().join(", "));
+            let help = "rename it, or take it away; `fapo prompts` lists what each is for";
+            problems.push(problem("unknown-prompt", &file, message, help));
+            continue;
+        };
+        match std::fs::read_to_string(dir.join(&file)) {
+            Ok(text) => match prompt.problem_of(&text) {
+                None => {
+                    own.insert(prompt.name.to_owned(), text);
+                }
+                Some(what) => {
+                    let help = format!("`fapo prompts {}` prints the one that ships with fapo", prompt.name);
+                    let message = format!("the prompt cannot be used: {what}");
+                    problems.push(problem("bad-prompt", &file, message, &help));
+                }
+            },
+            Err(error) => problems.push(problem(
+                "prompt-unreadable",
+                &file,
+                format!("the prompt cannot be read: {error}"),
+                "save it as UTF-8 text, or take it away",
+            )),
+        }
+    }
+    own
 }
 
 /// Names what is wrong with `prices.toml`, where there is one.

@@ -86,6 +86,7 @@ where
         seal,
         protect: project.protect.clone(),
         playbook: project.playbook.clone(),
+        prompts: project.prompts.clone(),
     };
     Ok(Imported { spec, dataset })
 }
@@ -275,6 +276,9 @@ fn seal(
         hasher.part(id.as_str().as_bytes());
     }
     hasher.part(project.playbook.as_deref().unwrap_or_default().as_bytes());
+    for (name, text) in &project.prompts {
+        hasher.part(name.as_bytes()).part(text.as_bytes());
+    }
     hasher.finish()
 }
 

@@ -1,6 +1,6 @@
 //! Reads a project folder: `fapo.yaml` and the `pipeline/` tree, with the small files around them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use fapo_domain::model::project::ProjectSpec;
@@ -38,6 +38,8 @@ pub struct LoadedProject {
     pub pipeline: Pipeline,
     /// `PLAYBOOK.md`, where there is one.
     pub playbook: Option<String>,
+    /// The project's own prompts, by name.
+    pub prompts: BTreeMap<String, String>,
     /// The cases that may not get worse.
     pub protect: Vec<CaseId>,
     /// The worlds of simulated models, by model entry.
@@ -131,6 +133,7 @@ pub fn load_project(
     let recording = beside::read_recording(dir, &spec, &mut problems);
     let protect = beside::read_protected(dir, &spec, &mut problems);
     let playbook = beside::read_playbook(dir, &mut problems);
+    let prompts = beside::read_prompts(dir, &mut problems);
     beside::check_prices(dir, &mut problems);
     check_files_exist(dir, &spec, &mut problems);
     problems.sort();
@@ -138,6 +141,7 @@ pub fn load_project(
         (Some(pipeline), Some(scorer)) if !problems.has_errors() => Ok(LoadedProject {
             dir: dir.to_owned(),
             playbook,
+            prompts,
             spec_hash: ContentHash::of(text.as_bytes()),
             spec,
             scorer,
@@ -371,6 +375,27 @@ mod tests {
                     && problem.severity == Severity::Error),
             "{problems}"
         );
+    }
+
+    #[test]
+    fn a_projects_own_prompts_are_read_and_those_of_other_names_are_problems() {
+        let dir = project(&cases(3), "{{ question }}", "");
+        let folder = dir.path().join("agents");
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("reviewer_system.md"), "Be strict.\n").unwrap();
+        std::fs::write(folder.join(".hidden"), "x").unwrap();
+        let loaded = load_project(dir.path(), &|_| None).unwrap();
+        assert_eq!(loaded.prompts["reviewer_system"], "Be strict.\n");
+        assert_eq!(loaded.prompts.len(), 1);
+        std::fs::write(folder.join("reviewer.md"), "x").unwrap();
+        std::fs::write(folder.join("reader_user.md"), "{{ evidence }} {{ steps }}").unwrap();
+        let Err(LoadError::Problems(problems)) = load_project(dir.path(), &|_| None) else {
+            panic!("two of them cannot be used");
+        };
+        let text = problems.to_string();
+        for part in ["agents/reviewer.md", "reviewer_system", "agents/reader_user.md", "{{ mark }}"] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
     }
 
     #[test]

@@ -285,7 +285,7 @@ fn fate(
         .rev()
         .find(|decision| {
             matches!(decision.what, DecisionKind::Gate { candidate, .. } if candidate == variant)
-                || matches!(decision.what, DecisionKind::Refusal { candidate } if candidate == Some(variant))
+                || matches!(decision.what, DecisionKind::Refusal { candidate, .. } if candidate == Some(variant))
         })
         .map_or(coarse, super::bare_reason);
     let outcome = match outcome {
@@ -345,6 +345,7 @@ async fn val(
             } if *candidate == to && *parent == from => Some(comparison.clone()),
             DecisionKind::Gate { .. }
             | DecisionKind::Refusal { .. }
+            | DecisionKind::SentBack { .. }
             | DecisionKind::LevelLeft { .. }
             | DecisionKind::LevelOpened { .. }
             | DecisionKind::LevelSkipped { .. }

@@ -275,6 +275,7 @@ impl ReportData {
                 DecisionKind::Stopped { why } => Some((*why, decision.reason.as_str())),
                 DecisionKind::Gate { .. }
                 | DecisionKind::Refusal { .. }
+                | DecisionKind::SentBack { .. }
                 | DecisionKind::LevelLeft { .. }
                 | DecisionKind::LevelOpened { .. }
                 | DecisionKind::LevelSkipped { .. }

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 
 use fapo_domain::clock::Timestamp;
 use fapo_domain::model::case::Split;
-use fapo_domain::model::decision::{Decision, DecisionKind, GateOutcome, LevelLeft, StopReason};
+use fapo_domain::model::decision::{
+    Decision, DecisionKind, GateOutcome, LevelLeft, Refuser, StopReason,
+};
 use fapo_domain::model::finding::{Attribution, Cluster, Points, Rule};
 use fapo_domain::model::job::JobStatus;
 use fapo_domain::model::level::{Level, Technique};
@@ -132,6 +134,7 @@ fn cluster(rule: Rule, step: &str, level: Level, count: u64, label: &str) -> Clu
             high: share + 0.06,
         },
         direction: "ask for the second document with a query written from the first".to_owned(),
+        readings: Vec::new(),
     }
 }
 
@@ -159,6 +162,7 @@ fn attribution(mean: f64, clusters: Vec<Cluster>) -> Attribution {
         mean,
         clusters,
         ceilings,
+        reader: None,
     }
 }
 
@@ -217,6 +221,7 @@ fn decisions() -> Vec<Decision> {
             3,
             DecisionKind::Refusal {
                 candidate: Some(variant(3)),
+                by: Refuser::Lints,
             },
             "train_leak: prompts/answer.md repeats 14 words of case q-027",
             json!({"lint": "train_leak"}),

@@ -45,6 +45,45 @@ fn the_markdown_report_reads_well() {
 }
 
 #[test]
+fn what_a_model_read_in_failures_is_told_with_its_proof_and_escaped() {
+    use fapo_domain::model::finding::{CaseReading, FailureKind, Reading, ReaderSummary};
+    let mut data = report();
+    let mut before = data.before.take().unwrap();
+    before.clusters[0].readings = vec![CaseReading {
+        case: "q-014".into(),
+        reading: Reading {
+            kind: FailureKind::Knowledge,
+            step: "retrieve".into(),
+            quote: "<script>alert(1)</script>".to_owned(),
+            explanation: "the second document was never asked for".to_owned(),
+        },
+    }];
+    before.reader = Some(ReaderSummary {
+        unclear: 9,
+        asked: 4,
+        kept: 2,
+        discarded: 1,
+        unusable: 1,
+        note: Some("no call is left".to_owned()),
+        ..ReaderSummary::default()
+    });
+    data.before = Some(before);
+    data.after = None;
+    let text = markdown(&data).unwrap();
+    for part in [
+        "a model read 4 of them and proved 2 readings",
+        "2 were thrown away: 1 quoted what is not there",
+        "left unread: no call is left",
+        "knowledge at retrieve (q-014): the second document was never asked for",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    let page = html(&data).unwrap();
+    assert!(page.contains("never asked for"));
+    assert!(!page.contains("<script"), "a quote reached the page as markup");
+}
+
+#[test]
 fn a_report_is_the_same_every_time() {
     assert_eq!(html(&report()).unwrap(), html(&report()).unwrap());
 }

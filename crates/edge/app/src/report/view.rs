@@ -11,7 +11,7 @@ use serde::Serialize;
 
 pub use self::decisions::bare_reason;
 use self::decisions::{decision_row, level_row, stop};
-use self::failures::{ceilings, clusters};
+use self::failures::{ceilings, clusters, reader};
 use self::lineage::{diffs, row, tree};
 use self::results::{results, structure};
 use self::spend::{spend, spend_total};
@@ -41,6 +41,8 @@ pub struct View {
     pub candidates: Vec<CandidateRow>,
     pub tree: Vec<TreeNode>,
     pub clusters: Vec<ClusterRow>,
+    /// How the reading of unclear failures went, where the project has a reader.
+    pub reader: Option<String>,
     pub remaining: Vec<ClusterRow>,
     pub ceilings: Vec<CeilingRow>,
     pub levels: Vec<LevelRow>,
@@ -124,6 +126,8 @@ pub struct ClusterRow {
     pub interval: String,
     pub direction: String,
     pub cases: String,
+    /// What a model read in some of its failures.
+    pub readings: Vec<String>,
 }
 
 /// What a level could bring, before and after.
@@ -214,6 +218,7 @@ impl View {
             candidates: data.candidates.iter().map(|c| row(c, data)).collect(),
             tree: tree(data),
             clusters: clusters(data.before.as_ref(), data.after.as_ref()),
+            reader: reader(data),
             remaining: data
                 .after
                 .as_ref()

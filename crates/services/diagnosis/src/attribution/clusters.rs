@@ -7,19 +7,31 @@
 //!   cases never makes the interval too narrow.
 //! * ceiling of a level: the same over all findings at that level. A finding whose confidence `c` is below one half is
 //!   more likely wrong than right about its level: `0.5 - c` of its lost points are credited to each deeper level too.
+//! * where a model read some of a cluster's unclear findings, chosen at random, those that it did not read are taken to be
+//!   like them: their lost points go to the levels in the readings' shares, once there are [`ENOUGH_READ`] readings.
 
 use std::collections::BTreeMap;
 
-use fapo_domain::model::finding::{Attribution, Cluster, Finding, Points, Rule};
+use fapo_domain::model::finding::{
+    Attribution, CaseReading, Cluster, FailureKind, Finding, Points, ReaderSummary, Rule,
+};
 use fapo_domain::model::level::Level;
 use fapo_domain::model::score::CaseScore;
 use fapo_domain::wilson::wilson;
 use fapo_domain::{CaseId, StepId};
 
+use super::words::{direction, label, read_as, read_direction};
+
 /// Of the intervals.
 const CONFIDENCE: f64 = 0.95;
 /// Cases named per cluster.
 const SHOWN_CASES: usize = 5;
+/// A rule that is less sure than this leaves a failure unclear.
+const UNCLEAR_BELOW: f64 = 0.6;
+/// Readings that a cluster shows.
+const SHOWN_READINGS: usize = 3;
+/// Readings of a cluster from which on its unread findings are taken to be like them.
+pub const ENOUGH_READ: u64 = 5;
 /// Findings kept with their words. Sums go on beyond it, so that memory stays bounded for any number of failures.
 pub const MAX_FINDINGS: usize = 10_000;
 
@@ -40,7 +52,18 @@ struct Sums {
     count: u64,
     lost: f64,
     confidence: f64,
-    levels: BTreeMap<Level, u64>,
+    levels: BTreeMap<Level, f64>,
+    // of findings that the rules leave unclear and nobody read: how many, what they lost, and where that would go
+    unread: u64,
+    unread_lost: f64,
+    unread_levels: BTreeMap<Level, f64>,
+    unread_ceilings: BTreeMap<Level, f64>,
+    // of findings that were read
+    read: u64,
+    read_levels: BTreeMap<Level, u64>,
+    kinds: BTreeMap<FailureKind, u64>,
+    steps: BTreeMap<(FailureKind, StepId), u64>,
+    readings: Vec<CaseReading>,
     // those that lost most, the earliest first among equals
     worst: Vec<(f64, u64, CaseId)>,
 }
@@ -73,7 +96,6 @@ impl Attributor {
         sums.count += 1;
         sums.lost += finding.lost;
         sums.confidence += finding.confidence;
-        *sums.levels.entry(finding.level).or_default() += 1;
         let place = sums.worst.partition_point(|(lost, ordinal, _)| {
             *lost > finding.lost || (*lost == finding.lost && *ordinal < finding.ordinal)
         });
@@ -84,6 +106,15 @@ impl Attributor {
             );
             sums.worst.truncate(SHOWN_CASES);
         }
+        let unread = finding.reading.is_none() && is_unclear(&finding);
+        let (levels, ceilings) = if unread {
+            sums.unread += 1;
+            sums.unread_lost += finding.lost;
+            (&mut sums.unread_levels, &mut sums.unread_ceilings)
+        } else {
+            (&mut sums.levels, &mut self.ceilings)
+        };
+        *levels.entry(finding.level).or_default() += 1.0;
         for level in Level::ALL {
             let share = if level == finding.level {
                 1.0
@@ -93,7 +124,20 @@ impl Attributor {
                 0.0
             };
             if share > 0.0 {
-                *self.ceilings.entry(level).or_default() += share * finding.lost;
+                *ceilings.entry(level).or_default() += share * finding.lost;
+            }
+        }
+        if let Some(reading) = &finding.reading {
+            sums.read += 1;
+            *sums.read_levels.entry(finding.level).or_default() += 1;
+            *sums.kinds.entry(reading.kind).or_default() += 1;
+            let at = (reading.kind, reading.step.clone());
+            *sums.steps.entry(at).or_default() += 1;
+            if sums.readings.len() < SHOWN_READINGS {
+                sums.readings.push(CaseReading {
+                    case: finding.case_id.clone(),
+                    reading: reading.clone(),
+                });
             }
         }
         if self.findings.len() < MAX_FINDINGS {
@@ -102,23 +146,32 @@ impl Attributor {
     }
 
     /// The attribution, its clusters ordered by recoverable points (then by id), and the findings that were kept.
-    pub fn finish(self) -> (Vec<Finding>, Attribution) {
+    pub fn finish(mut self, reader: Option<ReaderSummary>) -> (Vec<Finding>, Attribution) {
         let n = self.counting;
+        for sums in self.clusters.values_mut() {
+            sums.settle(&mut self.ceilings);
+        }
+        // what was read came last
+        self.findings.sort_by_key(|finding| finding.ordinal);
         let mut clusters: Vec<Cluster> = self
             .clusters
             .into_iter()
             .map(|((rule, step), sums)| {
                 let level = usual_level(&sums.levels);
+                let direction = sums
+                    .read_direction()
+                    .unwrap_or_else(|| direction(rule, level, &step));
                 Cluster {
                     id: format!("{}@{step}", rule.name()),
-                    label: label(rule, &step),
+                    label: format!("{}{}", label(rule, &step), read_as(&sums.kinds)),
                     rule,
                     level,
                     count: sums.count,
                     cases: sums.worst.into_iter().map(|(_, _, case)| case).collect(),
                     confidence: sums.confidence / sums.count.max(1) as f64,
                     recoverable: points(sums.lost, n),
-                    direction: direction(rule, level, &step),
+                    direction,
+                    readings: sums.readings,
                     step,
                 }
             })
@@ -140,16 +193,62 @@ impl Attributor {
                 .into_iter()
                 .map(|(level, lost)| (level, points(lost, n)))
                 .collect(),
+            reader,
         };
         (self.findings, attribution)
     }
 }
 
+impl Sums {
+    /// Puts the unread findings where they belong: like those that were read, where enough were, else where their rule says.
+    fn settle(&mut self, ceilings: &mut BTreeMap<Level, f64>) {
+        let enough = self.read >= ENOUGH_READ;
+        let shares: Vec<(Level, f64)> = self
+            .read_levels
+            .iter()
+            .filter(|_| enough)
+            .map(|(level, count)| (*level, *count as f64 / self.read as f64))
+            .collect();
+        for (level, share) in &shares {
+            *self.levels.entry(*level).or_default() += share * self.unread as f64;
+            *ceilings.entry(*level).or_default() += share * self.unread_lost;
+        }
+        if !enough {
+            for (level, count) in &self.unread_levels {
+                *self.levels.entry(*level).or_default() += count;
+            }
+            for (level, lost) in &self.unread_ceilings {
+                *ceilings.entry(*level).or_default() += lost;
+            }
+        }
+    }
+
+    /// What to try, where more than half of the readings are of one kind.
+    fn read_direction(&self) -> Option<String> {
+        let (kind, _) = self
+            .kinds
+            .iter()
+            .find(|(_, count)| **count * 2 > self.read)?;
+        let at = self.steps.iter().filter(|((of, _), _)| of == kind);
+        let ((_, step), _) = at.max_by(|a, b| a.1.cmp(b.1).then_with(|| b.0.cmp(a.0)))?;
+        read_direction(*kind, step)
+    }
+}
+
+/// Whether the rules leave open why a case failed: a model may read it.
+pub fn is_unclear(finding: &Finding) -> bool {
+    let open = matches!(
+        finding.rule,
+        Rule::WrongAnswer | Rule::RetrievalLowOverlap | Rule::Abstained
+    );
+    open || finding.confidence < UNCLEAR_BELOW
+}
+
 /// The level of most findings; the deeper one among equals.
-fn usual_level(levels: &BTreeMap<Level, u64>) -> Level {
+fn usual_level(levels: &BTreeMap<Level, f64>) -> Level {
     levels
         .iter()
-        .max_by_key(|(level, count)| (**count, **level))
+        .max_by(|a, b| a.1.total_cmp(b.1).then_with(|| a.0.cmp(b.0)))
         .map_or(Level::Prompt, |(level, _)| *level)
 }
 
@@ -166,65 +265,11 @@ pub fn points(lost: f64, cases: u64) -> Points {
     }
 }
 
-/// The cluster's name for people.
-fn label(rule: Rule, step: &StepId) -> String {
-    let what = match rule {
-        Rule::CutOffOutput => "output cut off",
-        Rule::StepFailed => "step failed",
-        Rule::CapHit => "case limit hit",
-        Rule::EmptyStep => "empty output",
-        Rule::Refusal => "model declined",
-        Rule::RetrievalTooShallow => "gold document ranked below the last one taken",
-        Rule::RetrievalPartial => "only part of the gold documents found",
-        Rule::RetrievalMiss => "no gold document found",
-        Rule::RetrievalLowOverlap => "retrieved text shares little with the query",
-        Rule::AnswerBuried => "right answer inside a longer output",
-        Rule::AnswerForm => "right answer in the wrong form",
-        Rule::Abstained => "said that the answer is unknown",
-        Rule::WrongAnswer => "wrong answer",
-    };
-    format!("{what} at {step}")
-}
-
-/// What to try for a pattern.
-fn direction(rule: Rule, level: Level, step: &StepId) -> String {
-    match (rule, level) {
-        (Rule::CutOffOutput, Level::Prompt) => {
-            format!(
-                "ask {step} for a shorter reply; its token limit is at the end of the allowed range"
-            )
-        }
-        (Rule::CutOffOutput, _) => format!("raise max_tokens of {step}"),
-        (Rule::StepFailed, Level::Prompt) => format!("say exactly what form {step} must reply in"),
-        (Rule::StepFailed, _) => format!("mend the template or wiring of {step}"),
-        (Rule::CapHit, Level::Structure) => format!("make fewer model calls around {step}"),
-        (Rule::CapHit, _) => format!("lower k, n or max_tokens of {step}"),
-        (Rule::EmptyStep, Level::Prompt) => format!("tell {step} that it must always reply"),
-        (Rule::EmptyStep, _) => format!("mend what {step} takes from the steps before it"),
-        (Rule::Refusal, _) => format!("tell {step} what the task is for and that it is harmless"),
-        (Rule::RetrievalTooShallow, _) => format!("raise k of {step}"),
-        (
-            Rule::RetrievalPartial | Rule::RetrievalMiss | Rule::RetrievalLowOverlap,
-            Level::Prompt,
-        ) => format!("let the step that writes the query of {step} ask for what is still missing"),
-        (Rule::RetrievalPartial, _) => {
-            format!("retrieve again after {step}, with a query written from what it found")
-        }
-        (Rule::RetrievalMiss | Rule::RetrievalLowOverlap, _) => {
-            format!("ask {step} several questions, or write its query by a model")
-        }
-        (Rule::AnswerBuried, _) => format!("let {step} reply with only the answer"),
-        (Rule::AnswerForm, _) => format!("say exactly how {step} must write the answer"),
-        (Rule::Abstained, _) => format!("let {step} always commit to its best answer"),
-        (Rule::WrongAnswer, Level::Structure) => format!("change what surrounds {step}"),
-        (Rule::WrongAnswer, _) => format!("make the instructions of {step} clearer"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use fapo_domain::EvaluationId;
     use fapo_domain::hash::ContentHash;
+    use fapo_domain::model::finding::Reading;
     use fapo_domain::model::score::ScoreStatus;
     use proptest::prelude::*;
 
@@ -242,6 +287,7 @@ mod tests {
             confidence: if rule == Rule::WrongAnswer { 0.3 } else { 0.9 },
             lost,
             detail: String::new(),
+            reading: None,
         }
     }
 
@@ -291,7 +337,7 @@ mod tests {
                 1.0,
             ));
         }
-        let (findings, attribution) = attributor.finish();
+        let (findings, attribution) = attributor.finish(None);
         assert_eq!(findings.len(), 12);
         assert_eq!(
             (attribution.cases, attribution.failures, attribution.missing),
@@ -324,9 +370,57 @@ mod tests {
                 1.0,
             ));
         }
-        let (_, attribution) = attributor.finish();
+        let (_, attribution) = attributor.finish(None);
         assert!((attribution.ceilings[&Level::Prompt].estimate - 1.0).abs() < 1e-12);
         assert!((attribution.ceilings[&Level::Structure].estimate - 0.2).abs() < 1e-9);
+    }
+
+    #[test]
+    fn unread_failures_are_taken_to_be_like_those_that_were_read() {
+        let attribution = |kinds: &[FailureKind]| {
+            let mut attributor = Attributor::new();
+            for ordinal in 0..40 {
+                attributor.count(&score(ordinal, ScoreStatus::Scored, 0.0), 1.0);
+            }
+            for ordinal in 0..40u64 {
+                let mut finding = finding(ordinal, Rule::WrongAnswer, "answer", Level::Prompt, 1.0);
+                if let Some(kind) = kinds.get(ordinal as usize) {
+                    crate::attribution::reader::apply(
+                        &mut finding,
+                        Reading {
+                            kind: *kind,
+                            step: StepId::new("hop"),
+                            quote: "q".to_owned(),
+                            explanation: "e".to_owned(),
+                        },
+                    );
+                }
+                attributor.add(finding);
+            }
+            attributor.finish(None).1
+        };
+        let four = [FailureKind::Knowledge; 4];
+        let few = attribution(&four);
+        // a few say nothing of the others
+        assert_eq!(few.clusters[0].level, Level::Prompt);
+        assert!((few.ceilings[&Level::Prompt].estimate - 0.9).abs() < 1e-9);
+        let mut ten = [FailureKind::Knowledge; 10];
+        ten[..2].fill(FailureKind::Reasoning);
+        let many = attribution(&ten);
+        let cluster = &many.clusters[0];
+        assert_eq!(cluster.level, Level::Structure);
+        assert!((many.ceilings[&Level::Structure].estimate - 0.8).abs() < 1e-9);
+        assert!((many.ceilings[&Level::Prompt].estimate - 0.2).abs() < 1e-9);
+        assert_eq!(
+            cluster.label,
+            "wrong answer at answer (read: 8 knowledge, 2 reasoning)"
+        );
+        assert!(
+            cluster
+                .direction
+                .starts_with("bring what is missing to hop")
+        );
+        assert_eq!(cluster.readings.len(), SHOWN_READINGS);
     }
 
     #[test]
@@ -337,7 +431,7 @@ mod tests {
             attributor.count(&score(ordinal, ScoreStatus::Failed, 0.0), 1.0);
             attributor.add(finding(ordinal, Rule::StepFailed, "s", Level::Prompt, 1.0));
         }
-        let (findings, attribution) = attributor.finish();
+        let (findings, attribution) = attributor.finish(None);
         assert_eq!(findings.len(), MAX_FINDINGS);
         assert_eq!(attribution.clusters[0].count, total);
         assert!((attribution.clusters[0].recoverable.estimate - 1.0).abs() < 1e-12);

@@ -84,6 +84,7 @@ pub fn attribute(view: &CaseView<'_>) -> Option<Finding> {
             step: hit.step,
             lost: (1.0 - view.score.score).clamp(0.0, 1.0),
             detail: hit.detail,
+            reading: None,
         })
     })
 }

@@ -5,26 +5,33 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use fapo_domain::model::case::{Case, Split};
 use fapo_domain::model::evaluation::EvaluationSpec;
-use fapo_domain::model::finding::Attribution;
+use fapo_domain::model::finding::{Attribution, Finding, ReaderSummary};
 use fapo_domain::model::score::CaseScore;
 use fapo_domain::model::task::{ClaimedTask, TaskPayload, Topic};
 use fapo_domain::model::trace::RunRecord;
 use fapo_domain::ports::datasets::Datasets;
 use fapo_domain::ports::jobs::{Findings, Jobs};
+use fapo_domain::ports::models::MeteredModels;
 use fapo_domain::ports::scores::Scores;
 use fapo_domain::ports::traces::{StepsOf, Traces};
 use fapo_domain::ports::variants::Variants;
 use fapo_domain::ports::work::{TaskHandler, WorkError};
 use fapo_project::{PipelineContext, read_pipeline};
+use futures::future::join_all;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use super::clusters::is_unclear;
+use super::reader::{Choice, Read, Reader, apply, hinders};
 use super::{Attributor, CaseView, Flow, attribute};
+use crate::asking::unless_stopped;
 
 /// Scores read at a time.
 const PAGE: u32 = 256;
 /// Failing runs held at a time; a run can be large.
 const RUNS: usize = 32;
+/// Failures read by a model at once.
+const READ_AT_ONCE: usize = 4;
 
 /// Attributes train evaluations. Memory: one page of scores, a few runs, and at most
 /// [`clusters::MAX_FINDINGS`](super::clusters::MAX_FINDINGS) findings.
@@ -41,6 +48,19 @@ pub struct DiagnosisService {
     pub datasets: Arc<dyn Datasets>,
     /// Where the result goes.
     pub findings: Arc<dyn Findings>,
+    /// The model that reads what the rules leave unclear, where the project wants that.
+    pub models: Arc<dyn MeteredModels>,
+}
+
+/// In pieces of at most `size`.
+fn in_chunks(mut all: Vec<Finding>, size: usize) -> Vec<Vec<Finding>> {
+    let mut chunks = Vec::new();
+    while all.len() > size {
+        let rest = all.split_off(size);
+        chunks.push(std::mem::replace(&mut all, rest));
+    }
+    chunks.push(all);
+    chunks
 }
 
 /// Refuses any split but train: case by case, only train may be looked at.
@@ -95,8 +115,12 @@ impl DiagnosisService {
                 )
             })?;
 
+        let payer = (task.job, task.fence());
+        let reader = Reader::of(&*self.models, &job.spec, &flow, payer)?;
         let id = evaluation.id();
         let mut attributor = Attributor::new();
+        let most = project.diagnosis.reader.cases as usize;
+        let mut choice = Choice::new(most, project.seed, evaluation.variant);
         let mut from = 0u64;
         loop {
             if stop.is_cancelled() {
@@ -122,7 +146,8 @@ impl DiagnosisService {
                 if stop.is_cancelled() {
                     return Err(WorkError::interrupted());
                 }
-                let (cases, runs) = self.load(evaluation, chunk).await?;
+                let ordinals: Vec<u64> = chunk.iter().map(|score| score.ordinal).collect();
+                let (cases, runs) = self.load(evaluation, &ordinals).await?;
                 for score in chunk {
                     let case = cases.iter().find(|case| case.case_id == score.case_id);
                     let run = runs.iter().find(|run| run.ordinal == score.ordinal);
@@ -141,13 +166,27 @@ impl DiagnosisService {
                         flow: &flow,
                         project,
                     };
-                    if let Some(finding) = attribute(&view) {
+                    let found = attribute(&view).and_then(|finding| {
+                        if reader.is_some() && is_unclear(&finding) {
+                            choice.offer(finding)
+                        } else {
+                            Some(finding)
+                        }
+                    });
+                    if let Some(finding) = found {
                         attributor.add(finding);
                     }
                 }
             }
         }
-        let (findings, attribution) = attributor.finish();
+        let summary = match &reader {
+            None => None,
+            Some(reader) => Some(
+                self.read(evaluation, reader, choice, &mut attributor, stop)
+                    .await?,
+            ),
+        };
+        let (findings, attribution) = attributor.finish(summary);
         self.findings
             .record_attribution(Some(task.fence()), id, findings, &attribution)
             .await
@@ -155,20 +194,81 @@ impl DiagnosisService {
         Ok(attribution)
     }
 
+    /// Has the chosen failures read, and adds them all to the attribution, with a reading or without.
+    async fn read(
+        &self,
+        evaluation: &EvaluationSpec,
+        reader: &Reader<'_>,
+        choice: Choice,
+        attributor: &mut Attributor,
+        stop: &CancellationToken,
+    ) -> Result<ReaderSummary, WorkError> {
+        let mut summary = ReaderSummary {
+            unclear: choice.seen,
+            prompt_hash: Some(reader.prompt_hash()),
+            ..ReaderSummary::default()
+        };
+        for mut chunk in in_chunks(choice.finish(), READ_AT_ONCE) {
+            if summary.note.is_none() {
+                let ordinals: Vec<u64> = chunk.iter().map(|finding| finding.ordinal).collect();
+                let (cases, runs) = self.load(evaluation, &ordinals).await?;
+                let asked = chunk.iter().map(async |finding| {
+                    let case = cases.iter().find(|case| case.case_id == finding.case_id);
+                    let run = runs.iter().find(|run| run.ordinal == finding.ordinal);
+                    let (case, run) = (case?.clone(), run?.clone());
+                    Some(reader.read(finding, case, run).await)
+                });
+                let replies = unless_stopped(join_all(asked), stop).await?;
+                for (finding, reply) in chunk.iter_mut().zip(replies) {
+                    // it was found with its case and its run; should they be gone meanwhile, it stays unread
+                    let Some(reply) = reply else { continue };
+                    match reply {
+                        Ok((read, spend)) => {
+                            summary.asked += 1;
+                            summary.spend += spend;
+                            match read {
+                                Read::Kept(reading) => {
+                                    summary.kept += 1;
+                                    apply(finding, reading);
+                                }
+                                Read::Discarded => summary.discarded += 1,
+                                Read::Unusable => summary.unusable += 1,
+                            }
+                        }
+                        Err(error) => {
+                            let note = hinders(error)?;
+                            summary.note.get_or_insert(note);
+                        }
+                    }
+                }
+            }
+            for finding in chunk {
+                attributor.add(finding);
+            }
+        }
+        if let Some(note) = &summary.note {
+            tracing::warn!(
+                evaluation = %evaluation.id().short(),
+                asked = summary.asked,
+                "failures are left unread: {note}"
+            );
+        }
+        Ok(summary)
+    }
+
     async fn load(
         &self,
         evaluation: &EvaluationSpec,
-        scores: &[CaseScore],
+        ordinals: &[u64],
     ) -> Result<(Vec<Case>, Vec<RunRecord>), WorkError> {
-        let ordinals: Vec<u64> = scores.iter().map(|score| score.ordinal).collect();
         let cases = self
             .datasets
-            .cases(evaluation.dataset, evaluation.split, &ordinals)
+            .cases(evaluation.dataset, evaluation.split, ordinals)
             .await
             .map_err(|error| WorkError::from_port("cannot read cases", error))?;
         let runs = self
             .traces
-            .runs(evaluation.id(), &ordinals, StepsOf::All)
+            .runs(evaluation.id(), ordinals, StepsOf::All)
             .await
             .map_err(|error| WorkError::from_port("cannot read runs", error))?;
         Ok((cases, runs))

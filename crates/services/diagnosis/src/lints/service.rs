@@ -23,11 +23,13 @@ use tokio_util::sync::CancellationToken;
 use super::{Candidate, Leaks, check, tree::normal_hash};
 use crate::attribution::service::{to_value, wrong_payload};
 use crate::pages::{break_when, each_case};
+use crate::review::Reviewing;
 
 /// Train cases whose input keys are taken for all there are, unless the proposal uses another.
 const KEY_SAMPLE: u64 = 256;
 
-/// Lints proposals. Makes no model call; reads every split, and answers about held-out ones without quoting them.
+/// Lints proposals, then has those that pass reviewed. The lints make no model call; they read every split, and answer about
+/// held-out ones without quoting them. The reviewer sees train alone.
 pub struct ReviewService {
     /// Job specs.
     pub jobs: Arc<dyn Jobs>,
@@ -35,6 +37,8 @@ pub struct ReviewService {
     pub variants: Arc<dyn Variants>,
     /// The cases of all splits.
     pub datasets: Arc<dyn Datasets>,
+    /// What the reviewer needs.
+    pub reviewing: Reviewing,
 }
 
 impl ReviewService {
@@ -185,13 +189,28 @@ impl TaskHandler for ReviewService {
             .get_job(task.job)
             .await
             .map_err(|error| WorkError::from_port("cannot read the job", error))?;
+        if let Some(reviewed) = self.reviewing.recorded(task).await? {
+            return to_value(&reviewed);
+        }
         let (lints, diff) = self.review(&job.spec, review, stop).await?;
-        to_value(&Reviewed {
+        let stored = (&*self.variants, &*self.datasets);
+        let about = (task, &job.spec, &**review);
+        let said = self.reviewing.review(stored, about, &lints, stop).await?;
+        let reviewed = Reviewed {
             candidate: review.candidate,
             level: lints.level,
             lints,
             diff,
-            spend: Spend::default(),
-        })
+            spend: said
+                .as_ref()
+                .map_or_else(Spend::default, |review| review.spend),
+            review: said,
+        };
+        if reviewed.review.is_some() {
+            self.reviewing
+                .record(task, review, &job.spec, &reviewed)
+                .await?;
+        }
+        to_value(&reviewed)
     }
 }

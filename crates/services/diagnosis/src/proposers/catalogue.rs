@@ -63,6 +63,12 @@ impl Catalogue {
 
     /// The proposal for a request.
     pub fn choose(project: &ProjectSpec, request: &ProposalRequest) -> Proposal {
+        if request.revise.is_some() {
+            return Proposal::NoIdea {
+                reason: "the catalogue's changes are fixed; it revises none".to_owned(),
+                spend: Spend::default(),
+            };
+        }
         let tried: BTreeSet<&str> = request
             .history
             .iter()
@@ -115,7 +121,10 @@ impl Catalogue {
             hypothesis,
             cluster: cluster.map(|cluster| cluster.id.clone()),
             expected_gain: cluster.map(|cluster| cluster.recoverable.estimate * cluster.confidence),
+            expected_cost_ratio: None,
             evidence_hash: None,
+            session: None,
+            prompt_hash: None,
             spend: Spend::default(),
             transcript: None,
         }))

@@ -7,23 +7,30 @@
 //!
 //! Tokens are estimated as a third of the bytes: more than any tokenizer in use makes of ordinary text in most languages,
 //! so the budget is not exceeded by an estimate that was too small.
+//!
+//! What cases, documents and earlier models wrote stands between lines that no text can imitate ([`crate::enclosure`]).
 
-mod case;
+pub(crate) mod case;
 mod contract;
+pub(crate) mod page;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use fapo_domain::ContentHash;
 use fapo_domain::model::finding::Attribution;
+use fapo_domain::model::level::Strategy;
 use fapo_domain::model::pipeline::PipelineSpec;
 use fapo_domain::model::project::ProjectSpec;
-use fapo_domain::model::proposal::{Evidence, ProposalRequest};
+use fapo_domain::model::proposal::{Attempt, Evidence, ProposalRequest};
+use fapo_project::unified_diff;
 use serde_json::Value;
 
 use case::case_block;
 use contract::contract;
+use page::{Page, within};
 
 use super::edit::{PIPELINE_FILE, llm_steps};
+use crate::enclosure::{Enclosure, LINES};
 use crate::lints::added::texts;
 use crate::text::one_line;
 
@@ -45,6 +52,8 @@ pub struct Compiled {
     pub hash: ContentHash,
     /// Files that are shown in full: only these may be replaced.
     pub shown: BTreeSet<String>,
+    /// The mark on the lines that enclose what cases and models wrote.
+    pub mark: String,
 }
 
 /// The estimate of tokens of a text; never less than the real number for ordinary text.
@@ -60,11 +69,16 @@ pub fn compile(
     tokens: u32,
 ) -> Compiled {
     let budget = tokens as usize * BYTES_PER_TOKEN;
-    let mut page = Page {
-        text: String::new(),
-        budget,
-    };
+    let mut page = Page::new(budget);
+    let told = told(request);
+    let enclosure = Enclosure::of(&told.iter().map(String::as_str).collect::<Vec<_>>());
     page.section("How it does", &summary(&request.attribution), budget / 10);
+    page.enclosed(
+        "What was read in some failures",
+        &readings(&request.attribution),
+        budget / 12,
+        &enclosure,
+    );
     page.section(
         "What you may change",
         &contract(project, request),
@@ -74,59 +88,92 @@ pub fn compile(
     if let Some(playbook) = request.playbook.as_deref() {
         page.section("What the project's owner says", playbook, budget / 12);
     }
-    page.section("What was tried from here", &history(request), budget / 8);
-    cases(request, &mut page);
+    page.section(
+        "How to go about it",
+        &strategy_words(&request.strategy),
+        budget / 12,
+    );
+    page.enclosed(
+        "What a reviewer found in your first try",
+        &first_try(request),
+        budget / 6,
+        &enclosure,
+    );
+    page.enclosed(
+        "What was tried from here",
+        &history(request),
+        budget / 8,
+        &enclosure,
+    );
+    cases(request, &mut page, &enclosure);
     let hash = ContentHash::of(page.text.as_bytes());
     Compiled {
         text: page.text,
         hash,
         shown,
+        mark: enclosure.mark(),
     }
 }
 
-/// Text that never grows beyond its budget.
-struct Page {
-    text: String,
-    budget: usize,
+/// Every text of a request that was written by a case, a model or a document.
+fn told(request: &ProposalRequest) -> Vec<String> {
+    let mut told = vec![
+        history(request),
+        first_try(request),
+        readings(&request.attribution),
+    ];
+    // plain data; what could not be written would not be shown either
+    told.extend(
+        request
+            .evidence
+            .iter()
+            .map(|evidence| serde_json::to_string(evidence).unwrap_or_default()),
+    );
+    told
 }
 
-impl Page {
-    fn left(&self) -> usize {
-        self.budget.saturating_sub(self.text.len())
-    }
-
-    /// Adds a section of at most `most` bytes, heading included; an empty body adds nothing.
-    fn section(&mut self, heading: &str, body: &str, most: usize) {
-        let heading = format!("# {heading}\n\n");
-        let most = most.min(self.left());
-        if body.trim().is_empty() || most <= heading.len() + 40 {
-            return;
+/// A strategy as a proposer is told of it; nothing where it is free.
+pub fn strategy_words(strategy: &Strategy) -> String {
+    match strategy {
+        Strategy::Free => String::new(),
+        Strategy::OtherTechnique { avoid } => {
+            let names: Vec<String> = avoid.iter().map(ToString::to_string).collect();
+            format!(
+                "What was tried did not help. Use a technique that was not tried yet: none of {}.",
+                names.join(", ")
+            )
         }
-        let body = within(body.trim_end(), most - heading.len() - 2);
-        self.text.push_str(&heading);
-        self.text.push_str(&body);
-        self.text.push_str("\n\n");
+        Strategy::IsolateStep { step } => format!(
+            "What was tried did not help. Change step `{step}` and nothing else, and look at what exactly goes wrong there."
+        ),
+        Strategy::Ablation => "What was tried did not help. Take something away this time: an instruction, an example or a step that does not pay its way. Add nothing.".to_owned(),
     }
 }
 
-/// The text, or its start with a mark, in at most `bytes` bytes.
-fn within(text: &str, bytes: usize) -> String {
-    const MARK: &str = " …";
-    if text.len() <= bytes {
-        return text.to_owned();
+/// The change that a review failed, and what it found.
+fn first_try(request: &ProposalRequest) -> String {
+    let Some(revision) = &request.revise else {
+        return String::new();
+    };
+    let asked = &revision.asked;
+    let mut out = format!(
+        "Your first try: {} ({}): {}\n",
+        one_line(&asked.idea, 120),
+        asked.technique,
+        one_line(&asked.hypothesis, 400)
+    );
+    for finding in &asked.findings {
+        out.push_str(&format!(
+            "- {}: {}\n",
+            finding.severity.as_str(),
+            finding.words()
+        ));
     }
-    let mut end = bytes.saturating_sub(MARK.len());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    if bytes < MARK.len() {
-        String::new()
-    } else {
-        format!("{}{MARK}", &text[..end])
-    }
+    out.push_str(&unified_diff(&request.tree, &revision.tree));
+    out
 }
 
-fn summary(attribution: &Attribution) -> String {
+pub(crate) fn summary(attribution: &Attribution) -> String {
     let mut out = format!(
         "Mean score {:.3} over {} cases; {} of them fail.\nPatterns of failure, those that cost most first:\n",
         attribution.mean, attribution.cases, attribution.failures
@@ -145,11 +192,32 @@ fn summary(attribution: &Attribution) -> String {
     out
 }
 
+/// What a model read in failures, in one line each.
+pub(crate) fn readings(attribution: &Attribution) -> String {
+    let mut out = String::new();
+    for cluster in &attribution.clusters {
+        for read in &cluster.readings {
+            out.push_str(&format!(
+                "- {}: {} at {}: {} (\"{}\")\n",
+                cluster.id,
+                read.reading.kind.as_str(),
+                read.reading.step,
+                one_line(&read.reading.explanation, 160),
+                one_line(&read.reading.quote, 100)
+            ));
+        }
+    }
+    out
+}
+
 fn history(request: &ProposalRequest) -> String {
-    request
-        .history
-        .iter()
-        .filter(|attempt| attempt.parent == request.parent)
+    let from_here = |attempt: &&Attempt| attempt.parent == request.parent;
+    tried(request.history.iter().filter(from_here))
+}
+
+/// Attempts in one line each, the latest first.
+pub(crate) fn tried<'a>(attempts: impl DoubleEndedIterator<Item = &'a Attempt>) -> String {
+    attempts
         .rev()
         .map(|attempt| {
             let outcome = serde_json::to_value(attempt.outcome)
@@ -215,10 +283,9 @@ fn files(
 }
 
 /// Indices of the failing evidence: one of each cluster, then a second of each, the target's cluster first.
-fn rounds(request: &ProposalRequest) -> Vec<usize> {
-    let target = request.cluster.as_ref().map(|cluster| cluster.id.as_str());
+fn rounds(all: &[Evidence], target: Option<&str>) -> Vec<usize> {
     let mut groups: Vec<(&str, Vec<usize>)> = Vec::new();
-    for (index, evidence) in request.evidence.iter().enumerate() {
+    for (index, evidence) in all.iter().enumerate() {
         let Some(cluster) = evidence.cluster.as_deref() else {
             continue;
         };
@@ -242,30 +309,42 @@ fn rounds(request: &ProposalRequest) -> Vec<usize> {
         .collect()
 }
 
-fn cases(request: &ProposalRequest, page: &mut Page) {
-    let shared = shared_starts(&request.evidence);
+fn cases(request: &ProposalRequest, page: &mut Page, enclosure: &Enclosure) {
+    let target = request.cluster.as_ref().map(|cluster| cluster.id.as_str());
+    add_cases(&request.evidence, target, PASSING, page, enclosure);
+}
+
+/// Fills what is left of a page with cases: failing ones round by round, the target's first, and a few passing ones.
+pub(crate) fn add_cases(
+    evidence: &[Evidence],
+    target: Option<&str>,
+    most_passing: usize,
+    page: &mut Page,
+    enclosure: &Enclosure,
+) {
+    let shared = shared_starts(evidence);
     if !shared.is_empty() {
         let body: String = shared
             .iter()
             .map(|(key, start)| format!("Every `{key}` starts with: {}\n", one_line(start, 300)))
             .collect();
-        page.section("What all inputs share", &body, page.budget / 12);
+        page.enclosed("What all inputs share", &body, page.budget / 12, enclosure);
     }
-    let failing = rounds(request);
-    let passing: Vec<usize> = request
-        .evidence
+    let failing = rounds(evidence, target);
+    let passing: Vec<usize> = evidence
         .iter()
         .enumerate()
         .filter(|(_, evidence)| evidence.cluster.is_none())
         .map(|(index, _)| index)
-        .take(PASSING)
+        .take(most_passing)
         .collect();
     let heading = "# Cases\n\n";
-    if page.left() < heading.len() + LEAST_CASE {
+    let around = heading.len() + LINES + 1;
+    if page.left() < around + LEAST_CASE {
         return;
     }
     let mut order: Vec<usize> = failing;
-    let places = ((page.left() - heading.len()) / LEAST_CASE).max(1);
+    let places = ((page.left() - around) / LEAST_CASE).max(1);
     // a passing case is worth a place once three failing ones have theirs
     if places > 3 {
         let at = order.len().min(places - 1 - passing.len().min(places - 4));
@@ -277,17 +356,20 @@ fn cases(request: &ProposalRequest, page: &mut Page) {
     if order.is_empty() {
         return;
     }
-    page.text.push_str(heading);
+    let mut body = String::new();
+    let room = page.left() - around;
     let count = order.len();
     for (done, index) in order.into_iter().enumerate() {
-        let share = page.left() / (count - done);
+        let share = (room - body.len()) / (count - done);
         if share < LEAST_CASE / 2 {
             break;
         }
-        let block = case_block(&request.evidence[index], &shared, share.saturating_sub(2));
-        page.text.push_str(&block);
-        page.text.push('\n');
+        let block = case_block(&evidence[index], &shared, share.saturating_sub(2));
+        body.push_str(&block);
+        body.push('\n');
     }
+    page.text.push_str(heading);
+    page.text.push_str(&enclosure.around(&body));
 }
 
 /// For each input key: the start that all cases share, up to a word's end, where it is long enough.

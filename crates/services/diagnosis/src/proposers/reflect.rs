@@ -8,28 +8,24 @@ mod reply;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use fapo_domain::hash::Hasher;
 use fapo_domain::model::job::JobSpec;
-use fapo_domain::model::level::{Level, Technique};
-use fapo_domain::model::project::{ModelSpec, ScopeSpec};
+use fapo_domain::model::level::{Level, Strategy, Technique};
+use fapo_domain::model::project::ScopeSpec;
 use fapo_domain::model::proposal::{Draft, ProposalRequest};
 use fapo_domain::model::task::Fence;
-use fapo_domain::model::trace::FinishReason;
 use fapo_domain::money::SpendRole;
 use fapo_domain::ports::diagnosis::{Proposal, ProposeError, Proposer};
-use fapo_domain::ports::models::{ChatRole, Message, Meter, MeteredModels, ModelRequest, Waits};
-use fapo_domain::{StepFingerprint, StepKey};
-use fapo_project::template::TextTemplate;
+use fapo_domain::ports::models::{ChatRole, Message, MeteredModels};
 use fapo_project::{PipelineContext, read_pipeline};
 use serde_json::{Value, json};
 
 use super::evidence::{Compiled, compile};
+use crate::asking::{Asker, message, model_of, unfinished};
+use crate::prompts::Prompts;
 
-const SYSTEM: &str = include_str!("../../prompts/reflect_system.md");
-const USER: &str = include_str!("../../prompts/reflect_user.md");
-const LEVEL_PROMPT: &str = include_str!("../../prompts/level_prompt.md");
-const LEVEL_PARAMETER: &str = include_str!("../../prompts/level_parameter.md");
-const LEVEL_STRUCTURE: &str = include_str!("../../prompts/level_structure.md");
+/// Revisions are asked for with these words; the findings stand in the evidence.
+pub(crate) const REVISION: &str =
+    "A reviewer failed your first try; what it found, and what you changed, stands above.";
 
 /// A proposal holds a whole file, so its reply gets at least so many tokens, whatever the model's entry says.
 const LEAST_REPLY: u32 = 2048;
@@ -46,20 +42,9 @@ impl Reflect {
     }
 }
 
-/// The model that writes proposals.
-fn model(spec: &JobSpec) -> Result<(String, ModelSpec), ProposeError> {
-    let project = &spec.project;
-    let entry = project.proposing_model();
-    match project.models.get(entry) {
-        Some(model) => Ok((entry.to_owned(), model.clone())),
-        None => Err(ProposeError::Config {
-            message: format!("the proposer's model `{entry}` is not an entry of `models:`"),
-        }),
-    }
-}
-
-/// The techniques of a level, by their names. Another model is one only where the scope names any.
-fn techniques(level: Level, scope: &ScopeSpec) -> Vec<String> {
+/// The techniques of a level, by their names. Another model is one only where the scope names any, and those that a strategy
+/// avoids are not named, unless none would be left.
+pub(crate) fn techniques(level: Level, scope: &ScopeSpec, strategy: &Strategy) -> Vec<String> {
     use Technique as T;
     let all = match level {
         Level::Prompt => vec![
@@ -92,21 +77,31 @@ fn techniques(level: Level, scope: &ScopeSpec) -> Vec<String> {
             T::OtherStructure,
         ],
     };
-    all.iter()
-        .filter(|technique| **technique != T::ModelChoice || !scope.models.is_empty())
-        .map(Technique::to_string)
-        .collect()
+    let all: Vec<T> = all
+        .into_iter()
+        .filter(|technique| *technique != T::ModelChoice || !scope.models.is_empty())
+        .collect();
+    let wanted = |technique: &&T| match strategy {
+        Strategy::OtherTechnique { avoid } => !avoid.contains(technique),
+        Strategy::Ablation => **technique == T::Ablation || level > Level::Prompt,
+        Strategy::Free | Strategy::IsolateStep { .. } => true,
+    };
+    let mut names: Vec<String> = all.iter().filter(wanted).map(T::to_string).collect();
+    if names.is_empty() {
+        names = all.iter().map(T::to_string).collect();
+    }
+    names
 }
 
 /// The schema of the reply.
-fn schema(level: Level, scope: &ScopeSpec) -> Value {
+fn schema(level: Level, scope: &ScopeSpec, strategy: &Strategy) -> Value {
     json!({
         "type": "object",
         "additionalProperties": false,
         "required": ["hypothesis", "technique", "idea", "target_cluster", "expected_gain", "edits"],
         "properties": {
             "hypothesis": {"type": "string"},
-            "technique": {"type": "string", "enum": techniques(level, scope)},
+            "technique": {"type": "string", "enum": techniques(level, scope, strategy)},
             "idea": {"type": "string"},
             "target_cluster": {"type": "string"},
             "expected_gain": {"type": "number"},
@@ -140,79 +135,42 @@ fn messages(
         pipeline.as_ref().map(|pipeline| pipeline.spec()),
         spec.project.proposer.evidence_tokens,
     );
-    let (name, rules) = match request.level {
-        Level::Prompt => ("level_prompt.md", LEVEL_PROMPT),
-        Level::Parameter => ("level_parameter.md", LEVEL_PARAMETER),
-        Level::Structure => ("level_structure.md", LEVEL_STRUCTURE),
+    let prompts = Prompts::of(spec);
+    let render = |name: &str, context: &Value| {
+        prompts
+            .render(name, context)
+            .map_err(|error| ProposeError::Config {
+                message: error.to_string(),
+            })
     };
-    let level_rules = render(name, rules, &json!({ "models": scope.models }))?;
+    let level = level_prompt(request.level);
+    let level_rules = render(level, &json!({ "models": scope.models }))?;
+    let cluster = request.cluster.as_ref();
     let user = render(
-        "reflect_user.md",
-        USER,
+        "reflect_user",
         &json!({
             "evidence": compiled.text.trim_end(),
-            "cluster": request.cluster.as_ref().map(|cluster| cluster.id.clone()),
-            "direction": request.cluster.as_ref().map(|cluster| cluster.direction.clone()),
+            "mark": compiled.mark,
+            "cluster": cluster.map(|cluster| &cluster.id),
+            "direction": cluster.map(|cluster| &cluster.direction),
+            "revision": request.revise.as_ref().map(|_| REVISION),
             "level_rules": level_rules.trim_end(),
-            "techniques": techniques(request.level, scope).join(", "),
+            "techniques": techniques(request.level, scope, &request.strategy).join(", "),
         }),
     )?;
     let messages = vec![
-        Message {
-            role: ChatRole::System,
-            content: SYSTEM.trim_end().to_owned(),
-        },
-        Message {
-            role: ChatRole::User,
-            content: user,
-        },
+        message(ChatRole::System, prompts.said("reflect_system")),
+        message(ChatRole::User, user),
     ];
     Ok((messages, compiled))
 }
 
-fn render(name: &str, source: &str, context: &Value) -> Result<String, ProposeError> {
-    TextTemplate::compile(name, source)
-        .and_then(|template| template.render(context))
-        .map_err(|error| ProposeError::Config {
-            message: format!("the proposer's own prompt cannot be rendered: {error}"),
-        })
-}
-
-/// Key and fingerprint of a call. The key holds the messages, and iteration and slot: the same task meets its own reply
-/// again, another iteration asks anew even where nothing else changed.
-fn meter(job: &ProposalRequest, request: &ModelRequest, fence: Fence) -> Meter {
-    let mut hasher = Hasher::new("proposer-fingerprint/v1");
-    let number = |value: Option<f64>| value.map_or(u64::MAX, f64::to_bits);
-    let text = |value: &Option<String>| value.clone().unwrap_or_default();
-    hasher
-        .part(format!("{:?}", request.spec.provider).as_bytes())
-        .part(text(&request.spec.base_url).as_bytes())
-        .part(text(&request.spec.address_hash).as_bytes())
-        .part(request.spec.model.as_bytes())
-        .part(text(&request.spec.world).as_bytes())
-        .number(number(request.temperature))
-        .number(number(request.top_p))
-        .number(u64::from(request.max_tokens));
-    let fingerprint = StepFingerprint(hasher.finish());
-    let mut hasher = Hasher::new("proposer-key/v1");
-    hasher.hash(&fingerprint.0);
-    for message in &request.messages {
-        hasher
-            .part(message.role.as_str().as_bytes())
-            .part(message.content.as_bytes());
-    }
-    hasher
-        .number(u64::from(job.iteration))
-        .number(u64::from(job.slot))
-        .number(job.seed);
-    Meter {
-        job: job.job,
-        fence,
-        role: SpendRole::Proposer,
-        key: StepKey(hasher.finish()),
-        fingerprint,
-        look_up: true,
-        more: false,
+/// The prompt that says what may be changed at a level.
+const fn level_prompt(level: Level) -> &'static str {
+    match level {
+        Level::Prompt => "level_prompt",
+        Level::Parameter => "level_parameter",
+        Level::Structure => "level_structure",
     }
 }
 
@@ -224,37 +182,32 @@ impl Proposer for Reflect {
         request: &ProposalRequest,
         fence: Fence,
     ) -> Result<Proposal, ProposeError> {
-        let (entry, model) = model(spec)?;
+        let entry = spec.project.proposing_model();
+        let model = model_of(&spec.project, entry, "proposer")
+            .map_err(|message| ProposeError::Config { message })?;
         let (messages, compiled) = messages(spec, request)?;
-        let call = ModelRequest {
-            entry: Arc::from(entry),
-            messages,
-            temperature: model.temperature,
-            top_p: model.top_p,
-            max_tokens: model.max_tokens.max(LEAST_REPLY),
-            stop: Vec::new(),
-            seed: None,
-            schema: Some(schema(request.level, &spec.project.scope)),
-            waits: Waits::default(),
-            spec: Arc::new(model),
+        let about = [
+            u64::from(request.iteration),
+            u64::from(request.slot),
+            request.seed,
+        ];
+        let asker = Asker {
+            purpose: "proposer",
+            role: SpendRole::Proposer,
+            job: request.job,
+            fence,
+            about: &about,
+            least_reply: LEAST_REPLY,
         };
-        let reply = self
-            .models
-            .complete(&call, &meter(request, &call, fence))
-            .await?;
+        let schema = schema(request.level, &spec.project.scope, &request.strategy);
+        let call = asker.call(entry, model, messages, schema);
+        let reply = asker.ask(&*self.models, &call).await?;
         let unusable = |reason: String| Proposal::Unusable {
             reason,
             spend: reply.spend,
         };
-        match reply.finish {
-            FinishReason::Length => {
-                return Ok(unusable(format!(
-                    "the reply was cut off at {} tokens",
-                    call.max_tokens
-                )));
-            }
-            FinishReason::Refusal => return Ok(unusable("the model declined".to_owned())),
-            FinishReason::Stop | FinishReason::ToolCall | FinishReason::Other => {}
+        if let Some(reason) = unfinished(&reply, &call) {
+            return Ok(unusable(reason));
         }
         let parsed = match reply::parse(&reply.text) {
             Ok(parsed) => parsed,
@@ -272,7 +225,14 @@ impl Proposer for Reflect {
             hypothesis: parsed.hypothesis(),
             cluster: parsed.cluster(request),
             expected_gain: parsed.expected_gain.filter(|gain| gain.is_finite()),
+            expected_cost_ratio: None,
             evidence_hash: Some(compiled.hash),
+            session: None,
+            prompt_hash: Some(Prompts::of(spec).hash(&[
+                "reflect_system",
+                "reflect_user",
+                level_prompt(request.level),
+            ])),
             spend: reply.spend,
             transcript: Some(reply.text),
         })))

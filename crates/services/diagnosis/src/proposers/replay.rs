@@ -7,7 +7,7 @@
 //!  "edits": [{"path": "prompts/answer.md", "content": "..."}, {"path": "prompts/old.md", "content": null}]}
 //! ```
 //!
-//! An edit replaces a whole file, or removes it where `content` is null.
+//! One that answers a review also has `"revision": 1`. An edit replaces a whole file, or removes it where `content` is null.
 
 use std::collections::BTreeMap;
 
@@ -31,6 +31,9 @@ pub struct Recorded {
     /// The slot it answers, from 0.
     #[serde(default)]
     pub slot: u32,
+    /// 0 for the proposal, 1 for its revision after a review.
+    #[serde(default)]
+    pub revision: u32,
     /// What was tried.
     pub technique: Technique,
     /// The name of the idea; iteration and slot where absent.
@@ -70,7 +73,7 @@ pub struct RecordingError {
 /// Answers from a recording; says that it has no idea where the recording has none.
 #[derive(Debug, Clone, Default)]
 pub struct Replay {
-    recorded: BTreeMap<(u32, u32), Recorded>,
+    recorded: BTreeMap<(u32, u32, u32), Recorded>,
 }
 
 impl Replay {
@@ -88,7 +91,7 @@ impl Replay {
                 line: number + 1,
                 source,
             })?;
-            recorded.insert((entry.iteration, entry.slot), entry);
+            recorded.insert((entry.iteration, entry.slot, entry.revision), entry);
         }
         Ok(Self { recorded })
     }
@@ -102,10 +105,17 @@ impl Proposer for Replay {
         request: &ProposalRequest,
         _fence: Fence,
     ) -> Result<Proposal, ProposeError> {
-        let Some(recorded) = self.recorded.get(&(request.iteration, request.slot)) else {
+        let revision = u32::from(request.revise.is_some());
+        let key = (request.iteration, request.slot, revision);
+        let Some(recorded) = self.recorded.get(&key) else {
+            let what = if revision == 0 {
+                "nothing"
+            } else {
+                "no revision"
+            };
             return Ok(Proposal::NoIdea {
                 reason: format!(
-                    "the recording has nothing for iteration {}, slot {}",
+                    "the recording has {what} for iteration {}, slot {}",
                     request.iteration, request.slot
                 ),
                 spend: Spend::default(),
@@ -130,7 +140,10 @@ impl Proposer for Replay {
             hypothesis: recorded.hypothesis.clone(),
             cluster: request.cluster.as_ref().map(|cluster| cluster.id.clone()),
             expected_gain: recorded.expected_gain,
+            expected_cost_ratio: None,
             evidence_hash: None,
+            session: None,
+            prompt_hash: None,
             spend: Spend::default(),
             transcript: None,
         })))

@@ -4,48 +4,26 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use fapo_domain::model::case::Split;
-use fapo_domain::model::finding::{Attribution, Finding};
 use fapo_domain::model::job::{JobSpec, Proposed};
 use fapo_domain::model::project::ProposerBackend;
-use fapo_domain::model::proposal::{Evidence, ProposalRequest};
+use fapo_domain::model::proposal::{ProposalRequest, Revision};
 use fapo_domain::model::task::{ClaimedTask, ProposeTask, TaskPayload, Topic};
 use fapo_domain::ports::datasets::Datasets;
 use fapo_domain::ports::diagnosis::{Proposal, Proposer};
 use fapo_domain::ports::jobs::{Findings, Jobs, Proposals};
 use fapo_domain::ports::models::MeteredModels;
 use fapo_domain::ports::scores::Scores;
-use fapo_domain::ports::traces::{StepsOf, Traces};
+use fapo_domain::ports::traces::Traces;
 use fapo_domain::ports::variants::Variants;
 use fapo_domain::ports::work::{TaskHandler, WorkError};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::labels::Labels;
+use super::gather::Sources;
 use super::replay::RecordingError;
 use super::{Catalogue, Reflect, Replay};
-use crate::attribution::answers::expected_answers;
-use crate::attribution::scored::parts;
+use crate::asking::unless_stopped;
 use crate::attribution::service::{only_train, to_value, wrong_payload};
-use crate::pages::{break_when, each_case};
-
-/// How long a call that is under way may go on once a stop is asked for: its reply is paid for, and is stored.
-const DRAIN: std::time::Duration = std::time::Duration::from_secs(5);
-
-/// Failing cases of the target cluster given as evidence.
-const OF_TARGET: usize = 8;
-/// Failing cases of any other cluster.
-const OF_OTHERS: usize = 3;
-/// Failing cases in all.
-const FAILING: usize = 32;
-/// Passing cases.
-const PASSING: usize = 4;
-/// Scores looked through for passing cases.
-const LOOK_FOR_PASSING: u64 = 2048;
-/// Cases looked at to see whether the answers are labels.
-const LOOK_FOR_LABELS: u64 = 5000;
-/// Rows read at a time.
-const PAGE: u32 = 256;
 
 /// Every backend that is set up.
 #[derive(Clone)]
@@ -82,7 +60,7 @@ impl Backends {
             WorkError::permanent(
                 "PROPOSER_CONFIG",
                 format!(
-                    "proposer backend `{}` is not set up; `replay` needs a recording",
+                    "proposer backend `{}` is not set up; `replay` needs a recording, an agent its program",
                     backend.as_str()
                 ),
             )
@@ -128,27 +106,27 @@ impl ProposeService {
             .get_variant(task.parent)
             .await
             .map_err(|error| WorkError::from_port("cannot read the parent", error))?;
-        let id = task.evaluation.id();
-        let attribution = self
-            .findings
-            .attribution(id)
-            .await
-            .map_err(|error| WorkError::from_port("cannot read the attribution", error))?
-            .ok_or_else(|| {
-                WorkError::permanent(
-                    "NOT_ATTRIBUTED",
-                    "the parent's train evaluation was not attributed",
-                )
-            })?;
-        let findings = self
-            .findings
-            .findings(id)
-            .await
-            .map_err(|error| WorkError::from_port("cannot read the findings", error))?;
+        let sources = self.sources();
+        let evaluation = &task.evaluation;
+        let attribution = sources.attribution(evaluation).await?;
         let target = task.cluster.as_ref().map(|cluster| cluster.id.as_str());
-        let chosen = choose(&attribution, findings, target);
-        let evidence = self.evidence(spec, task, chosen).await?;
-        let labels = self.labels(spec, stop).await?;
+        let evidence = sources
+            .evidence(spec, evaluation, &attribution, target)
+            .await?;
+        let labels = sources.labels(spec, stop).await?;
+        let revise = match &task.revise {
+            None => None,
+            Some(asked) => Some(Revision {
+                asked: asked.clone(),
+                tree: self
+                    .variants
+                    .get_variant(asked.candidate)
+                    .await
+                    .map_err(|error| {
+                        WorkError::from_port("cannot read what is to be revised", error)
+                    })?,
+            }),
+        };
         Ok(ProposalRequest {
             job: claimed.job,
             iteration: task.iteration,
@@ -162,123 +140,19 @@ impl ProposeService {
             history: task.history.clone(),
             labels,
             playbook: spec.playbook.clone(),
+            strategy: task.strategy.clone(),
+            revise,
             seed: task.seed,
         })
     }
 
-    async fn evidence(
-        &self,
-        spec: &JobSpec,
-        task: &ProposeTask,
-        chosen: Vec<Finding>,
-    ) -> Result<Vec<Evidence>, WorkError> {
-        let mut wanted: Vec<(u64, f64, Option<String>, String)> = Vec::new();
-        let mut feedback: BTreeMap<u64, String> = BTreeMap::new();
-        for finding in chosen {
-            // at most `FAILING` of them, which stand anywhere in the split
-            let row = self
-                .scores
-                .scores(task.evaluation.id(), finding.ordinal, 1)
-                .await
-                .map_err(|error| WorkError::from_port("cannot read scores", error))?;
-            feedback.extend(
-                row.into_iter()
-                    .filter(|row| row.score.ordinal == finding.ordinal)
-                    .map(|row| (finding.ordinal, row.score.feedback)),
-            );
-            let cluster = format!("{}@{}", finding.rule.name(), finding.step);
-            wanted.push((
-                finding.ordinal,
-                1.0 - finding.lost,
-                Some(cluster),
-                finding.detail,
-            ));
+    fn sources(&self) -> Sources<'_> {
+        Sources {
+            scores: &*self.scores,
+            traces: &*self.traces,
+            datasets: &*self.datasets,
+            findings: &*self.findings,
         }
-        wanted.extend(self.passing(spec, task).await?);
-        let ordinals: Vec<u64> = wanted.iter().map(|(ordinal, ..)| *ordinal).collect();
-        if ordinals.is_empty() {
-            return Ok(Vec::new());
-        }
-        let evaluation = &task.evaluation;
-        let cases = self
-            .datasets
-            .cases(evaluation.dataset, evaluation.split, &ordinals)
-            .await
-            .map_err(|error| WorkError::from_port("cannot read cases", error))?;
-        let runs = self
-            .traces
-            .runs(evaluation.id(), &ordinals, StepsOf::All)
-            .await
-            .map_err(|error| WorkError::from_port("cannot read runs", error))?;
-        let mut runs: BTreeMap<u64, _> = runs.into_iter().map(|run| (run.ordinal, run)).collect();
-        Ok(wanted
-            .into_iter()
-            .zip(cases)
-            .filter_map(|((ordinal, score, cluster, detail), case)| {
-                Some(Evidence {
-                    cluster,
-                    detail,
-                    feedback: feedback.remove(&ordinal).unwrap_or_default(),
-                    score,
-                    case,
-                    run: runs.remove(&ordinal)?,
-                })
-            })
-            .collect())
-    }
-
-    /// The first passing cases.
-    async fn passing(
-        &self,
-        spec: &JobSpec,
-        task: &ProposeTask,
-    ) -> Result<Vec<(u64, f64, Option<String>, String)>, WorkError> {
-        let mut found = Vec::new();
-        let mut from = 0u64;
-        let mut looked = 0u64;
-        while found.len() < PASSING && looked < LOOK_FOR_PASSING {
-            let page = self
-                .scores
-                .scores(task.evaluation.id(), from, PAGE)
-                .await
-                .map_err(|error| WorkError::from_port("cannot read scores", error))?;
-            let Some(last) = page.last() else { break };
-            from = last.score.ordinal.saturating_add(1);
-            looked += page.len() as u64;
-            found.extend(
-                page.into_iter()
-                    .map(|scored| scored.score)
-                    .filter(|score| {
-                        score.status.counts() && score.score >= spec.project.diagnosis.failure_below
-                    })
-                    .map(|score| (score.ordinal, score.score, None, String::new())),
-            );
-        }
-        found.truncate(PASSING);
-        Ok(found)
-    }
-
-    /// The answers of train, where they are a small closed set.
-    async fn labels(
-        &self,
-        spec: &JobSpec,
-        stop: &CancellationToken,
-    ) -> Result<Vec<String>, WorkError> {
-        let part = parts(&spec.project)[0];
-        let mut labels = Labels::default();
-        let mut left = LOOK_FOR_LABELS;
-        each_case(
-            &*self.datasets,
-            (spec.dataset, Split::Train),
-            stop,
-            |case| {
-                labels.add(expected_answers(case, &spec.project, &part));
-                left -= 1;
-                break_when(left == 0 || !labels.is_possible())
-            },
-        )
-        .await?;
-        Ok(labels.finish())
     }
 
     async fn propose(
@@ -308,19 +182,10 @@ impl ProposeService {
         let request = self.request(claimed, spec, task, stop).await?;
         let backend = spec.project.proposer.backend;
         let proposer = self.backends.get(backend)?;
-        if stop.is_cancelled() {
-            return Err(WorkError::interrupted());
-        }
-        let stopped = async {
-            stop.cancelled().await;
-            tokio::time::sleep(DRAIN).await;
-        };
-        let answer = tokio::select! {
-            () = stopped => return Err(WorkError::interrupted()),
-            answer = proposer.propose(spec, &request, claimed.fence()) => {
-                answer.map_err(|error| WorkError::from_port("the proposer gave no answer", error))?
-            }
-        };
+        let asked = proposer.propose(spec, &request, claimed.fence());
+        let answer = unless_stopped(asked, stop)
+            .await?
+            .map_err(|error| WorkError::from_port("the proposer gave no answer", error))?;
         let mut body = json!({
             "iteration": task.iteration,
             "slot": task.slot,
@@ -328,6 +193,8 @@ impl ProposeService {
             "level": task.level,
             "backend": backend.as_str(),
             "cluster": task.cluster.as_ref().map(|cluster| &cluster.id),
+            "strategy": task.strategy,
+            "revises": task.revise.as_ref().map(|revise| revise.candidate),
         });
         let proposed = match answer {
             Proposal::Draft(draft) => {
@@ -337,7 +204,10 @@ impl ProposeService {
                     .await
                     .map_err(|error| WorkError::from_port("cannot store the proposal", error))?;
                 body["expected_gain"] = json!(draft.expected_gain);
+                body["expected_cost_ratio"] = json!(draft.expected_cost_ratio);
                 body["evidence_hash"] = json!(draft.evidence_hash);
+                body["prompt_hash"] = json!(draft.prompt_hash);
+                body["session"] = json!(draft.session);
                 body["transcript"] = json!(draft.transcript);
                 Proposed::Variant {
                     variant,
@@ -345,6 +215,10 @@ impl ProposeService {
                     idea: draft.idea,
                     hypothesis: draft.hypothesis,
                     cluster: draft.cluster,
+                    expected_gain: draft.expected_gain,
+                    expected_cost_ratio: draft.expected_cost_ratio,
+                    session: draft.session,
+                    prompt_hash: draft.prompt_hash,
                     spend: draft.spend,
                 }
             }
@@ -358,38 +232,6 @@ impl ProposeService {
             .map_err(|error| WorkError::from_port("cannot record the proposal", error))?;
         Ok(proposed)
     }
-}
-
-/// The findings to show: those that lost most of each cluster, the target's first, then by what the clusters cost.
-fn choose(attribution: &Attribution, findings: Vec<Finding>, target: Option<&str>) -> Vec<Finding> {
-    let mut groups: BTreeMap<String, Vec<Finding>> = BTreeMap::new();
-    for finding in findings {
-        groups
-            .entry(format!("{}@{}", finding.rule.name(), finding.step))
-            .or_default()
-            .push(finding);
-    }
-    let mut order: Vec<&str> = attribution
-        .clusters
-        .iter()
-        .map(|cluster| cluster.id.as_str())
-        .collect();
-    order.sort_by_key(|id| Some(*id) != target);
-    let mut chosen = Vec::new();
-    for id in order {
-        let Some(mut group) = groups.remove(id) else {
-            continue;
-        };
-        group.sort_by(|a, b| b.lost.total_cmp(&a.lost).then(a.ordinal.cmp(&b.ordinal)));
-        group.truncate(if Some(id) == target {
-            OF_TARGET
-        } else {
-            OF_OTHERS
-        });
-        chosen.extend(group);
-    }
-    chosen.truncate(FAILING);
-    chosen
 }
 
 #[async_trait]

@@ -1,6 +1,9 @@
 //! Decisions in words.
 
-use fapo_domain::model::decision::{Decision, DecisionKind, GateOutcome, LevelLeft, StopReason};
+use fapo_domain::model::decision::{
+    Decision, DecisionKind, GateOutcome, LevelLeft, Refuser, StopReason,
+};
+use fapo_domain::model::proposal::{ReviewFinding, ReviewSeverity};
 
 use super::{DecisionRow, LevelRow};
 use crate::report::verdict::evidence;
@@ -44,6 +47,7 @@ pub fn bare_reason(decision: &Decision) -> &str {
             .strip_prefix(split.as_str())
             .is_some_and(|word| matches!(word, " screen" | " gate")),
         DecisionKind::TestSkipped => first == "no sealed test",
+        DecisionKind::SentBack { .. } => first == "the reviewer sends it back",
         DecisionKind::Refusal { .. } | DecisionKind::Stopped { .. } => false,
     };
     if repeats { rest } else { &decision.reason }
@@ -56,6 +60,7 @@ pub fn level_row(decision: &Decision) -> Option<LevelRow> {
         DecisionKind::LevelSkipped { level } => (level, "passed over".to_owned()),
         DecisionKind::Gate { .. }
         | DecisionKind::Refusal { .. }
+        | DecisionKind::SentBack { .. }
         | DecisionKind::Stopped { .. }
         | DecisionKind::TestSkipped => return None,
     };
@@ -88,13 +93,25 @@ pub fn decision_row(decision: &Decision) -> DecisionRow {
                 comparison.as_ref().map(evidence).unwrap_or_default(),
             )
         }
-        DecisionKind::Refusal { candidate } => (
-            candidate.map_or_else(
-                || "lint".to_owned(),
-                |candidate| format!("lint · {}", candidate.short()),
-            ),
-            "refused",
-            "refused",
+        DecisionKind::Refusal { candidate, by } => {
+            let who = match by {
+                Refuser::Lints => "lint",
+                Refuser::Reviewer => "review",
+            };
+            (
+                candidate.map_or_else(
+                    || who.to_owned(),
+                    |candidate| format!("{who} · {}", candidate.short()),
+                ),
+                "refused",
+                "refused",
+                String::new(),
+            )
+        }
+        DecisionKind::SentBack { candidate } => (
+            format!("review · {}", candidate.short()),
+            "sent back",
+            "maybe",
             String::new(),
         ),
         DecisionKind::LevelLeft { level, why } => {
@@ -118,10 +135,27 @@ pub fn decision_row(decision: &Decision) -> DecisionRow {
         what,
         outcome,
         class,
-        reason: bare_reason(decision).to_owned(),
+        reason: format!("{}{}", bare_reason(decision), caution(decision)),
         figures,
         evidence: pretty(&decision.evidence),
     }
+}
+
+/// What the reviewer warned of, for a gate that decided all the same.
+fn caution(decision: &Decision) -> String {
+    let review = &decision.evidence["review"];
+    if review["verdict"] != "warn" || !matches!(decision.what, DecisionKind::Gate { .. }) {
+        return String::new();
+    }
+    let words: Vec<String> = review["findings"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|finding| serde_json::from_value::<ReviewFinding>(finding.clone()).ok())
+        .filter(|finding| finding.severity >= ReviewSeverity::Warn)
+        .map(|finding| finding.words())
+        .collect();
+    format!("; the reviewer warned: {}", words.join("; "))
 }
 
 /// A gate's outcome for people and for style sheets.
@@ -140,4 +174,50 @@ fn pretty(value: &serde_json::Value) -> String {
         return String::new();
     }
     serde_json::to_string_pretty(value).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::report::fixture::{report, variant};
+
+    fn decision(what: DecisionKind, reason: &str, evidence: serde_json::Value) -> Decision {
+        Decision {
+            seq: 0,
+            iteration: 1,
+            what,
+            reason: reason.to_owned(),
+            evidence,
+        }
+    }
+
+    #[test]
+    fn a_gate_says_what_the_reviewer_warned_of() {
+        let mut gate = report().decisions.remove(0);
+        let plain = decision_row(&gate).reason;
+        gate.evidence = json!({"review": {"verdict": "warn", "findings": [
+            {"check": "regression", "severity": "warn", "place": "", "message": "long questions"},
+            {"check": "other", "severity": "note", "place": "", "message": "nothing"},
+        ]}});
+        assert_eq!(
+            decision_row(&gate).reason,
+            format!("{plain}; the reviewer warned: regression: long questions")
+        );
+    }
+
+    #[test]
+    fn who_refused_a_proposal_is_told() {
+        let candidate = variant(3);
+        let refused = DecisionKind::Refusal {
+            candidate: Some(candidate),
+            by: Refuser::Reviewer,
+        };
+        let row = decision_row(&decision(refused, "refused by the reviewer: x", json!({})));
+        assert_eq!(row.what, format!("review · {}", candidate.short()));
+        let back = DecisionKind::SentBack { candidate };
+        let row = decision_row(&decision(back, "the reviewer sends it back: x", json!({})));
+        assert_eq!((row.outcome, row.reason.as_str()), ("sent back", "x"));
+    }
 }

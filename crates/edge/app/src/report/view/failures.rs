@@ -1,9 +1,10 @@
 //! What failed, and what could be won by mending it.
 
-use fapo_domain::model::finding::{Attribution, Cluster};
+use fapo_domain::model::finding::{Attribution, CaseReading, Cluster};
 use fapo_domain::model::level::Level;
 
 use super::{CeilingRow, ClusterRow};
+use crate::output::format;
 use crate::report::data::ReportData;
 
 pub fn clusters(before: Option<&Attribution>, after: Option<&Attribution>) -> Vec<ClusterRow> {
@@ -42,8 +43,46 @@ pub fn clusters(before: Option<&Attribution>, after: Option<&Attribution>) -> Ve
                 .map(ToString::to_string)
                 .collect::<Vec<_>>()
                 .join(", "),
+            readings: cluster.readings.iter().map(read).collect(),
         })
         .collect()
+}
+
+/// One reading in a line: kind, step, case, explanation, and the words that prove it.
+fn read(read: &CaseReading) -> String {
+    let reading = &read.reading;
+    format!(
+        "{} at {} ({}): {} “{}”",
+        reading.kind.as_str(),
+        reading.step,
+        read.case,
+        reading.explanation,
+        reading.quote
+    )
+}
+
+/// How the reading of the last attribution's unclear failures went, in a sentence.
+pub fn reader(data: &ReportData) -> Option<String> {
+    let attribution = data.after.as_ref().or(data.before.as_ref())?;
+    let reader = attribution.reader.as_ref()?;
+    let mut words = format!(
+        "The rules left {} unclear; a model read {} of them and proved {} readings with words of the trace.",
+        format::counted(reader.unclear, "failure"),
+        reader.asked,
+        reader.kept
+    );
+    if reader.discarded + reader.unusable > 0 {
+        words.push_str(&format!(
+            " {} were thrown away: {} quoted what is not there, {} could not be read.",
+            reader.discarded + reader.unusable,
+            reader.discarded,
+            reader.unusable
+        ));
+    }
+    if let Some(note) = &reader.note {
+        words.push_str(&format!(" The rest was left unread: {note}."));
+    }
+    Some(words)
 }
 
 pub fn ceilings(data: &ReportData) -> Vec<CeilingRow> {

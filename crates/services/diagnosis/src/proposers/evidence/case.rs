@@ -6,7 +6,7 @@ use fapo_domain::model::proposal::Evidence;
 use fapo_domain::model::trace::{RetrievedDocument, StepRecord};
 use serde_json::Value;
 
-use super::within;
+use super::page::within;
 use crate::attribution::flow::base;
 use crate::attribution::retrieval::queries;
 use crate::text::{cut, one_line};
@@ -15,7 +15,7 @@ use crate::text::{cut, one_line};
 const LEAST_PASSAGE: usize = 40;
 
 /// One case in at most `bytes` bytes: long values are cut harder until it fits.
-pub(super) fn case_block(
+pub(crate) fn case_block(
     evidence: &Evidence,
     shared: &BTreeMap<String, String>,
     bytes: usize,
@@ -150,7 +150,7 @@ fn both_ends(text: &str, limit: usize) -> String {
     format!("{} {}", cut(&line, half), tail.trim_start())
 }
 
-fn plain(value: &Value) -> String {
+pub(crate) fn plain(value: &Value) -> String {
     value
         .as_str()
         .map_or_else(|| value.to_string(), str::to_owned)

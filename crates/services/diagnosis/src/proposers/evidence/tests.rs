@@ -34,6 +34,7 @@ fn huge(count: u64, clusters: u64, size: usize, filler: &str) -> ProposalRequest
                 high: 0.1,
             },
             direction: "make it clearer".to_owned(),
+            readings: Vec::new(),
         });
     }
     for ordinal in 0..count + 2 {

@@ -67,6 +67,7 @@ fn spec(project: &ProjectSpec) -> JobSpec {
         seal: ContentHash::of(b"s"),
         protect: Vec::new(),
         playbook: None,
+        prompts: BTreeMap::new(),
     }
 }
 
