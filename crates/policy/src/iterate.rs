@@ -3,6 +3,7 @@
 use fapo_domain::VariantId;
 use fapo_domain::model::case::Split;
 use fapo_domain::model::decision::{DecisionKind, Refuser, StopReason};
+use fapo_domain::model::evaluation::HeldOutMean;
 use fapo_domain::model::finding::{Attribution, Cluster};
 use fapo_domain::model::level::{Level, Strategy};
 use fapo_domain::model::proposal::{Attempt, AttemptOutcome, Lint, LintFinding, Revise};
@@ -153,8 +154,19 @@ impl Engine<'_> {
             history,
             strategy,
             revise,
+            val: self.told_of_val(parent),
             seed,
         })));
+    }
+
+    /// What a proposer is told of its parent on validation.
+    fn told_of_val(&self, parent: VariantId) -> Option<HeldOutMean> {
+        let incumbent = &self.out.state.incumbent;
+        let summary = &incumbent.val.as_ref()?.summary;
+        (incumbent.variant == parent)
+            .then(|| summary.mean())
+            .flatten()
+            .map(|mean| HeldOutMean::rounded(summary.counted(), mean))
     }
 
     /// What was tried in earlier iterations and says something.

@@ -45,6 +45,26 @@ pub enum CacheUse {
     Own,
 }
 
+/// What is told of a held-out split to whoever proposes: one number, coarse, because each answer gives a little of the split
+/// away (the Ladder, Blum & Hardt 2015).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct HeldOutMean {
+    /// Cases that count.
+    pub cases: u64,
+    /// Their mean score, rounded to a hundredth.
+    pub mean: f64,
+}
+
+impl HeldOutMean {
+    /// The mean over so many cases, rounded.
+    pub fn rounded(cases: u64, mean: f64) -> Self {
+        Self {
+            cases,
+            mean: (mean * 100.0).round() / 100.0,
+        }
+    }
+}
+
 impl EvaluationSpec {
     /// The evaluation's id.
     pub fn id(&self) -> EvaluationId {

@@ -128,6 +128,15 @@ impl ProjectSpec {
         }
     }
 
+    /// What a coding agent that reviews is asked to use: `reviewer.model`, else the entry `reviewer`, else the proposer's.
+    pub fn reviewing_agent_model(&self) -> Option<&str> {
+        match &self.reviewer.model {
+            Some(named) => Some(named),
+            None if self.models.contains_key("reviewer") => Some("reviewer"),
+            None => self.proposer.model.as_deref(),
+        }
+    }
+
     /// The reviewer that the project has.
     pub const fn reviewer_backend(&self) -> ReviewerBackend {
         self.reviewer.resolved(self.proposer.backend)

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::hash::ContentHash;
 use crate::ids::{JobId, VariantId};
+use crate::model::evaluation::{EvaluationSpec, HeldOutMean};
 use crate::model::finding::{Attribution, Cluster};
 use crate::model::level::{Level, Strategy, Technique};
 use crate::model::session::SessionId;
@@ -34,6 +35,12 @@ pub struct ProposalRequest {
     pub level: Level,
     /// The cluster to work on.
     pub cluster: Option<Cluster>,
+    /// The parent's train evaluation.
+    pub evaluation: EvaluationSpec,
+    /// The job's variants that were evaluated, against repeats.
+    pub earlier: Vec<VariantId>,
+    /// The parent on validation.
+    pub val: Option<HeldOutMean>,
     /// The parent's attribution on train.
     pub attribution: Attribution,
     /// Failing and passing train cases, chosen to cover the clusters.

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::clock::Timestamp;
 use crate::ids::{JobId, TaskId, VariantId};
-use crate::model::evaluation::{Block, EvaluationSpec};
+use crate::model::evaluation::{Block, EvaluationSpec, HeldOutMean};
 use crate::model::finding::Cluster;
 use crate::model::level::{Level, Strategy, Technique};
 use crate::model::proposal::{Attempt, Revise};
@@ -119,6 +119,9 @@ pub struct ProposeTask {
     /// The proposal to be written again, where a review failed it.
     #[serde(default)]
     pub revise: Option<Revise>,
+    /// What the proposer is told of the parent on validation.
+    #[serde(default)]
+    pub val: Option<HeldOutMean>,
     /// Seed of the proposer's choices.
     pub seed: u64,
 }

@@ -5,6 +5,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::agents::AgentError;
 use super::models::MeteredError;
+use super::work::WorkError;
 use crate::error::{Classified, ErrorCode, Retry};
 use crate::model::job::JobSpec;
 use crate::model::proposal::{Draft, ProposalRequest, Review, ReviewRequest};
@@ -38,6 +39,15 @@ pub enum ProposeError {
     /// Its model could not be called.
     #[error("the proposer's model could not be called")]
     Model(#[from] MeteredError),
+    /// Its session could not be run.
+    #[error("the proposer's session could not be run")]
+    Agent(#[from] AgentError),
+    /// What it was to be held against could not be read.
+    #[error("the proposal could not be looked at")]
+    Work(#[source] WorkError),
+    /// It was asked to stop.
+    #[error("the proposer was asked to stop")]
+    Stopped,
     /// The proposer is not set up right.
     #[error("{message}")]
     Config {
@@ -50,6 +60,9 @@ impl Classified for ProposeError {
     fn code(&self) -> ErrorCode {
         match self {
             Self::Model(error) => error.code(),
+            Self::Agent(error) => error.code(),
+            Self::Work(error) => error.code(),
+            Self::Stopped => ErrorCode::Unavailable,
             Self::Config { .. } => ErrorCode::FailedPrecondition,
         }
     }
@@ -57,6 +70,9 @@ impl Classified for ProposeError {
     fn retry(&self) -> Retry {
         match self {
             Self::Model(error) => error.retry(),
+            Self::Agent(error) => error.retry(),
+            Self::Work(error) => error.retry(),
+            Self::Stopped => Retry::Now,
             Self::Config { .. } => Retry::Never,
         }
     }
@@ -64,6 +80,9 @@ impl Classified for ProposeError {
     fn reason(&self) -> &'static str {
         match self {
             Self::Model(error) => error.reason(),
+            Self::Agent(error) => error.reason(),
+            Self::Work(error) => error.reason(),
+            Self::Stopped => "INTERRUPTED",
             Self::Config { .. } => "PROPOSER_CONFIG",
         }
     }
@@ -74,12 +93,14 @@ impl Classified for ProposeError {
 #[async_trait]
 pub trait Proposer: Send + Sync {
     /// Proposes one change. The same request gives the same proposal (a model's reply is remembered by the step cache),
-    /// so repeating after a crash is harmless and free. `fence` is the claimed task that pays.
+    /// so repeating after a crash is harmless and free; an agent's session is run again). `fence` is the claimed task that
+    /// pays. Returns soon after `stop` is cancelled.
     async fn propose(
         &self,
         spec: &JobSpec,
         request: &ProposalRequest,
         fence: Fence,
+        stop: &CancellationToken,
     ) -> Result<Proposal, ProposeError>;
 }
 
@@ -92,6 +113,9 @@ pub enum ReviewError {
     /// Its session could not be run.
     #[error("the reviewer's session could not be run")]
     Agent(#[from] AgentError),
+    /// It was asked to stop.
+    #[error("the reviewer was asked to stop")]
+    Stopped,
     /// The reviewer is not set up right.
     #[error("{message}")]
     Config {
@@ -105,6 +129,7 @@ impl Classified for ReviewError {
         match self {
             Self::Model(error) => error.code(),
             Self::Agent(error) => error.code(),
+            Self::Stopped => ErrorCode::Unavailable,
             Self::Config { .. } => ErrorCode::FailedPrecondition,
         }
     }
@@ -113,6 +138,7 @@ impl Classified for ReviewError {
         match self {
             Self::Model(error) => error.retry(),
             Self::Agent(error) => error.retry(),
+            Self::Stopped => Retry::Now,
             Self::Config { .. } => Retry::Never,
         }
     }
@@ -121,6 +147,7 @@ impl Classified for ReviewError {
         match self {
             Self::Model(error) => error.reason(),
             Self::Agent(error) => error.reason(),
+            Self::Stopped => "INTERRUPTED",
             Self::Config { .. } => "REVIEWER_CONFIG",
         }
     }

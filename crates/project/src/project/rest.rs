@@ -106,7 +106,13 @@ fn proposer(spec: &ProjectSpec, check: &mut Check<'_>) {
         }
     }
     if backend.is_agent() {
-        provider_fits(spec, backend, proposer.model.as_deref(), "proposer.model", check);
+        provider_fits(
+            spec,
+            backend,
+            proposer.model.as_deref(),
+            "proposer.model",
+            check,
+        );
     }
     match (&proposer.recording, proposer.backend) {
         (None, ProposerBackend::Replay) => check.error(
@@ -154,7 +160,13 @@ fn reviewer(spec: &ProjectSpec, check: &mut Check<'_>) {
     let backend = spec.reviewer_backend();
     let agent = backend.agent();
     if let Some(agent) = agent {
-        provider_fits(spec, agent, reviewer.model.as_deref(), "reviewer.model", check);
+        provider_fits(
+            spec,
+            agent,
+            reviewer.model.as_deref(),
+            "reviewer.model",
+            check,
+        );
     }
     if let Some(name) = &reviewer.model {
         if agent.is_none() {

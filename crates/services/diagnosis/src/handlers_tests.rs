@@ -209,6 +209,7 @@ impl Setting {
             history: Vec::new(),
             strategy: Strategy::Free,
             revise: None,
+            val: None,
             seed: 1,
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! * [`attribution`] turns an evaluation's scores and runs into findings, clusters and ceilings (`Topic::Diagnose`).
 //! * [`proposers`] turns an attribution and train evidence into one changed variant (`Topic::Propose`).
-//! * [`agent`] runs coding agents in a sandbox, for whoever proposes or reviews with one.
+//! * [`agent`] runs coding agents in a sandbox; [`agentic`] proposes and reviews with them, over the tools of [`mcp`].
 //! * [`lints`] turns a changed variant into a report of what is wrong with it (`Topic::Review`), [`review`] asks a reviewer
 //!   about what passes.
 //! * [`prompts`] are what the models among them are told, as files that a project can replace.
@@ -11,6 +11,7 @@
 //! here decides what is accepted. Equal inputs give equal results, so a repeated task is harmless.
 
 pub mod agent;
+pub mod agentic;
 mod asking;
 pub mod attribution;
 pub mod enclosure;

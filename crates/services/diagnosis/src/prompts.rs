@@ -74,6 +74,12 @@ pub const PROMPTS: &[Prompt] = &[
         []
     ),
     prompt!(
+        "proposer_again",
+        "what a coding agent is told once where its proposal cannot go on",
+        ["findings", "turns"],
+        ["findings"]
+    ),
+    prompt!(
         "proposer_system",
         "what a coding agent that proposes is told for the whole session"
     ),

@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use fapo_domain::clock::Timestamp;
 use fapo_domain::hash::ContentHash;
 use fapo_domain::model::case::Case;
+use fapo_domain::model::case::Split;
+use fapo_domain::model::evaluation::{CacheUse, EvaluationSpec};
 use fapo_domain::model::finding::{Attribution, Cluster, Points, Rule};
 use fapo_domain::model::job::{JobGoal, JobSpec};
 use fapo_domain::model::level::{Level, Strategy, Technique};
@@ -148,8 +150,22 @@ pub fn request(tree: &VariantTree, level: Level, target: Option<(Rule, &str)>) -
         direction: "try something".to_owned(),
         readings: Vec::new(),
     });
+    let job = JobId::at(0, [7; 10]);
     ProposalRequest {
-        job: JobId::at(0, [7; 10]),
+        job,
+        evaluation: EvaluationSpec {
+            job,
+            variant: tree.id(),
+            dataset: DatasetId(ContentHash::of(b"d")),
+            split: Split::Train,
+            sample: 0,
+            cases: 20,
+            order_seed: None,
+            cache: CacheUse::Shared,
+            attempt: 0,
+        },
+        earlier: vec![tree.id()],
+        val: None,
         iteration: 1,
         slot: 0,
         parent: tree.id(),
@@ -240,6 +256,7 @@ pub fn review_request(added: &str) -> ReviewRequest {
     };
     ReviewRequest {
         job: from.job,
+        evaluation: from.evaluation.clone(),
         iteration: 1,
         slot: 0,
         revision: 0,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::hash::ContentHash;
 use crate::ids::{JobId, VariantId};
+use crate::model::evaluation::EvaluationSpec;
 use crate::model::finding::{Attribution, Cluster};
 use crate::model::level::{Level, Technique};
 use crate::model::proposal::{Attempt, Evidence};
@@ -360,6 +361,8 @@ pub struct ReviewRequest {
     pub parent: VariantId,
     /// The candidate.
     pub candidate: VariantId,
+    /// The parent's train evaluation.
+    pub evaluation: EvaluationSpec,
     /// The parent's files.
     pub parent_tree: VariantTree,
     /// The candidate's files.

@@ -14,12 +14,10 @@ use fapo_domain::money::{MicroUsd, Spend};
 use fapo_domain::ports::agents::{
     AgentError, AgentRequest, AgentSession, AgentTools, AgentTurn, CodingAgent, SessionFiles,
 };
-use fapo_domain::ports::relay::{Relay, RelayGrant, RelayUse, Relays};
+use fapo_domain::ports::relay::{Relay, RelayGrant, Relays};
 use fapo_domain::ports::sandbox::{
-    Confinement, Forward, Mount, ProcessExit, ProcessLimits, ProcessSpec, Sandbox,
-    SandboxedProcess, Streams,
+    Confinement, Forward, Mount, ProcessLimits, ProcessSpec, Sandbox,
 };
-use tokio::io::AsyncWriteExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::cli::{Asked, Call, Cli, MOST_REFUSED, Report};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use fapo_domain::model::evaluation::EvaluationSpec;
+use fapo_domain::model::evaluation::{EvaluationSpec, HeldOutMean};
 use fapo_domain::model::finding::Cluster;
 use fapo_domain::model::job::JobSpec;
 use fapo_domain::model::level::Level;
@@ -28,15 +28,6 @@ pub enum SessionRole {
     Proposer,
     /// Judges one: all tools but those that spend.
     Reviewer,
-}
-
-/// What is told of validation: nothing finer.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct HeldOutMean {
-    /// Cases that count.
-    pub cases: u64,
-    /// Their mean score. It is rounded to a hundredth before it is told.
-    pub mean: f64,
 }
 
 /// Files that do not change: those that a reviewer judges.

@@ -16,7 +16,7 @@ use std::time::Duration;
 use fapo_domain::clock::Timestamp;
 use fapo_domain::hash::ContentHash;
 use fapo_domain::model::case::Split;
-use fapo_domain::model::evaluation::{CacheUse, EvaluationSpec};
+use fapo_domain::model::evaluation::{CacheUse, EvaluationSpec, HeldOutMean};
 use fapo_domain::model::job::{JobGoal, JobSpec};
 use fapo_domain::model::level::Level;
 use fapo_domain::model::score::{CaseScore, ScoreStatus};
@@ -37,9 +37,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::ports::{Python, Runner};
 use super::answer::MOST_BYTES;
-use super::{
-    FixedTree, HeldOutMean, SessionGrant, SessionRole, SessionTools, ToolPorts, Tools, ToolsUse,
-};
+use super::{FixedTree, SessionGrant, SessionRole, SessionTools, ToolPorts, Tools, ToolsUse};
 use crate::DiagnosisService;
 use crate::testing::store::Store;
 use crate::testing::{case_with, record, run, said, samples, score};
@@ -84,6 +82,7 @@ impl House {
             seal: ContentHash::of(b"s"),
             protect: Vec::new(),
             playbook: None,
+            prompts: BTreeMap::new(),
         };
         let store = Store::new(spec.clone());
         store.add_tree(&parent);
@@ -116,6 +115,7 @@ impl House {
             traces: store.clone(),
             datasets: store.clone(),
             findings: store.clone(),
+            models: crate::testing::model::Scripted::new([]),
         };
         diagnosis
             .handle(&claimed, &CancellationToken::new())

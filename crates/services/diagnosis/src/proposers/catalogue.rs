@@ -27,6 +27,7 @@ use fapo_domain::model::proposal::{Draft, ProposalRequest};
 use fapo_domain::model::task::Fence;
 use fapo_domain::model::variant::VariantTree;
 use fapo_domain::ports::diagnosis::{Proposal, ProposeError, Proposer};
+use tokio_util::sync::CancellationToken;
 
 use crate::lints::{Candidate, check};
 pub use context::Context;
@@ -138,6 +139,7 @@ impl Proposer for Catalogue {
         spec: &JobSpec,
         request: &ProposalRequest,
         _fence: Fence,
+        _stop: &CancellationToken,
     ) -> Result<Proposal, ProposeError> {
         Ok(Self::choose(&spec.project, request))
     }

@@ -18,6 +18,7 @@ use fapo_domain::ports::diagnosis::{Proposal, ProposeError, Proposer};
 use fapo_domain::ports::models::{ChatRole, Message, MeteredModels};
 use fapo_project::{PipelineContext, read_pipeline};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::evidence::{Compiled, compile};
 use crate::asking::{Asker, message, model_of, unfinished};
@@ -181,6 +182,7 @@ impl Proposer for Reflect {
         spec: &JobSpec,
         request: &ProposalRequest,
         fence: Fence,
+        _stop: &CancellationToken,
     ) -> Result<Proposal, ProposeError> {
         let entry = spec.project.proposing_model();
         let model = model_of(&spec.project, entry, "proposer")

@@ -19,6 +19,7 @@ use fapo_domain::model::proposal::{Draft, ProposalRequest};
 use fapo_domain::model::task::Fence;
 use fapo_domain::ports::diagnosis::{Proposal, ProposeError, Proposer};
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 use super::edit::put_text;
 
@@ -104,6 +105,7 @@ impl Proposer for Replay {
         _spec: &JobSpec,
         request: &ProposalRequest,
         _fence: Fence,
+        _stop: &CancellationToken,
     ) -> Result<Proposal, ProposeError> {
         let revision = u32::from(request.revise.is_some());
         let key = (request.iteration, request.slot, revision);

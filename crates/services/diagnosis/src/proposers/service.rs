@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use fapo_domain::VariantId;
 use fapo_domain::model::job::{JobSpec, Proposed};
 use fapo_domain::model::project::ProposerBackend;
-use fapo_domain::model::proposal::{ProposalRequest, Revision};
+use fapo_domain::model::proposal::{AttemptOutcome, ProposalRequest, Revision};
 use fapo_domain::model::task::{ClaimedTask, ProposeTask, TaskPayload, Topic};
 use fapo_domain::ports::datasets::Datasets;
 use fapo_domain::ports::diagnosis::{Proposal, Proposer};
@@ -135,6 +136,9 @@ impl ProposeService {
             tree,
             level: task.level,
             cluster: task.cluster.clone(),
+            evaluation: evaluation.clone(),
+            earlier: earlier(spec, task),
+            val: task.val,
             attribution,
             evidence,
             history: task.history.clone(),
@@ -182,7 +186,7 @@ impl ProposeService {
         let request = self.request(claimed, spec, task, stop).await?;
         let backend = spec.project.proposer.backend;
         let proposer = self.backends.get(backend)?;
-        let asked = proposer.propose(spec, &request, claimed.fence());
+        let asked = proposer.propose(spec, &request, claimed.fence(), stop);
         let answer = unless_stopped(asked, stop)
             .await?
             .map_err(|error| WorkError::from_port("the proposer gave no answer", error))?;
@@ -232,6 +236,16 @@ impl ProposeService {
             .map_err(|error| WorkError::from_port("cannot record the proposal", error))?;
         Ok(proposed)
     }
+}
+
+/// The baseline, and every variant that was evaluated: a refused one may come again when a deeper level is open.
+fn earlier(spec: &JobSpec, task: &ProposeTask) -> Vec<VariantId> {
+    let tried = task
+        .history
+        .iter()
+        .filter(|attempt| attempt.outcome != AttemptOutcome::Refused)
+        .filter_map(|attempt| attempt.variant);
+    std::iter::once(spec.baseline).chain(tried).collect()
 }
 
 #[async_trait]

@@ -187,6 +187,7 @@ impl Reviewing {
             slot: task.slot,
             revision: task.revision,
             parent: task.parent,
+            evaluation: evaluation.clone(),
             candidate: task.candidate,
             level: lints.level,
             technique: task.technique,

@@ -6,12 +6,12 @@ use fapo_domain::model::task::Fence;
 use fapo_domain::money::SpendRole;
 use fapo_domain::ports::StoreError;
 use fapo_domain::ports::agents::AgentLimits;
-use fapo_domain::ports::relay::RelayError;
-use fapo_domain::ports::sandbox::SandboxError;
+use fapo_domain::ports::relay::{RelayError, RelayUse};
+use fapo_domain::ports::sandbox::{ProcessExit, SandboxError, SandboxedProcess, Streams};
 use fapo_domain::{JobId, TaskId};
 use fapo_testkit::clock::ManualClock;
 use serde_json::json;
-use tokio::io::{AsyncReadExt as _, DuplexStream};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
 use super::*;
 use crate::agent::Installed;

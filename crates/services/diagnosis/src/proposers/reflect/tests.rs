@@ -19,6 +19,8 @@ use fapo_domain::ports::models::{Meter, MeteredError, MeteredModels, MeteredRepl
 use fapo_domain::{DatasetId, JobId, TaskId, VariantId};
 use serde_json::{Value, json};
 
+use tokio_util::sync::CancellationToken;
+
 use super::Reflect;
 use crate::testing::{case_with, evidence, record, request, run, said, samples, tried};
 
@@ -99,7 +101,7 @@ async fn ask_until(
     });
     let reflect = Reflect::new(Arc::clone(&says) as Arc<dyn MeteredModels>);
     let proposal = reflect
-        .propose(&spec(project), request, fence())
+        .propose(&spec(project), request, fence(), &CancellationToken::new())
         .await
         .unwrap();
     (proposal, says)
@@ -331,7 +333,12 @@ async fn the_proposers_model_is_named_or_found() {
         asked: Mutex::new(Vec::new()),
     };
     let error = Reflect::new(Arc::new(says))
-        .propose(&spec(&project), &request, fence())
+        .propose(
+            &spec(&project),
+            &request,
+            fence(),
+            &CancellationToken::new(),
+        )
         .await
         .unwrap_err();
     assert!(matches!(error, ProposeError::Config { .. }), "{error}");
