@@ -383,12 +383,14 @@ pub enum SchemaOf {
 
 /// `fapo prompts`.
 #[derive(Debug, Args)]
-#[command(after_help = "A project replaces a prompt with a file of its own: agents/NAME.md beside fapo.yaml.
+#[command(
+    after_help = "A project replaces a prompt with a file of its own: agents/NAME.md beside fapo.yaml.
 
 Examples:
   fapo prompts                          all of them, and what each is for
   fapo prompts reviewer_system          its text
-  mkdir agents && fapo prompts reviewer_system > agents/reviewer_system.md")]
+  mkdir agents && fapo prompts reviewer_system > agents/reviewer_system.md"
+)]
 pub struct PromptsArgs {
     /// A prompt to be printed; all are listed where absent
     #[arg(value_name = "NAME")]

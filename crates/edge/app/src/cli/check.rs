@@ -251,7 +251,10 @@ impl Plan {
         };
         let reviews = match self.reviewer {
             ReviewerBackend::None | ReviewerBackend::Auto => String::new(),
-            reviewer => format!("; `{}` reviews each that the lints let pass", reviewer.as_str()),
+            reviewer => format!(
+                "; `{}` reviews each that the lints let pass",
+                reviewer.as_str()
+            ),
         };
         [
             "an optimization would".to_owned(),
@@ -260,9 +263,7 @@ impl Plan {
                 format::counted(sizes.train, "case"),
                 format::counted(sizes.val, "case")
             ),
-            format!(
-                "  2. find which step loses the points, from the train cases alone{reads}"
-            ),
+            format!("  2. find which step loses the points, from the train cases alone{reads}"),
             format!(
                 "  3. ask `{backend}` for one change after the other, at the levels {}{reviews}",
                 levels.join(", then ")

@@ -119,7 +119,11 @@ pub fn estimate(
         .plus(validations)
         .plus(case.times(test_runs as f64, test_runs))
         .plus(counter.proposal().times(proposals as f64, proposals))
-        .plus(counter.review().times(proposals as f64 * REVIEWED, proposals * 2))
+        .plus(
+            counter
+                .review()
+                .times(proposals as f64 * REVIEWED, proposals * 2),
+        )
         .plus(counter.readings().times(ATTRIBUTIONS, proposals + 1));
     Estimate {
         case,
@@ -183,7 +187,13 @@ impl Counter<'_> {
             None => Cost::default(),
             Some(model) => {
                 let evidence = f64::from(project.proposer.evidence_tokens);
-                self.call(entry, model, evidence, evidence, f64::from(model.max_tokens))
+                self.call(
+                    entry,
+                    model,
+                    evidence,
+                    evidence,
+                    f64::from(model.max_tokens),
+                )
             }
         }
     }
@@ -198,14 +208,8 @@ impl Counter<'_> {
             None => Cost::default(),
             Some(model) => {
                 let cases = u64::from(reader.cases);
-                self.call(
-                    entry,
-                    model,
-                    TRACE,
-                    TRACE_HIGH,
-                    f64::from(model.max_tokens),
-                )
-                .times(cases as f64, cases)
+                self.call(entry, model, TRACE, TRACE_HIGH, f64::from(model.max_tokens))
+                    .times(cases as f64, cases)
             }
         }
     }

@@ -135,7 +135,10 @@ fn decided(decision: &Decision, style: Style) -> Option<String> {
         }
         DecisionKind::Refusal { .. } => format!("{iteration}: {} – {reason}", style.dim("refused")),
         DecisionKind::SentBack { .. } => {
-            format!("{iteration}: {} – {reason}", style.warn("sent back by the reviewer"))
+            format!(
+                "{iteration}: {} – {reason}",
+                style.warn("sent back by the reviewer")
+            )
         }
         DecisionKind::LevelLeft { level, .. } => format!("level {level} is left – {reason}"),
         DecisionKind::LevelOpened { level } => {

@@ -221,7 +221,10 @@ pub fn read_prompts(dir: &Path, problems: &mut Problems) -> BTreeMap<String, Str
         let file = format!("{}/{name}", prompts::FOLDER);
         let known = name.strip_suffix(".md").and_then(prompts::find);
         let Some(prompt) = known else {
-            let message = format!("there is no prompt of this name; there are: {}", prompts::names().join(", "));
+            let message = format!(
+                "there is no prompt of this name; there are: {}",
+                prompts::names().join(", ")
+            );
             let help = "rename it, or take it away; `fapo prompts` lists what each is for";
             problems.push(problem("unknown-prompt", &file, message, help));
             continue;
@@ -232,7 +235,10 @@ pub fn read_prompts(dir: &Path, problems: &mut Problems) -> BTreeMap<String, Str
                     own.insert(prompt.name.to_owned(), text);
                 }
                 Some(what) => {
-                    let help = format!("`fapo prompts {}` prints the one that ships with fapo", prompt.name);
+                    let help = format!(
+                        "`fapo prompts {}` prints the one that ships with fapo",
+                        prompt.name
+                    );
                     let message = format!("the prompt cannot be used: {what}");
                     problems.push(problem("bad-prompt", &file, message, &help));
                 }

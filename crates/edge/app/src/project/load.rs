@@ -393,7 +393,12 @@ mod tests {
             panic!("two of them cannot be used");
         };
         let text = problems.to_string();
-        for part in ["agents/reviewer.md", "reviewer_system", "agents/reader_user.md", "{{ mark }}"] {
+        for part in [
+            "agents/reviewer.md",
+            "reviewer_system",
+            "agents/reader_user.md",
+            "{{ mark }}",
+        ] {
             assert!(text.contains(part), "{part} in {text}");
         }
     }

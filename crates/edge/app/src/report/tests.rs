@@ -46,7 +46,7 @@ fn the_markdown_report_reads_well() {
 
 #[test]
 fn what_a_model_read_in_failures_is_told_with_its_proof_and_escaped() {
-    use fapo_domain::model::finding::{CaseReading, FailureKind, Reading, ReaderSummary};
+    use fapo_domain::model::finding::{CaseReading, FailureKind, ReaderSummary, Reading};
     let mut data = report();
     let mut before = data.before.take().unwrap();
     before.clusters[0].readings = vec![CaseReading {
@@ -80,7 +80,10 @@ fn what_a_model_read_in_failures_is_told_with_its_proof_and_escaped() {
     }
     let page = html(&data).unwrap();
     assert!(page.contains("never asked for"));
-    assert!(!page.contains("<script"), "a quote reached the page as markup");
+    assert!(
+        !page.contains("<script"),
+        "a quote reached the page as markup"
+    );
 }
 
 #[test]

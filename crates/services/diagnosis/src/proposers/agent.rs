@@ -129,7 +129,10 @@ pub fn read(answer: Option<&Value>, request: &ProposalRequest) -> Said {
             .and_then(Value::as_f64)
             .filter(|number| number.is_finite())
     };
-    let named = text("technique").trim().to_lowercase().replace([' ', '-'], "_");
+    let named = text("technique")
+        .trim()
+        .to_lowercase()
+        .replace([' ', '-'], "_");
     let technique = serde_json::from_value(Value::String(named)).unwrap_or(match request.level {
         Level::Prompt => Technique::InstructionClarity,
         Level::Parameter => Technique::OtherParameter,
@@ -193,7 +196,12 @@ mod tests {
         assert!(brief.system.contains("analyze") && brief.system.contains("made up"));
         assert_eq!(brief, super::brief(&spec, &request).unwrap());
         let names = &schema(&spec, &request)["properties"]["technique"]["enum"];
-        assert!(names.as_array().unwrap().contains(&json!("retrieval_depth")));
+        assert!(
+            names
+                .as_array()
+                .unwrap()
+                .contains(&json!("retrieval_depth"))
+        );
     }
 
     #[test]
@@ -205,9 +213,15 @@ mod tests {
         });
         let said = read(Some(&answer), &request);
         assert_eq!(said.technique, Technique::ExtraHop);
-        assert_eq!((said.hypothesis.as_str(), said.idea.as_str()), ("a b", "extra_hop/ask twice"));
+        assert_eq!(
+            (said.hypothesis.as_str(), said.idea.as_str()),
+            ("a b", "extra_hop/ask twice")
+        );
         assert_eq!(said.cluster.as_deref(), Some("answer_buried@answer"));
-        assert_eq!((said.expected_gain, said.expected_cost_ratio), (Some(0.1), None));
+        assert_eq!(
+            (said.expected_gain, said.expected_cost_ratio),
+            (Some(0.1), None)
+        );
         assert!(!said.no_idea);
         let nothing = read(None, &request);
         assert_eq!(nothing.technique, Technique::OtherStructure);
