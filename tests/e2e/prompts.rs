@@ -1,6 +1,7 @@
 //! Prompts, reviewer and reader through the real binary.
 
 use fapo_e2e::{Project, fapo};
+use serde_json::Value;
 
 use super::commands::{DONE, FAILED, json, small};
 
@@ -63,27 +64,81 @@ fn a_file_that_is_no_prompt_is_a_problem_of_the_project() {
     }
 }
 
-#[test]
-fn under_a_reviewer_out_of_order_nothing_is_promoted_and_the_job_ends_well() {
+/// A small project whose reviewer is a simulated model of this world.
+fn reviewed(world: &Value) -> Project {
     let project = small();
-    // the simulated model sorts tickets, whatever it is asked: it gives no verdict, and reads nothing
+    project.write("reviewer.json", world.to_string()).unwrap();
+    project
+        .edit(
+            "fapo.yaml",
+            "models:\n",
+            "models:\n  reviewer: { provider: sim, model: strict, world: reviewer.json }\n",
+        )
+        .unwrap();
     project
         .edit(
             "fapo.yaml",
             "proposer: { backend: catalogue }",
-            "proposer: { backend: catalogue }\nreviewer: { backend: model }\ndiagnosis: { reader: { backend: model } }",
+            "proposer: { backend: catalogue }\nreviewer: { backend: model }",
         )
         .unwrap();
-    let ran = project.fapo("optimize", &["--max-proposals", "3"]).unwrap();
-    assert_eq!(ran.code(), DONE, "{}{}", ran.stdout(), ran.stderr());
-    let rows = json(&project, "lineage", &[]);
-    let outcomes: Vec<&str> = rows
+    project
+}
+
+/// Optimizes, and gives what was said and the outcomes of all proposals.
+fn optimized(project: &Project) -> (String, Vec<String>) {
+    let ran = project.fapo("optimize", &["--max-proposals", "2"]).unwrap();
+    let said = format!("{}{}", ran.stdout(), ran.stderr());
+    let rows = json(project, "lineage", &[]);
+    let outcomes = rows
         .as_array()
         .unwrap()
         .iter()
-        .filter_map(|row| row["outcome"].as_str())
+        .filter_map(|row| row["outcome"].as_str().map(str::to_owned))
         .collect();
-    assert!(!outcomes.contains(&"promoted"), "{rows}");
-    let said = format!("{}{}", ran.stdout(), ran.stderr());
+    (said, outcomes)
+}
+
+fn scripted(reply: &Value) -> Value {
+    serde_json::json!({"scripted": [{"when": ".", "reply": reply.to_string()}]})
+}
+
+#[test]
+fn a_reviewers_warning_is_told_and_the_change_is_promoted_all_the_same() {
+    let finding = serde_json::json!({
+        "check": "regression", "severity": "warn", "place": "prompts/classify.md",
+        "message": "tickets about two things",
+    });
+    let project = reviewed(&scripted(
+        &serde_json::json!({"verdict": "pass", "findings": [finding], "summary": "fine"}),
+    ));
+    let (said, outcomes) = optimized(&project);
+    assert!(outcomes.contains(&"promoted".to_owned()), "{said}");
+    let words = "the reviewer warns – regression at prompts/classify.md: tickets about two things";
+    assert!(said.contains(words), "{said}");
+}
+
+#[test]
+fn what_the_reviewer_fails_is_sent_back_once_and_then_refused() {
+    let project = reviewed(&scripted(
+        &serde_json::json!({"verdict": "fail", "findings": [], "summary": "it names a town"}),
+    ));
+    let (said, outcomes) = optimized(&project);
+    assert!(!outcomes.contains(&"promoted".to_owned()), "{said}");
+    assert!(said.contains("sent back by the reviewer"), "{said}");
+    // the catalogue revises nothing
+    let words =
+        "refused by the reviewer, after one revision: other: it names a town; it was not revised";
+    assert!(said.contains(words), "{said}");
+}
+
+#[test]
+fn under_a_reviewer_out_of_order_nothing_is_promoted_and_the_job_ends_well() {
+    let project = reviewed(&serde_json::json!({
+        "faults": [{"when": ".", "fault": {"kind": "refusal"}}],
+    }));
+    let (said, outcomes) = optimized(&project);
+    assert!(!outcomes.contains(&"promoted".to_owned()), "{said}");
     assert!(said.contains("no usable verdict"), "{said}");
+    assert!(!said.contains("sent back"), "{said}");
 }
