@@ -203,7 +203,6 @@ fn reviewer(spec: &ProjectSpec, check: &mut Check<'_>) {
             );
         }
     }
-    positive("reviewer.minutes", Some(reviewer.minutes), check);
     positive("reviewer.usd", reviewer.usd, check);
 }
 

@@ -194,6 +194,26 @@ fn broken_projects() {
             "models: [bigger]",
         ),
         (
+            "a reviewer that nobody asks",
+            "target:",
+            "reviewer: {model: small, turns: 3, minutes: 0}\ntarget:",
+        ),
+        (
+            "a reviewer of another model",
+            "target:",
+            "reviewer: {backend: model, model: smal}\ntarget:",
+        ),
+        (
+            "a reader that nobody asks",
+            "target:",
+            "diagnosis: {reader: {model: nobody}}\ntarget:",
+        ),
+        (
+            "a reader of no kind",
+            "target:",
+            "diagnosis: {reader: {backend: agent}}\ntarget:",
+        ),
+        (
             "replay without recording",
             "target:",
             "proposer: {backend: replay}\ntarget:",

@@ -200,8 +200,10 @@ pub fn result(payload: &TaskPayload) -> anyhow::Result<Value> {
                     confidence: 0.9,
                     recoverable: points,
                     direction: String::new(),
+                    readings: Vec::new(),
                 }],
                 ceilings: BTreeMap::from([(Level::Prompt, points)]),
+                reader: None,
             })?
         }
         TaskPayload::Propose(task) => serde_json::to_value(Proposed::Variant {
@@ -210,6 +212,10 @@ pub fn result(payload: &TaskPayload) -> anyhow::Result<Value> {
             idea: "only the answer".to_owned(),
             hypothesis: "the form is wrong".to_owned(),
             cluster: None,
+            expected_gain: None,
+            expected_cost_ratio: None,
+            session: None,
+            prompt_hash: None,
             spend: Spend::default(),
         })?,
         TaskPayload::Review(task) => serde_json::to_value(Reviewed {
@@ -220,6 +226,7 @@ pub fn result(payload: &TaskPayload) -> anyhow::Result<Value> {
             },
             level: Some(Level::Prompt),
             diff: DiffStats::default(),
+            review: None,
             spend: Spend::default(),
         })?,
     })
