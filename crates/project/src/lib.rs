@@ -21,6 +21,7 @@ pub mod diff;
 pub mod pipeline;
 mod problems;
 pub mod project;
+pub mod python;
 pub mod schema;
 pub mod scope;
 pub mod template;
