@@ -1,6 +1,6 @@
 //! The one binary: commands, configuration, wiring.
 //!
-//! [`main`] does, in this order: read the environment once, read the command line, set up logging, run the command, turn
+//! [`main`] does, in this order: become the program inside a sandbox where it is called as that, else read the environment once, read the command line, set up logging, run the command, turn
 //! its end into an exit code. Only this crate knows all others; which implementation stands behind which port is decided
 //! in `wiring.rs` alone.
 
@@ -30,8 +30,15 @@ where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
-    let env = Env::from_process();
     let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+    // inside a sandbox the program is small: no environment to read, no logging, no threads
+    if args
+        .get(1)
+        .is_some_and(|verb| verb == wiring::sandbox::INIT)
+    {
+        return fapo_sandbox::init::main(args.into_iter().skip(2));
+    }
+    let env = Env::from_process();
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) => return not_understood(&error, &args, &env).into(),

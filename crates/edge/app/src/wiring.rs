@@ -1,6 +1,8 @@
 //! Which implementation stands behind which port: the one file that knows that all roles run in this process, over SQLite
 //! and an in-process queue.
 
+pub mod sandbox;
+
 use std::fs::{File, TryLockError};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -17,6 +19,7 @@ use fapo_domain::model::score::CaseScore;
 use fapo_domain::model::trace::RunRecord;
 use fapo_domain::model::variant::VariantTree;
 use fapo_domain::money::{MicroUsd, Price};
+use fapo_domain::ports::code::CodeRunner;
 use fapo_domain::ports::jobs::Jobs;
 use fapo_domain::ports::ledger::{Caps, Ledger};
 use fapo_domain::ports::models::{MeteredModels, ModelError, Models};
@@ -124,6 +127,10 @@ impl Embedded {
             MeteredConfig::default(),
         ));
 
+        let code: Arc<dyn CodeRunner> = sandbox::pool(
+            sandbox::sandbox(&options.env)?,
+            sandbox::interpreter(&options.env),
+        );
         let executor = ExecutorService::new(
             ExecutorPorts {
                 jobs: store.clone(),
@@ -134,12 +141,18 @@ impl Embedded {
                 cache: store.clone(),
                 ledger: store.clone(),
                 models: Arc::clone(&models),
+                code: Arc::clone(&code),
                 clock: Arc::clone(&clock),
             },
             ExecutorConfig::default(),
         );
-        let scoring =
-            ScoringService::new(store.clone(), store.clone(), store.clone(), store.clone());
+        let scoring = ScoringService::new(
+            store.clone(),
+            store.clone(),
+            store.clone(),
+            store.clone(),
+            code,
+        );
         let diagnosis = DiagnosisService {
             jobs: store.clone(),
             variants: store.clone(),
