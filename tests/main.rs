@@ -13,6 +13,7 @@ mod e2e {
     mod commands;
     mod examples;
     mod parquet;
+    mod python;
     mod results;
     mod schema;
     mod stopping;

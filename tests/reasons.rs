@@ -11,6 +11,8 @@ const OTHER_NAMES: &[(&str, &str)] = &[
     ("CARGO_PKG_VERSION", "the version, at compile time"),
     ("CLICOLOR_FORCE", "an environment variable"),
     ("FAPO_LOG", "an environment variable"),
+    ("FAPO_PYTHON", "an environment variable"),
+    ("FAPO_SANDBOX", "an environment variable"),
     ("HTTPS_PROXY", "an environment variable"),
     ("NO_COLOR", "an environment variable"),
     ("OPENAI_API_KEY", "an environment variable"),
