@@ -38,6 +38,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("rustls", &["fapo-llm"]),
     // Namespaces, Landlock, process limits: whatever holds an untrusted process stands in one place.
     ("landlock", &["fapo-sandbox"]),
+    ("close_fds", &["fapo-sandbox"]),
     // `fapo doctor` asks it for free disk space, and for nothing else.
     ("rustix", &["fapo-sandbox", "fapo"]),
     ("secrecy", &["fapo-llm"]),

@@ -13,9 +13,14 @@ const OTHER_NAMES: &[(&str, &str)] = &[
     ("FAPO_LOG", "an environment variable"),
     ("FAPO_PYTHON", "an environment variable"),
     ("FAPO_SANDBOX", "an environment variable"),
+    ("FAPO_SESSION_TOKEN", "an environment variable of a session"),
     ("HTTPS_PROXY", "an environment variable"),
+    ("MALLOC_ARENA_MAX", "an environment variable of Python"),
+    ("MKL_NUM_THREADS", "an environment variable of Python"),
     ("NO_COLOR", "an environment variable"),
+    ("OMP_NUM_THREADS", "an environment variable of Python"),
     ("OPENAI_API_KEY", "an environment variable"),
+    ("OPENBLAS_NUM_THREADS", "an environment variable of Python"),
 ];
 
 /// Reasons that end inside, with what becomes of them. One that a command could show does not belong here.

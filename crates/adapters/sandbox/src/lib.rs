@@ -14,10 +14,12 @@
 //!
 //! What all this stops, and what it does not, stands in `docs/sandbox.md`.
 
+mod advice;
 mod bubblewrap;
 mod config;
 mod control;
 pub mod init;
+mod order;
 mod process;
 mod python;
 mod sandbox;

@@ -1,15 +1,15 @@
 //! [`ProcessSandbox`]: starts processes, held as well as this machine can.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use fapo_domain::ports::sandbox::{
-    Confinement, Mount, ProcessExit, ProcessLimits, ProcessSpec, Sandbox, SandboxError,
-    SandboxedProcess, Streams,
+    Confinement, ProcessExit, ProcessLimits, ProcessSpec, Sandbox, SandboxError, SandboxedProcess,
+    Streams,
 };
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::pipe;
@@ -17,17 +17,17 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout};
 
-use crate::bubblewrap::{Arguments, ETC, SYSTEM, check_mounts, socket, write_files};
+use crate::advice::advice;
+use crate::bubblewrap::{Arguments, check_mounts, write_files};
 use crate::config::{SandboxConfig, SandboxMode};
 use crate::control::Control;
+use crate::order::order;
 use crate::process::Running;
 use crate::spawner::{Owned, Spawner};
-use crate::wire::{ForwardOrder, Hold, Order, Report, inside};
+use crate::wire::{Report, inside};
 
 /// How long init may take to call back: it is started in milliseconds, on a machine that has time for it.
 const CALL_BACK: Duration = Duration::from_secs(60);
-/// Processes of init's own, which the kernel counts with the program's.
-const INIT_THREADS: u64 = 8;
 
 /// How processes are held here, once that was tried.
 #[derive(Debug, Clone)]
@@ -187,8 +187,13 @@ impl ProcessSandbox {
             false => Some(tempfile::Builder::new().prefix("fapo-tmp-").tempdir()?),
         };
         let place = tmp.as_ref().map(tempfile::TempDir::path);
-        let order = serde_json::to_vec(&self.order(held, &spec, place))
-            .map_err(|_| io::Error::other("a path or an argument is not UTF-8"))?;
+        let order = serde_json::to_vec(&order(
+            self.init(held.namespaces),
+            held.namespaces,
+            &spec,
+            place,
+        ))
+        .map_err(|_| io::Error::other("a path or an argument is not UTF-8"))?;
         let mut command = if held.namespaces {
             write_files(folder.path())?;
             let bwrap = self.config.bwrap.clone().unwrap_or_default();
@@ -246,101 +251,6 @@ impl ProcessSandbox {
             _tmp: tmp,
         })
     }
-
-    /// `tmp` is what stands for `/tmp` where there are no namespaces.
-    fn order(&self, held: &Held, spec: &ProcessSpec, tmp: Option<&Path>) -> Order {
-        let limits = &spec.limits;
-        let forwards = spec
-            .forwards
-            .iter()
-            .enumerate()
-            .map(|(at, forward)| ForwardOrder {
-                socket: if held.namespaces {
-                    socket(at)
-                } else {
-                    forward.socket.clone()
-                },
-                variable: forward.variable.clone(),
-                address: forward.address.clone(),
-            });
-        let init = self.init(held.namespaces);
-        let place = |mount: &Mount| place(mount, held.namespaces);
-        let mut write: Vec<PathBuf> = spec.writable.iter().map(place).collect();
-        write.push(tmp.unwrap_or(Path::new("/tmp")).to_owned());
-        write.push("/dev".into());
-        let read = if held.namespaces {
-            // what is mounted is the rule; this one holds who comes out of the mounts
-            vec![PathBuf::from("/")]
-        } else {
-            let system = SYSTEM
-                .iter()
-                .chain(ETC)
-                .chain(&["/proc", "/etc/passwd", "/etc/group"]);
-            let mut read: Vec<PathBuf> = system.map(PathBuf::from).collect();
-            read.extend(spec.read_only.iter().map(place));
-            read.push(init.0.clone());
-            read
-        };
-        let counted = held.namespaces && kernel_counts_per_session();
-        Order {
-            init,
-            program: spec.program.clone(),
-            args: spec.args.clone(),
-            env: match tmp.and_then(Path::to_str) {
-                Some(tmp) => {
-                    let env = spec.env.iter().cloned();
-                    env.map(|(name, value)| {
-                        (
-                            name,
-                            if value == "/tmp" {
-                                tmp.to_owned()
-                            } else {
-                                value
-                            },
-                        )
-                    })
-                    .collect()
-                }
-                None => spec.env.clone(),
-            },
-            cwd: match tmp {
-                Some(tmp) if spec.cwd == Path::new("/tmp") => tmp.to_owned(),
-                Some(_) | None => spec.cwd.clone(),
-            },
-            forwards: forwards.collect(),
-            wall_ms: limits
-                .wall
-                .map(|wall| u64::try_from(wall.as_millis()).unwrap_or(u64::MAX)),
-            processes: limits.processes,
-            namespaces: held.namespaces,
-            tmp: tmp.map(Path::to_owned),
-            hold: Hold {
-                cpu_seconds: limits.cpu_seconds,
-                memory_bytes: limits.memory_bytes,
-                file_bytes: limits.file_bytes,
-                open_files: limits.open_files,
-                processes: limits
-                    .processes
-                    .filter(|_| counted)
-                    .map(|most| most + INIT_THREADS),
-                read,
-                write,
-                connect: Vec::new(),
-                listen: held.namespaces,
-                die_with_parent: !held.namespaces,
-            },
-        }
-    }
-}
-
-/// Where a process sees a mount.
-fn place(mount: &Mount, namespaces: bool) -> PathBuf {
-    if namespaces {
-        &mount.inside
-    } else {
-        &mount.host
-    }
-    .clone()
 }
 
 fn streams(owned: &mut Owned) -> io::Result<Streams> {
@@ -401,42 +311,6 @@ async fn explain(error: io::Error, streams: &mut Streams) -> io::Error {
         "" => error,
         said => io::Error::new(error.kind(), format!("{error}: {said}")),
     }
-}
-
-/// Whether RLIMIT_NPROC counts the processes of a user namespace apart from the user's others (Linux 5.14), and is
-/// enforced at all, which it never is for root.
-fn kernel_counts_per_session() -> bool {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
-    let mut number = || {
-        numbers
-            .next()
-            .and_then(|text| text.parse::<u32>().ok())
-            .unwrap_or(0)
-    };
-    let version = (number(), number());
-    version >= (5, 14) && !rustix::process::geteuid().is_root()
-}
-
-/// What to do about it, as far as the kernel's settings tell.
-fn advice(why: &str) -> String {
-    let setting = |name: &str| std::fs::read_to_string(Path::new("/proc/sys").join(name));
-    let is = |name: &str, value: &str| setting(name).is_ok_and(|text| text.trim() == value);
-    let mend = if why.contains("not installed") {
-        "install bubblewrap (the package is called so everywhere)"
-    } else if is("kernel/unprivileged_userns_clone", "0") {
-        "allow user namespaces: sysctl kernel.unprivileged_userns_clone=1"
-    } else if is("user/max_user_namespaces", "0") {
-        "allow user namespaces: sysctl user.max_user_namespaces=15000"
-    } else if is("kernel/apparmor_restrict_unprivileged_userns", "1") {
-        "allow user namespaces: sysctl kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile for bwrap"
-    } else {
-        "bubblewrap 0.8 or later is needed, and user namespaces; inside a container, one that may make them \
-         (docker run --security-opt seccomp=unconfined --security-opt systempaths=unconfined)"
-    };
-    format!(
-        "{why}; {mend}; or set FAPO_SANDBOX=off to run without one, which docs/sandbox.md says what it means"
-    )
 }
 
 #[async_trait]

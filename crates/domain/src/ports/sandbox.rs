@@ -196,8 +196,8 @@ pub trait SandboxedProcess: Send {
 /// Starts untrusted processes.
 #[async_trait]
 pub trait Sandbox: Send + Sync {
-    /// How a process would be held. Tries it once (starts a process that does nothing) and remembers the answer.
-    /// `Unavailable` where none can be had and the operator did not allow that.
+    /// How a process would be held. Tries it once (starts a process that does nothing) and remembers that it can be had.
+    /// `Unavailable` where none can be had and the operator did not allow that; then the next call tries again.
     async fn confinement(&self) -> Result<Confinement, SandboxError>;
 
     /// Starts a process.

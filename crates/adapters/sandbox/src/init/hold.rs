@@ -37,8 +37,12 @@ pub(super) fn exec(hold: &OsStr, program: &Path, args: &[OsString]) -> Result<()
         .map_err(|error| format!("privileges cannot be given up: {error}"))?;
     // First, because it opens files and takes memory, which the limits may not leave.
     landlock(&hold)?;
+    let mut command = Command::new(program);
+    command.args(args);
     limit(&hold).map_err(|error| format!("limits cannot be set: {error}"))?;
-    let error = Command::new(program).args(args).exec();
+    // What fapo was itself started with and did not open, such as a shell's or a build's, is inherited all the way.
+    close_fds::set_fds_cloexec(3, &[]);
+    let error = command.exec();
     Err(format!(
         "{} could not be started: {error}",
         program.display()

@@ -45,14 +45,14 @@ async fn nothing_of_the_host_can_be_read_but_what_is_shown() {
     let file = secret.path().join("secret");
     std::fs::write(&file, "the secret").unwrap();
     std::os::unix::fs::symlink(&file, work.path().join("link")).unwrap();
-    let home = std::env::var_os("HOME").unwrap_or_else(|| "/root".into());
+    let home = home();
     let script = format!(
         "cat {file} /work/link /proc/1/root{file} /etc/shadow /etc/hostname /work/../..{file} 2>/dev/null
          ls -A {home} /root /home /var /srv /mnt /sys 2>/dev/null | grep -v : | grep .
          ls -A /tmp
          cut -d: -f1 /etc/passwd",
         file = file.display(),
-        home = home.display()
+        home = home
     );
     let ran = run(&*sandbox(), at_work(shell(&script), work.path())).await;
     assert_eq!((ran.exit, &*ran.stdout), (GOOD, "fapo\nnobody\n"));

@@ -2,7 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::os::unix::net::UnixListener;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 
 use fapo_domain::ports::sandbox::{Forward, Mount, Sandbox};
 
@@ -31,6 +32,8 @@ async fn only_the_forwarded_port_leads_out() {
     let folder = tempfile::tempdir().unwrap();
     let host = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = host.local_addr().unwrap().port();
+    let name = SocketAddr::from_abstract_name(format!("fapo-test-{port}")).unwrap();
+    let _abstract = UnixListener::bind_addr(&name).unwrap();
     let script = format!(
         "
 import os, socket

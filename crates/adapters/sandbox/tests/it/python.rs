@@ -1,26 +1,21 @@
-//! Functions in workers, and scripts.
+//! Functions in workers.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fapo_domain::error::Classified;
-use fapo_domain::ports::code::{
-    CodeError, CodeReply, CodeRunner, CodeUnit, ScriptReply, ScriptRequest, ScriptRunner,
-};
-use fapo_domain::ports::sandbox::{ProcessExit, Sandbox};
-use fapo_sandbox::{
-    Interpreter, ProcessSandbox, PythonConfig, PythonPool, PythonScripts, SandboxMode,
-};
+use fapo_domain::ports::code::{CodeError, CodeReply, CodeRunner, CodeUnit};
+use fapo_domain::ports::sandbox::Sandbox;
+use fapo_sandbox::{Interpreter, ProcessSandbox, PythonConfig, PythonPool};
 use serde_json::{Value, json};
 
 use crate::support::*;
 
-const MEMORY: u64 = 512 << 20;
-const LONG: Duration = Duration::from_secs(60);
+pub const MEMORY: u64 = 512 << 20;
+pub const LONG: Duration = Duration::from_secs(60);
 
-fn interpreter() -> Arc<Interpreter> {
+pub fn interpreter() -> Arc<Interpreter> {
     Arc::new(Interpreter::new(None, search_path()))
 }
 
@@ -34,7 +29,7 @@ fn pool() -> PythonPool {
     pool_with(|_| {})
 }
 
-fn files(files: &[(&str, &str)]) -> BTreeMap<String, Arc<[u8]>> {
+pub fn files(files: &[(&str, &str)]) -> BTreeMap<String, Arc<[u8]>> {
     let files = files.iter();
     files
         .map(|(path, text)| ((*path).to_owned(), Arc::from(text.as_bytes())))
@@ -166,7 +161,7 @@ def run(inputs):
         reached = False
     return [reached, os.path.exists(inputs['home'] + '/.cargo'), hash('x'), sorted(os.environ)]
 ";
-    let home = std::env::var("HOME").unwrap();
+    let home = home();
     let input = json!({"port": host.local_addr().unwrap().port(), "home": home});
     let (one, two) = (output(text, input.clone()).await, output(text, input).await);
     assert_eq!(one, two);
@@ -513,94 +508,4 @@ async fn a_virtual_environment_is_used_as_it_is() {
     let pool = PythonPool::new(sandbox(), Arc::new(python), PythonConfig::default());
     let unit = unit("import only_here\ndef run(i): return only_here.VALUE");
     assert_eq!(worker_of(&pool, &unit).await, json!("from the environment"));
-}
-
-fn script(source: &str) -> ScriptRequest {
-    ScriptRequest {
-        source: source.to_owned(),
-        files: files(&[
-            ("runs.csv", "case,score\na,1\n"),
-            ("tools.py", "def two(): return 2"),
-        ]),
-        time: LONG,
-        memory_bytes: MEMORY,
-        output_bytes: 1000,
-    }
-}
-
-#[tokio::test]
-async fn a_script_reads_its_files_and_says_what_it_found() {
-    for sandbox in [sandbox(), unconfined()] {
-        let scripts = PythonScripts::new(sandbox, interpreter());
-        let source = "
-import csv, sys, tempfile, tools
-print([row['case'] for row in csv.DictReader(open('runs.csv'))], tools.two(), sys.stdin.read())
-print('aside', file=sys.stderr)
-tempfile.NamedTemporaryFile().write(b'x')
-try: open('runs.csv', 'w')
-except OSError: print('not writable')
-sys.exit(3)";
-        let reply = scripts.run(script(source)).await.unwrap();
-        let wanted = ScriptReply {
-            stdout: "['a'] 2 \nnot writable\n".to_owned(),
-            stderr: "aside\n".to_owned(),
-            exit: ProcessExit::Code { code: 3 },
-            truncated: false,
-        };
-        assert_eq!(reply, wanted);
-    }
-}
-
-#[tokio::test]
-async fn whatever_a_script_does_is_a_reply() {
-    let scripts = PythonScripts::new(sandbox(), interpreter());
-    let reply = scripts.run(script("print('x' * 5000000)")).await.unwrap();
-    assert_eq!(
-        (reply.stdout.len(), reply.truncated, reply.exit),
-        (1000, true, GOOD)
-    );
-    let reply = scripts.run(script("1 / 0")).await.unwrap();
-    assert!(
-        reply.stderr.contains("line 1, in <module>"),
-        "{}",
-        reply.stderr
-    );
-    assert_eq!(reply.exit, ProcessExit::Code { code: 1 });
-    let mut ever = script("print('begun', flush=True)\nwhile True: pass");
-    ever.time = Duration::from_secs(1);
-    let reply = scripts.run(ever).await.unwrap();
-    assert_eq!(
-        (&*reply.stdout, reply.exit),
-        ("begun\n", ProcessExit::TimedOut)
-    );
-    let reply = scripts.run(script("x = bytearray(1 << 30)")).await.unwrap();
-    assert!(reply.stderr.contains("MemoryError"), "{}", reply.stderr);
-    let reply = scripts
-        .run(script("import os; os.kill(os.getpid(), 11)"))
-        .await
-        .unwrap();
-    assert_eq!(reply.exit, ProcessExit::Signal { signal: 11 });
-}
-
-#[tokio::test]
-async fn a_script_without_a_sandbox_is_not_run() {
-    let mut none = config();
-    none.bwrap = None;
-    none.mode = SandboxMode::Required;
-    let scripts = PythonScripts::new(Arc::new(ProcessSandbox::new(none)), interpreter());
-    let error = scripts
-        .run(script("open('/tmp/fapo-was-run', 'w')"))
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(
-            error,
-            CodeError::Unavailable {
-                configuration: true,
-                ..
-            }
-        ),
-        "{error}"
-    );
-    assert!(!Path::new("/tmp/fapo-was-run").exists());
 }

@@ -19,6 +19,12 @@ pub fn search_path() -> std::ffi::OsString {
     std::env::var_os("PATH").unwrap_or_default()
 }
 
+/// The home of whoever runs this.
+pub fn home() -> String {
+    let home = std::env::var_os("HOME").unwrap_or_else(|| "/root".into());
+    home.into_string().unwrap()
+}
+
 pub fn require_bwrap() -> PathBuf {
     find_program("bwrap", &search_path())
         .expect("install bubblewrap: these tests are about what it holds")

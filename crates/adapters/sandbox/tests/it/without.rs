@@ -45,7 +45,7 @@ async fn landlock_holds_files_ports_and_processes_where_the_kernel_has_it() {
         assert!(held.detail.contains("no namespaces"), "{}", held.detail);
         return;
     }
-    let home = std::env::var("HOME").unwrap();
+    let home = home();
     let host = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = host.local_addr().unwrap().port();
     let pid = std::process::id();
