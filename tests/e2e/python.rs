@@ -219,6 +219,140 @@ fn code_that_misbehaves_costs_its_own_case_and_reaches_nothing() {
 }
 
 #[test]
+fn a_proposal_that_adds_code_is_looked_at_gated_and_exported() {
+    let questions: Vec<(String, &str)> = COLOURS
+        .iter()
+        .flat_map(|(question, answer)| {
+            (0..6).map(move |number| (format!("Note {number}. {question}"), *answer))
+        })
+        .collect();
+    let questions: Vec<(&str, &str)> = questions
+        .iter()
+        .map(|(question, answer)| (question.as_str(), *answer))
+        .collect();
+    let project = project(&questions);
+    let train = project
+        .read("data/val.jsonl")
+        .unwrap()
+        .replace(":\"c", ":\"t");
+    project.write("data/train.jsonl", train).unwrap();
+    let bare = PIPELINE.lines().take(2).collect::<Vec<_>>().join("\n") + "\noutput: answer\n";
+    project.write("pipeline/pipeline.yaml", bare).unwrap();
+    for file in ["form.py", "mischief.py"] {
+        std::fs::remove_file(project.path().join("pipeline/steps").join(file)).unwrap();
+    }
+    let proposal = |iteration: u32, import: &str| {
+        let code = format!(
+            "import {import}\n\ndef run(inputs):\n    return re.sub('^I would say |[.]$', '', inputs['steps']['answer']['text'])\n"
+        );
+        json!({
+            "iteration": iteration, "slot": 0, "technique": "post_processor", "idea": format!("form/{iteration}"),
+            "hypothesis": "answers stand in a sentence", "edits": [
+                {"path": "pipeline.yaml", "content": PIPELINE},
+                {"path": "steps/form.py", "content": code},
+            ]
+        })
+        .to_string()
+            + "\n"
+    };
+    let recording = proposal(1, "re, os") + &proposal(2, "re");
+    project.write("recorded.jsonl", recording).unwrap();
+    let proposer = "allow: [structure], files: ['steps/*.py'] }\nproposer: { backend: replay, recording: recorded.jsonl }";
+    project
+        .edit(
+            "fapo.yaml",
+            "allow: [prompt, parameter, structure], files: ['prompts/*.md', 'steps/*.py'] }",
+            proposer,
+        )
+        .unwrap();
+    let summary = project
+        .fapo("optimize", &["--json"])
+        .unwrap()
+        .json()
+        .unwrap();
+    assert_eq!(summary["improved"], true, "{summary:#}");
+    let lineage = project
+        .fapo("lineage", &["--json"])
+        .unwrap()
+        .json()
+        .unwrap();
+    let told = lineage.to_string();
+    assert!(told.contains("imports `os`"), "{lineage:#}");
+    let out = project.path().join("out");
+    let to = ["--to", out.to_str().unwrap()];
+    assert_eq!(project.fapo("export", &to).unwrap().code(), 0);
+    let exported = project.read("out/steps/form.py").unwrap();
+    assert!(exported.starts_with("import re\n"), "{exported}");
+}
+
+#[test]
+fn documents_go_through_code_to_prompts_and_to_retrieval_metrics() {
+    let project = project(&[("What is red?", "red")]);
+    let page = |id: &str, text: &str| {
+        json!({"doc_id": id, "title": id.to_uppercase(), "text": text}).to_string() + "\n"
+    };
+    let corpus = page("a", "red is red") + &page("b", "red as wine") + &page("c", "no colour");
+    project.write("data/corpus.jsonl", corpus).unwrap();
+    project
+        .write(
+            "pipeline/pipeline.yaml",
+            "\
+steps:
+  - { id: find, kind: retrieve, query: '{{ question }}', k: 3 }
+  - { id: more, kind: retrieve, query: 'wine', k: 1 }
+  - { id: pick, kind: python, file: steps/pick.py, needs: [find, more] }
+  - { id: answer, kind: llm, prompt: prompts/answer.md }
+output: answer
+",
+        )
+        .unwrap();
+    project
+        .write(
+            "pipeline/steps/pick.py",
+            "import fapo\n\ndef run(inputs):\n    return {'docs': [one for one in fapo.documents() if 'wine' in one['text']]}\n",
+        )
+        .unwrap();
+    project
+        .write(
+            "pipeline/prompts/answer.md",
+            "user:\n{{ steps.pick.docs | passages }}\n{{ question }}\n",
+        )
+        .unwrap();
+    project
+        .edit(
+            "fapo.yaml",
+            "metric: python, file: scorers/own.py, also: [{ metric: exact_match, expected: answer }]",
+            "metric: set_precision, from: pick.docs.title, expected: title",
+        )
+        .unwrap();
+    project
+        .edit(
+            "fapo.yaml",
+            "val: data/val.jsonl",
+            "val: data/val.jsonl, corpora: { pages: data/corpus.jsonl }",
+        )
+        .unwrap();
+    for file in ["data/train.jsonl", "data/val.jsonl"] {
+        project
+            .edit(file, "{\"answer\":\"red\"}", "{\"title\":[\"B\"]}")
+            .unwrap();
+    }
+    let result = eval(&project);
+    assert_eq!(result["mean"], 1.0, "{result:#}");
+    let ran = project.fapo("run", &["--case", "c0", "--json"]).unwrap();
+    let ran = ran.json().unwrap();
+    let steps = ran["run"]["steps"].as_array();
+    let step = |id: &str| {
+        steps
+            .and_then(|steps| steps.iter().find(|step| step["step"] == id))
+            .unwrap_or(&Value::Null)
+    };
+    let picked = step("pick")["output"]["docs"].as_array().map(Vec::len);
+    assert_eq!(picked, Some(1), "found twice, given once: {ran:#}");
+    assert!(step("answer")["input"].to_string().contains("red as wine"));
+}
+
+#[test]
 fn code_without_python_is_named_before_anything_is_paid() {
     let project = project(&COLOURS);
     let env = [("FAPO_PYTHON", "/nowhere/python3")];

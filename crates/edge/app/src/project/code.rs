@@ -24,8 +24,7 @@ pub(super) fn read_scorer_code(
     if functions.is_empty() {
         return Ok(code);
     }
-    let root = dir.join(MetricOptions::CODE_FOLDER);
-    let mut folders = vec![root.clone()];
+    let mut folders = vec![dir.join(MetricOptions::CODE_FOLDER)];
     while let Some(folder) = folders.pop() {
         if !folder.is_dir() {
             continue;

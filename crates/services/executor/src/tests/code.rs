@@ -16,6 +16,8 @@ use super::script::{MemoryCache, Script};
 use super::stage::{play_with, question, spec, text, tree};
 use crate::outcome::Cause;
 
+type Answer = dyn Fn() -> Result<Value, CodeError> + Send + Sync;
+
 const FORM: &str = "
 steps:
   - { id: find, kind: retrieve, corpus: wiki, query: '{{ question }}', k: 1 }
@@ -73,10 +75,7 @@ async fn code_is_given_the_input_and_what_it_needs_and_others_see_what_it_return
 #[tokio::test]
 async fn codes_own_faults_fail_the_step_with_the_reason() {
     let file = || "steps/form.py".to_owned();
-    let table: [(
-        &str,
-        Box<dyn Fn() -> Result<Value, CodeError> + Send + Sync>,
-    ); 4] = [
+    let table: [(&str, Box<Answer>); 4] = [
         (
             "code_failed",
             Box::new(move || {
