@@ -14,6 +14,7 @@ mod e2e {
     mod examples;
     mod parquet;
     mod prompts;
+    mod python;
     mod results;
     mod schema;
     mod sessions;

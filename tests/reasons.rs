@@ -11,6 +11,8 @@ const OTHER_NAMES: &[(&str, &str)] = &[
     ("CARGO_PKG_VERSION", "the version, at compile time"),
     ("CLICOLOR_FORCE", "an environment variable"),
     ("FAPO_LOG", "an environment variable"),
+    ("FAPO_PYTHON", "an environment variable"),
+    ("FAPO_SANDBOX", "an environment variable"),
     ("FAPO_SESSION_TOKEN", "an environment variable of a session"),
     ("HTTPS_PROXY", "an environment variable"),
     ("MALLOC_ARENA_MAX", "an environment variable of Python"),

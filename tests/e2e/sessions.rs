@@ -41,11 +41,8 @@ impl Lab {
             .into_iter()
             .fold(Conversation::new("session"), Conversation::then);
         let folder = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(
-            &folder.path().join("store.db"),
-            Arc::new(SystemClock),
-            StoreOptions::default(),
-        );
+        let path = folder.path().join("store.db");
+        let store = SqliteStore::open(&path, Arc::new(SystemClock), StoreOptions::default());
         let lab = Self {
             store: Arc::new(store.await.unwrap()),
             claude: ScriptedMessages::start(Script::new().conversation(conversation)).unwrap(),

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 
 use fapo_domain::ids::StepId;
 use fapo_domain::model::level::Level;
-use fapo_domain::model::pipeline::{Combine, PipelineSpec, StepSpec};
+use fapo_domain::model::pipeline::{Combine, PipelineSpec, PythonStep, StepSpec};
 use fapo_domain::model::variant::{DiffStats, VariantTree};
 use fapo_domain::problem::Problems;
 use serde::{Deserialize, Serialize};
@@ -62,7 +62,7 @@ pub fn semantic_diff(parent: &VariantTree, child: &VariantTree) -> Result<Semant
         if path == PIPELINE_FILE || same_prompt(path, old, new, &prompts) {
             continue;
         }
-        let text = is_text_of_the_task(path) || prompts.contains(path);
+        let text = !is_code(path) && (is_text_of_the_task(path) || prompts.contains(path));
         changes.insert(Change {
             level: if text {
                 Level::Prompt
@@ -142,6 +142,11 @@ fn is_text_of_the_task(path: &str) -> bool {
     path.starts_with("prompts/") || path.starts_with("skills/")
 }
 
+/// Whether a file is code, whatever else names it: a step that takes it for its prompt does not make it a text.
+fn is_code(path: &str) -> bool {
+    path.starts_with(PythonStep::FOLDER) || path.ends_with(".py")
+}
+
 /// The prompt files that steps name.
 fn prompt_files(spec: &PipelineSpec) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
@@ -160,7 +165,7 @@ fn same_prompt(
     new: Option<&[u8]>,
     prompts: &BTreeSet<String>,
 ) -> bool {
-    if !prompts.contains(path) {
+    if is_code(path) || !prompts.contains(path) {
         return false;
     }
     let read = |bytes: Option<&[u8]>| {

@@ -21,6 +21,7 @@ pub mod diff;
 pub mod pipeline;
 mod problems;
 pub mod project;
+pub mod python;
 pub mod schema;
 pub mod scope;
 pub mod template;
@@ -32,6 +33,6 @@ pub use pipeline::{
     AbsentKey, InputProbe, OutputPart, OutputPath, PIPELINE_FILE, Pipeline, PipelineContext,
     PlannedSample, PlannedStep, check_without_project, read_pipeline,
 };
-pub use project::read_project;
+pub use project::{read_project, scorer_functions};
 pub use scope::{allowed_range, check_scope};
 pub use template::{CaseInput, render_context};

@@ -8,6 +8,7 @@
 
 mod absent;
 mod caps;
+mod code;
 mod files;
 mod names;
 mod order;
@@ -19,16 +20,19 @@ mod steps;
 mod tests;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use fapo_domain::ids::StepId;
 use fapo_domain::model::pipeline::{PipelineSpec, StepSpec};
 use fapo_domain::model::project::ProjectSpec;
 use fapo_domain::model::variant::VariantTree;
+use fapo_domain::ports::code::CodeUnit;
 use fapo_domain::problem::Problems;
 
 use crate::template::{Condition, PromptTemplate, TextTemplate};
 
 pub use absent::{AbsentKey, InputProbe};
+pub(crate) use code::{is_step_code, reached};
 pub use output::{OutputPart, OutputPath};
 pub(crate) use plan::read_spec;
 pub(crate) use steps::last_line;
@@ -108,6 +112,15 @@ impl Pipeline {
         models
     }
 
+    /// Whether any of its steps runs code of the variant.
+    pub fn runs_code(&self) -> bool {
+        let mut found = false;
+        crate::diff::each_step(&self.spec.steps, &mut |step| {
+            found |= matches!(step, StepSpec::Python(_));
+        });
+        found
+    }
+
     /// A top-level step by its id.
     pub fn step(&self, id: &str) -> Option<&PlannedStep> {
         self.steps.iter().find(|step| step.id().as_str() == id)
@@ -130,6 +143,8 @@ pub struct PlannedStep {
     pub corpus: Option<String>,
     /// The text of a `template` step.
     pub template: Option<TextTemplate>,
+    /// The code of a `python` step.
+    pub code: Option<Arc<CodeUnit>>,
     /// The condition.
     pub when: Option<Condition>,
     /// What a `sample` step runs.

@@ -14,6 +14,7 @@ use crate::validate::{Repaired, project_spec};
 use crate::yaml::Document;
 
 pub(crate) use scorer::scored_from;
+pub use scorer::scorer_functions;
 
 /// Reads the text of `fapo.yaml`; `file` is its name in problems. With errors among the problems the project may still be
 /// there, without the parts that are wrong: good for looking on through the other files, so that all problems come at

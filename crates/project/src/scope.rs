@@ -11,12 +11,12 @@ use fapo_domain::problem::Problems;
 use globset::{GlobBuilder, GlobMatcher};
 
 use crate::diff::{SemanticDiff, each_step, files};
-use crate::pipeline::{PIPELINE_FILE, read_spec};
+use crate::pipeline::{PIPELINE_FILE, is_step_code, reached, read_spec};
 
 /// Everything in the change from `parent` to `child` that the scope, or the level `open` at the moment, does not allow:
 /// * `scope_level`: a change deeper than what is open, or at a level that `allow` leaves out;
 /// * `scope_file`: a file outside `files`. `pipeline.yaml` is not counted: its changes have levels, steps and ranges;
-/// * `scope_step`: an existing step outside `steps` that is changed or removed, also by an edit of its prompt;
+/// * `scope_step`: an existing step outside `steps` that is changed or removed, also by an edit of its prompt or code;
 /// * `scope_range`: a new or changed value outside `ranges`, or a move to a model outside `models`. What counts is the
 ///   value a step runs with, so leaving a parameter out is setting it to its model entry's;
 /// * `no_change`: nothing that runs differs.
@@ -41,7 +41,7 @@ pub fn check_scope(
     let (old, new) = (steps_of(parent), steps_of(child));
     levels(scope, open, diff, &mut findings);
     changed_files(scope, parent, child, &mut findings);
-    changed_steps(scope, diff, &old, &mut findings);
+    changed_steps(scope, diff, (parent, child), &old, &mut findings);
     values(project, &old, &new, &mut findings);
     findings
 }
@@ -104,6 +104,7 @@ fn changed_files(
 fn changed_steps(
     scope: &ScopeSpec,
     diff: &SemanticDiff,
+    (parent, child): (&VariantTree, &VariantTree),
     old: &Steps,
     findings: &mut Vec<LintFinding>,
 ) {
@@ -115,6 +116,17 @@ fn changed_steps(
     for change in &diff.changes {
         let touched: Vec<&str> = match &change.step {
             Some(step) => vec![step.as_str()],
+            // code belongs to the steps that run it, or import it before or after the change
+            None if is_step_code(&change.path) => old
+                .iter()
+                .filter(|(_, step)| {
+                    matches!(step, StepSpec::Python(step)
+                    if [parent, child].iter().any(|tree| {
+                        reached(tree, &step.file).contains(&*change.path)
+                    }))
+                })
+                .map(|(id, _)| id.as_str())
+                .collect(),
             // a prompt belongs to the steps that used it
             None => old
                 .iter()
@@ -207,7 +219,10 @@ const DEFAULT_MODEL: &str = "task";
 fn model(step: &StepSpec) -> Option<&str> {
     match step {
         StepSpec::Llm(step) => Some(step.model.as_deref().unwrap_or(DEFAULT_MODEL)),
-        StepSpec::Retrieve(_) | StepSpec::Template(_) | StepSpec::Sample(_) => None,
+        StepSpec::Retrieve(_)
+        | StepSpec::Template(_)
+        | StepSpec::Python(_)
+        | StepSpec::Sample(_) => None,
     }
 }
 
@@ -239,14 +254,19 @@ fn parameters(
         ],
         StepSpec::Retrieve(step) => vec![("k", Some(f64::from(step.k)))],
         StepSpec::Template(_) => Vec::new(),
+        StepSpec::Python(step) => vec![
+            ("timeout_s", Some(f64::from(step.timeout_s))),
+            ("memory_mb", Some(f64::from(step.memory_mb))),
+        ],
         StepSpec::Sample(step) => vec![("n", Some(f64::from(step.n)))],
     }
 }
 
 /// The parameters that `scope.ranges` can name, by kind.
-pub(crate) const RANGED: [(&str, &[&str]); 3] = [
+pub(crate) const RANGED: [(&str, &[&str]); 4] = [
     ("llm", &["temperature", "top_p", "max_tokens", "seed"]),
     ("retrieve", &["k"]),
+    ("python", &["timeout_s", "memory_mb"]),
     ("sample", &["n"]),
 ];
 

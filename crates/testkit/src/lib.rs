@@ -2,12 +2,13 @@
 //!
 //! * [`suites`] holds one suite per port: the same tests, by the same names, run against every implementation.
 //! * [`sample`] builds small domain values, so that a test names only what it is about.
-//! * [`clock`] is a clock that moves when it is told to.
 //! * [`messages`] plays Claude from a script, for the real Claude Code CLI, which [`claude()`] finds.
 //! * [`codex`] finds the real Codex CLI, and [`responses`] plays its model.
+//! * [`clock`] is a clock that moves when it is told to, [`code`] are workers that answer as they are told to.
 
 mod claude;
 pub mod clock;
+pub mod code;
 pub mod codex;
 pub mod messages;
 pub mod responses;

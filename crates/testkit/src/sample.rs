@@ -77,6 +77,7 @@ pub fn job_spec(name: &str) -> JobSpec {
         corpora: BTreeMap::new(),
         seal: hash("seal"),
         protect: Vec::new(),
+        scorer_code: BTreeMap::new(),
         playbook: None,
         prompts: BTreeMap::new(),
     }

@@ -7,7 +7,7 @@ A function is called with one dict. This module gives the same dict to code that
     def run(inputs):
         for document in fapo.documents():
             ...
-        question = fapo.get("case.question", default="")
+        question = fapo.get("input.question", default="")
 
 Everything here belongs to the call that is under way. Nothing is written anywhere, and there is no network.
 """
@@ -23,7 +23,7 @@ def inputs():
 
 
 def get(path, default=None, within=None):
-    """What stands at a path such as `retrieve.0.text`, or `default` where there is nothing."""
+    """What stands at a path such as `steps.retrieve.docs.0.text`, or `default` where there is nothing."""
     value = inputs() if within is None else within
     for part in path.split("."):
         if isinstance(value, dict) and part in value:
@@ -36,7 +36,7 @@ def get(path, default=None, within=None):
 
 
 def documents(within=None):
-    """All documents, in order: dicts with a `text`, wherever they stand in lists; one with the same `id` only once."""
+    """All documents, in order: dicts with a `text`, wherever they stand in lists; one with the same `doc_id` (or `id`) only once."""
     found, seen = [], set()
 
     def visit(value):
@@ -46,7 +46,7 @@ def documents(within=None):
         elif isinstance(value, list):
             for inner in value:
                 if isinstance(inner, dict) and isinstance(inner.get("text"), str):
-                    name = inner.get("id")
+                    name = inner.get("doc_id", inner.get("id"))
                     if name is None or name not in seen:
                         found.append(inner)
                         if name is not None:

@@ -37,6 +37,10 @@ pub struct JobSpec {
     /// Protected cases: those that may not get worse.
     #[serde(default)]
     pub protect: Vec<crate::ids::CaseId>,
+    /// The files of `scorers/`, by path relative to the project folder, where a metric is `python`: a job that is resumed
+    /// scores with the code it began with.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub scorer_code: BTreeMap<String, String>,
     /// `PLAYBOOK.md`.
     #[serde(default)]
     pub playbook: Option<String>,

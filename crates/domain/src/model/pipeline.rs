@@ -28,16 +28,18 @@ pub enum StepSpec {
     Retrieve(RetrieveStep),
     /// Makes text from text without a model.
     Template(TemplateStep),
+    /// Runs a function of a Python file of the variant.
+    Python(PythonStep),
     /// Runs a sub-list of steps several times and combines the results.
     Sample(SampleStep),
 }
 
 impl StepSpec {
     /// The kinds this version runs.
-    pub const KINDS: [&'static str; 4] = ["llm", "retrieve", "template", "sample"];
+    pub const KINDS: [&'static str; 5] = ["llm", "retrieve", "template", "python", "sample"];
     /// The kinds of the format that a later version will run.
-    pub const PLANNED_KINDS: [&'static str; 9] = [
-        "rerank", "python", "http", "agent", "branch", "route", "map", "loop", "program",
+    pub const PLANNED_KINDS: [&'static str; 8] = [
+        "rerank", "http", "agent", "branch", "route", "map", "loop", "program",
     ];
 
     /// The step's name.
@@ -46,6 +48,7 @@ impl StepSpec {
             Self::Llm(step) => &step.id,
             Self::Retrieve(step) => &step.id,
             Self::Template(step) => &step.id,
+            Self::Python(step) => &step.id,
             Self::Sample(step) => &step.id,
         }
     }
@@ -56,6 +59,7 @@ impl StepSpec {
             Self::Llm(step) => &step.needs,
             Self::Retrieve(step) => &step.needs,
             Self::Template(step) => &step.needs,
+            Self::Python(step) => &step.needs,
             Self::Sample(step) => &step.needs,
         }
     }
@@ -66,6 +70,7 @@ impl StepSpec {
             Self::Llm(step) => step.when.as_deref(),
             Self::Retrieve(step) => step.when.as_deref(),
             Self::Template(step) => step.when.as_deref(),
+            Self::Python(step) => step.when.as_deref(),
             Self::Sample(step) => step.when.as_deref(),
         }
     }
@@ -76,6 +81,7 @@ impl StepSpec {
             Self::Llm(_) => "llm",
             Self::Retrieve(_) => "retrieve",
             Self::Template(_) => "template",
+            Self::Python(_) => "python",
             Self::Sample(_) => "sample",
         }
     }
@@ -227,6 +233,62 @@ pub struct TemplateStep {
     pub pointer: Option<String>,
 }
 
+/// Runs a function of a Python file, in a sandboxed worker without network.
+///
+/// `def run(inputs: dict)` gets `inputs["input"]` (the case's input), `inputs["case_id"]`, and `inputs["steps"][id]` for
+/// each step of `needs`: a dict with `text`, `json` and `docs`, or `None` where that step was skipped. It returns a text,
+/// or a dict: that is the step's JSON, its text is what the dict has as `text` (its JSON where that is no text), and
+/// `docs` may be a list of documents (`doc_id`, `title`, `text`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PythonStep {
+    /// The step's name.
+    pub id: StepId,
+    /// The steps whose results the code is given: all of them, since code is not searched for names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<StepId>,
+    /// Condition; without it the step always runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
+    /// The file, relative to `pipeline/`: `steps/<name>.py`. It may import the other files of `steps/`.
+    pub file: String,
+    /// The function.
+    #[serde(
+        default = "default_function",
+        skip_serializing_if = "is_default_function"
+    )]
+    pub function: String,
+    /// Longest time of one call, in seconds; the step fails after it.
+    #[serde(default = "default_timeout_s")]
+    #[schemars(range(min = 1, max = 600))]
+    pub timeout_s: u32,
+    /// Memory of a worker, in megabytes of address space; the step fails beyond it.
+    #[serde(default = "default_memory_mb")]
+    #[schemars(range(min = 64, max = 16_384))]
+    pub memory_mb: u32,
+}
+
+impl PythonStep {
+    /// The folder, in a variant, of all code that its steps run and import.
+    pub const FOLDER: &'static str = "steps/";
+}
+
+fn default_function() -> String {
+    "run".to_owned()
+}
+
+fn is_default_function(function: &String) -> bool {
+    function == "run"
+}
+
+const fn default_timeout_s() -> u32 {
+    10
+}
+
+const fn default_memory_mb() -> u32 {
+    512
+}
+
 /// Runs a sub-list of steps `n` times with different sample indices and combines the results.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -277,7 +339,7 @@ pub struct VoteCombine {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BestByCombine {
-    /// An `llm` or `template` step that sees the sample's text as `candidate`; the first number in its output counts.
+    /// An `llm`, `template` or `python` step that sees the sample's text as `candidate`; the first number in its output counts.
     pub check: Box<StepSpec>,
 }
 
@@ -285,6 +347,6 @@ pub struct BestByCombine {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MergeCombine {
-    /// An `llm` or `template` step that sees `samples`.
+    /// An `llm`, `template` or `python` step that sees `samples`.
     pub step: Box<StepSpec>,
 }

@@ -21,7 +21,7 @@ pub struct CodeUnit {
     pub function: String,
     /// All files the code may read or import, by path relative to their root.
     pub files: BTreeMap<String, Arc<[u8]>>,
-    /// Hash over file, function and files.
+    /// Hash over file, function, files and memory.
     pub hash: ContentHash,
     /// Bytes of address space of a worker.
     pub memory_bytes: u64,
@@ -37,7 +37,10 @@ impl CodeUnit {
     ) -> Self {
         let (file, function) = (file.into(), function.into());
         let mut hasher = crate::hash::Hasher::new("code-unit/v1");
-        hasher.part(file.as_bytes()).part(function.as_bytes());
+        hasher
+            .part(file.as_bytes())
+            .part(function.as_bytes())
+            .number(memory_bytes);
         for (path, content) in &files {
             hasher.part(path.as_bytes()).hash(&ContentHash::of(content));
         }

@@ -65,6 +65,8 @@ pub struct Waited {
     pub waiting: u32,
     /// Time that counted at first and turned out to be lost: failed tries.
     pub forgiven: Duration,
+    /// Time that did not count when it passed and turned out to be work: what code took of a wait for it.
+    pub charged: Duration,
 }
 
 impl Default for Waits {
@@ -91,6 +93,11 @@ impl Waits {
     /// Takes back time that was not waiting when it passed.
     pub fn forgive(&self, time: Duration) {
         self.0.send_modify(|waited| waited.forgiven += time);
+    }
+
+    /// Counts time of a wait as work after all.
+    pub fn charge(&self, time: Duration) {
+        self.0.send_modify(|waited| waited.charged += time);
     }
 
     /// Follows it.

@@ -1,6 +1,6 @@
 //! The one binary: commands, configuration, wiring.
 //!
-//! [`main`] does, in this order: read the environment once, read the command line, set up logging, run the command, turn
+//! [`main`] does, in this order: become the program inside a sandbox where it is called as that, else read the environment once, read the command line, set up logging, run the command, turn
 //! its end into an exit code. Only this crate knows all others; which implementation stands behind which port is decided
 //! in `wiring.rs` alone.
 
@@ -31,10 +31,10 @@ where
     T: Into<OsString> + Clone,
 {
     let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
-    // inside a sandbox this program is its first process: nothing of the rest is wanted there
+    // inside a sandbox the program is small: no environment to read, no logging, no threads
     if args
         .get(1)
-        .is_some_and(|arg| arg == wiring::untrusted::SANDBOX_INIT)
+        .is_some_and(|verb| verb == wiring::sandbox::INIT)
     {
         return fapo_sandbox::init::main(args.into_iter().skip(2));
     }

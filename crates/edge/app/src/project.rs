@@ -4,6 +4,7 @@
 mod agreement;
 mod beside;
 mod cases;
+mod code;
 mod documents;
 mod import;
 mod load;

@@ -1,6 +1,9 @@
 //! Which implementation stands behind which port: the one file that knows that all roles run in this process, over SQLite
 //! and an in-process queue.
 
+pub mod agents;
+pub mod sandbox;
+
 use std::fs::{File, TryLockError};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -8,8 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use fapo_diagnosis::agent::AgentParts;
+use fapo_diagnosis::mcp::ToolPorts;
 use fapo_diagnosis::{
-    Backends, DiagnosisService, ProposeService, ReviewService, Reviewers, Reviewing,
+    AgentHouse, AgentProposer, AgentReviewer, Backends, DiagnosisService, ProposeService,
+    ReviewService, Reviewers, Reviewing,
 };
 use fapo_domain::clock::{Clock, SystemClock};
 use fapo_domain::model::case::Case;
@@ -19,19 +25,22 @@ use fapo_domain::model::score::CaseScore;
 use fapo_domain::model::trace::RunRecord;
 use fapo_domain::model::variant::VariantTree;
 use fapo_domain::money::{MicroUsd, Price};
+use fapo_domain::ports::code::CodeRunner;
 use fapo_domain::ports::jobs::Jobs;
 use fapo_domain::ports::ledger::{Caps, Ledger};
 use fapo_domain::ports::models::{MeteredModels, ModelError, Models};
 use fapo_domain::ports::pipelines::{PipelineRunner, RunScorer};
 use fapo_domain::ports::queue::TaskQueue;
+use fapo_domain::ports::sandbox::Sandbox;
 use fapo_domain::ports::tasks::Tasks;
 use fapo_domain::ports::work::TaskHandler;
 use fapo_domain::{JobId, hash::Hasher};
 use fapo_executor::{ExecutorConfig, ExecutorService, Ports as ExecutorPorts};
-use fapo_llm::{EnvLookup, Metered, MeteredConfig, PriceTable, ProviderModels};
+use fapo_llm::{EnvLookup, LlmRelays, Metered, MeteredConfig, PriceTable, ProviderModels};
 use fapo_orchestrator::{OrchestratorConfig, OrchestratorService};
 use fapo_project::Pipeline;
 use fapo_queue::{MemoryQueue, Worker, WorkerConfig};
+use fapo_sandbox::PythonScripts;
 use fapo_scoring::ScoringService;
 use fapo_sim::{SimHandle, SimServer};
 use fapo_store::{SqliteStore, StoreOptions};
@@ -40,8 +49,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Env;
 use crate::project::World;
-
-pub mod untrusted;
 
 /// How often a running job is looked at.
 const LOOK: Duration = Duration::from_millis(50);
@@ -76,6 +83,8 @@ pub struct Embedded {
     proposers: Arc<ProposeService>,
     reviewer: Arc<ReviewService>,
     orchestrator: OrchestratorService,
+    sandbox: Arc<dyn Sandbox>,
+    env: Env,
     /// Simulated models, stopped when this is dropped.
     _simulated: Vec<SimHandle>,
     /// Held while this is open: two processes would run the same tasks.
@@ -116,6 +125,8 @@ impl Embedded {
                 .map(|(_, url)| url.clone())
                 .or_else(|| env.get(name).map(str::to_owned))
         });
+        let ledger: Arc<dyn Ledger> = Arc::clone(&store) as Arc<dyn Ledger>;
+        let relays = LlmRelays::new(Arc::clone(&lookup), prices(dir)?, ledger);
         let providers = Arc::new(
             ProviderModels::new(lookup, prices(dir)?)
                 .with_clock(Arc::clone(&clock))
@@ -128,6 +139,10 @@ impl Embedded {
             MeteredConfig::default(),
         ));
 
+        let sandbox: Arc<dyn Sandbox> = sandbox::sandbox(&options.env)?;
+        let python = sandbox::interpreter(&options.env);
+        let scripts = PythonScripts::new(Arc::clone(&sandbox), Arc::clone(&python));
+        let code: Arc<dyn CodeRunner> = sandbox::pool(Arc::clone(&sandbox), python);
         let executor = ExecutorService::new(
             ExecutorPorts {
                 jobs: store.clone(),
@@ -138,12 +153,19 @@ impl Embedded {
                 cache: store.clone(),
                 ledger: store.clone(),
                 models: Arc::clone(&models),
+                code: Arc::clone(&code),
                 clock: Arc::clone(&clock),
             },
             ExecutorConfig::default(),
         );
-        let scoring =
-            ScoringService::new(store.clone(), store.clone(), store.clone(), store.clone());
+        let executor = Arc::new(executor);
+        let scoring = Arc::new(ScoringService::new(
+            store.clone(),
+            store.clone(),
+            store.clone(),
+            store.clone(),
+            code,
+        ));
         let diagnosis = DiagnosisService {
             jobs: store.clone(),
             variants: store.clone(),
@@ -153,7 +175,39 @@ impl Embedded {
             findings: store.clone(),
             models: Arc::clone(&models),
         };
-        let reviewers = Reviewers::new(Arc::clone(&models));
+        let mut reviewers = Reviewers::new(Arc::clone(&models));
+        let mut backends = Backends::new(models, options.recording.as_deref())
+            .context("the recorded proposals cannot be read")?;
+        let tools = ToolPorts {
+            variants: store.clone(),
+            scores: store.clone(),
+            traces: store.clone(),
+            datasets: store.clone(),
+            findings: store.clone(),
+            runner: executor.clone(),
+            scorer: scoring.clone(),
+            scripts: Arc::new(scripts),
+        };
+        let parts = AgentParts {
+            sandbox: Arc::clone(&sandbox),
+            relays: Arc::new(relays),
+            clock: Arc::clone(&clock),
+            // the lock is ours: whoever had a session there is dead
+            scratch: agents::scratch(dir)?,
+        };
+        for (backend, agent) in agents::agents(&options.env, &parts) {
+            let house = AgentHouse {
+                agent,
+                tools: tools.clone(),
+                sessions: store.clone(),
+            };
+            let proposer = AgentProposer::new(backend, house.clone());
+            backends = backends.with(backend, Arc::new(proposer));
+            if let Some(reviews) = ReviewerBackend::of(backend) {
+                let reviewer = AgentReviewer::new(backend, house);
+                reviewers = reviewers.with(reviews, Arc::new(reviewer));
+            }
+        }
         let proposers = ProposeService {
             jobs: store.clone(),
             variants: store.clone(),
@@ -162,8 +216,7 @@ impl Embedded {
             datasets: store.clone(),
             findings: store.clone(),
             proposals: store.clone(),
-            backends: Backends::new(models, options.recording.as_deref())
-                .context("the recorded proposals cannot be read")?,
+            backends,
         };
         let reviewer = ReviewService {
             jobs: store.clone(),
@@ -191,12 +244,14 @@ impl Embedded {
             queue,
             clock,
             providers,
-            executor: Arc::new(executor),
-            scoring: Arc::new(scoring),
+            executor,
+            scoring,
             diagnosis: Arc::new(diagnosis),
             proposers: Arc::new(proposers),
             reviewer: Arc::new(reviewer),
             orchestrator,
+            sandbox,
+            env: options.env,
             _simulated: simulated,
             _lock: lock,
         })
@@ -362,6 +417,38 @@ impl Embedded {
             self.providers.check(entry, model)?;
             if project.budget.usd.is_some() && self.price(model).is_none() {
                 return Err(fapo_llm::unpriced(entry, model));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks, without a call, that the coding agents of a job can be run: their programs are here, a sandbox can be had, and
+    /// their models can be called and paid.
+    ///
+    /// # Errors
+    /// What is missing, and what to do.
+    pub async fn check_agents(&self, spec: &JobSpec) -> anyhow::Result<()> {
+        let project = &spec.project;
+        if spec.goal != JobGoal::Optimize {
+            return Ok(());
+        }
+        let proposer = project.proposer.backend;
+        let mut wanted = Vec::new();
+        if proposer.is_agent() {
+            wanted.push((proposer, project.proposer.model.as_deref()));
+        }
+        if let Some(reviewer) = project.reviewer_backend().agent() {
+            wanted.push((reviewer, project.reviewing_agent_model()));
+        }
+        for (backend, named) in wanted {
+            agents::program(backend, &self.env)?;
+            self.sandbox.confinement().await?;
+            let (entry, model) = project.agent_model(backend, named);
+            self.providers.check(&entry, &model)?;
+            // a name such as `opus` stands for a model that only the program knows; the relay asks for its price
+            let is_entry = project.models.contains_key(&entry);
+            if is_entry && project.budget.usd.is_some() && self.price(&model).is_none() {
+                return Err(fapo_llm::unpriced(&entry, &model).into());
             }
         }
         Ok(())

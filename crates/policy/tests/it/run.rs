@@ -92,6 +92,7 @@ pub fn spec(project: ProjectSpec, train: u64, val: u64, test: u64) -> JobSpec {
         corpora: BTreeMap::new(),
         seal: ContentHash::of(b"seal"),
         protect: Vec::new(),
+        scorer_code: BTreeMap::new(),
         playbook: None,
         prompts: BTreeMap::new(),
     }

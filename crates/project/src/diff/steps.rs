@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use fapo_domain::ids::StepId;
 use fapo_domain::model::level::Level;
 use fapo_domain::model::pipeline::{
-    Combine, LlmStep, PipelineSpec, RetrieveStep, SampleStep, StepSpec, TemplateStep,
+    Combine, LlmStep, PipelineSpec, PythonStep, RetrieveStep, SampleStep, StepSpec, TemplateStep,
 };
 use serde::Serialize;
 
@@ -109,6 +109,7 @@ impl Comparison<'_> {
             (StepSpec::Llm(old), StepSpec::Llm(new)) => self.llm(old, new),
             (StepSpec::Retrieve(old), StepSpec::Retrieve(new)) => self.retrieve(old, new),
             (StepSpec::Template(old), StepSpec::Template(new)) => self.template(old, new),
+            (StepSpec::Python(old), StepSpec::Python(new)) => self.python(old, new),
             (StepSpec::Sample(old), StepSpec::Sample(new)) => self.sample(old, new),
             _ => {
                 let what = format!("`{}` → `{}`", old.kind(), new.kind());
@@ -169,6 +170,23 @@ impl Comparison<'_> {
         self.differ(Level::Structure, "template", &old.template, &new.template);
         self.differ(Level::Structure, "extract", &old.extract, &new.extract);
         self.differ(Level::Structure, "pointer", &old.pointer, &new.pointer);
+    }
+
+    fn python(&mut self, old: &PythonStep, new: &PythonStep) {
+        self.differ(Level::Structure, "file", &old.file, &new.file);
+        self.differ(Level::Structure, "function", &old.function, &new.function);
+        self.differ(
+            Level::Parameter,
+            "timeout_s",
+            &old.timeout_s,
+            &new.timeout_s,
+        );
+        self.differ(
+            Level::Parameter,
+            "memory_mb",
+            &old.memory_mb,
+            &new.memory_mb,
+        );
     }
 
     fn sample(&mut self, old: &SampleStep, new: &SampleStep) {

@@ -47,7 +47,7 @@ fn one(step: &PlannedStep) -> Worst {
             calls: 0,
             documents: u64::from(step.k),
         },
-        StepSpec::Template(_) => Worst::default(),
+        StepSpec::Template(_) | StepSpec::Python(_) => Worst::default(),
         StepSpec::Sample(spec) => {
             let n = u64::from(spec.n);
             step.sample

@@ -161,7 +161,7 @@ impl Planner<'_> {
                     error("no-json", "", format!("step `{id}` gives no JSON")).help(match step {
                         StepSpec::Llm(_) => format!("add `output: json` to step `{id}`"),
                         StepSpec::Retrieve(_) => format!("use `steps.{id}.docs`"),
-                        StepSpec::Template(_) | StepSpec::Sample(_) => {
+                        StepSpec::Template(_) | StepSpec::Python(_) | StepSpec::Sample(_) => {
                             format!("use `steps.{id}.text`")
                         }
                     }),
@@ -181,7 +181,7 @@ impl Planner<'_> {
             "docs" if gives_documents(step) => None,
             "docs" => Some(
                 error("no-docs", "", format!("step `{id}` finds no documents"))
-                    .help("only `retrieve` steps have `docs`"),
+                    .help("only `retrieve` and `python` steps have `docs`"),
             ),
             other => Some(
                 error("bad-name", "", format!("a step has no `{other}`")).help(
@@ -298,6 +298,8 @@ pub(super) fn gives_json(step: &StepSpec) -> Option<bool> {
         StepSpec::Retrieve(_) => Some(false),
         StepSpec::Template(step) if step.pointer.is_some() => Some(true),
         StepSpec::Template(_) => None,
+        // what code returns is known when it has run; whoever reads a part that is not there fails then
+        StepSpec::Python(_) => Some(true),
         StepSpec::Sample(sample) => match &sample.combine {
             Combine::Merge(merge) => gives_json(&merge.step),
             Combine::Vote(_) | Combine::BestBy(_) => {
@@ -310,7 +312,7 @@ pub(super) fn gives_json(step: &StepSpec) -> Option<bool> {
 /// Whether a step's value has documents.
 fn gives_documents(step: &StepSpec) -> bool {
     match step {
-        StepSpec::Retrieve(_) => true,
+        StepSpec::Retrieve(_) | StepSpec::Python(_) => true,
         StepSpec::Llm(_) | StepSpec::Template(_) => false,
         StepSpec::Sample(sample) => {
             !matches!(sample.combine, Combine::Merge(_))

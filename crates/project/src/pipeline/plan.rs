@@ -7,6 +7,7 @@ use fapo_domain::model::pipeline::{Combine, PipelineSpec, StepSpec};
 use fapo_domain::model::variant::VariantTree;
 use fapo_domain::problem::Problems;
 
+use super::code::Code;
 use super::files::Prompts;
 use super::names::{Needs, Visible, Where, gives_json};
 use super::order::order;
@@ -21,6 +22,7 @@ pub(super) struct Planner<'a> {
     pub document: &'a Document,
     pub ctx: &'a PipelineContext<'a>,
     pub prompts: Prompts<'a>,
+    pub code: Code<'a>,
     pub problems: &'a mut Problems,
     /// Steps inside samples, by id: the outermost sample that they are in.
     pub inside: BTreeMap<String, StepId>,
@@ -52,6 +54,7 @@ pub(super) fn read(
         document: &document,
         ctx,
         prompts: Prompts::new(tree),
+        code: Code::new(tree),
         problems,
         inside: BTreeMap::new(),
         used: BTreeSet::new(),
@@ -66,9 +69,11 @@ pub(super) fn read(
     let list = planner.list(&spec.steps, "steps", &visible);
     let output = planner.output(&spec, &list.steps, &repaired);
     planner.check_scorer(&spec);
+    planner.code.check(planner.problems);
     planner.warn_of_unused(&spec);
     if repaired.is_empty() && !planner.problems.has_errors() {
         planner.prompts.warn_of_unused(planner.problems);
+        planner.code.warn_of_unused(planner.problems);
     }
     let worst = caps::worst(&list.steps);
     caps::check(worst, &ctx.project.limits, problems);

@@ -35,6 +35,7 @@ impl Planner<'_> {
             queries: Vec::new(),
             corpus: None,
             template: None,
+            code: None,
             when: None,
             sample: None,
         };
@@ -52,6 +53,7 @@ impl Planner<'_> {
             StepSpec::Llm(step) => self.llm(step, path, visible, needs, &mut planned),
             StepSpec::Retrieve(step) => self.retrieve(step, path, visible, needs, &mut planned),
             StepSpec::Template(step) => self.template(step, path, visible, needs, &mut planned),
+            StepSpec::Python(step) => self.python(step, path, &mut planned),
             StepSpec::Sample(step) => {
                 planned.sample = Some(Box::new(self.sample(step, path, visible, needs)));
             }
@@ -296,12 +298,12 @@ impl Planner<'_> {
         visible: &Visible<'_>,
         outer: &mut BTreeSet<fapo_domain::ids::StepId>,
     ) -> Box<PlannedStep> {
-        if !matches!(spec, StepSpec::Llm(_) | StepSpec::Template(_)) {
+        if matches!(spec, StepSpec::Retrieve(_) | StepSpec::Sample(_)) {
             self.report(
                 "combine",
                 &format!("a step of kind `{}` cannot stand here", spec.kind()),
                 path,
-                Some("use an `llm` or a `template` step".to_owned()),
+                Some("use an `llm`, a `template` or a `python` step".to_owned()),
             );
         }
         let inner = Visible {

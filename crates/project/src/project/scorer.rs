@@ -8,6 +8,7 @@ use regex::Regex;
 use super::Check;
 use crate::pipeline::last_line;
 use crate::problems::suggestion;
+use crate::python::is_identifier;
 use crate::validate::invalid_schema;
 use crate::yaml::{item, join};
 
@@ -111,7 +112,10 @@ fn metric(used: &Use<'_>, scorer: &ScorerSpec, check: &mut Check<'_>) {
             check.error("metric-option", path, message, help);
         }
     };
-    if !matches!(used.metric, Metric::Regex | Metric::JsonSchema) {
+    if !matches!(
+        used.metric,
+        Metric::Regex | Metric::JsonSchema | Metric::Python
+    ) {
         let given = own(|own| own.expected.is_some()) || shared.expected.is_some();
         need(
             given,
@@ -141,6 +145,11 @@ fn metric(used: &Use<'_>, scorer: &ScorerSpec, check: &mut Check<'_>) {
             own(|own| own.schema.is_some()) || shared.schema.is_some(),
             "schema",
             "write the schema that the output must satisfy",
+        ),
+        Metric::Python => need(
+            own(|own| own.file.is_some()) || shared.file.is_some(),
+            "file",
+            "name the code: `file: scorers/<name>.py`",
         ),
         Metric::ExactMatch
         | Metric::NormalizedExactMatch
@@ -202,6 +211,26 @@ fn patterns(path: &str, options: &MetricOptions, check: &mut Check<'_>) {
             "write keys with dots between them, such as `answer.label`",
         );
     }
+    if let Some(file) = &options.file
+        && !is_scorer_code(file)
+    {
+        check.error(
+            "code-file",
+            &join(path, "file"),
+            format!("`{file}` is not a scorer's code: that is `scorers/<name>.py`"),
+            "put the file into the folder `scorers` beside fapo.yaml, where no proposal can change it",
+        );
+    }
+    if let Some(function) = &options.function
+        && !is_identifier(function)
+    {
+        check.error(
+            "code-function",
+            &join(path, "function"),
+            format!("`{function}` cannot be a function's name"),
+            "",
+        );
+    }
     if let Some(from) = &options.from
         && !is_source(from)
     {
@@ -212,6 +241,16 @@ fn patterns(path: &str, options: &MetricOptions, check: &mut Check<'_>) {
             "write `<step>.text`, `<step>.json.<path>`, `<step>.docs.title` or `<step>.docs.doc_id`; `*` stands for all `retrieve` steps",
         );
     }
+}
+
+/// Whether a path leads to a code file in the folder for it, and nowhere else.
+fn is_scorer_code(path: &str) -> bool {
+    path.strip_prefix(MetricOptions::CODE_FOLDER)
+        .and_then(|rest| rest.strip_suffix(".py"))
+        .is_some_and(|name| {
+            name.split('/')
+                .all(|part| !part.is_empty() && !part.starts_with('.'))
+        })
 }
 
 fn is_source(from: &str) -> bool {
@@ -277,6 +316,23 @@ fn objective(spec: &ProjectSpec, names: &BTreeSet<String>, check: &mut Check<'_>
     for (name, value) in &spec.target {
         check.within(&join("target", name), Some(*value), 0.0, 1.0);
     }
+}
+
+/// The files and functions of a scorer's `python` metrics, each once.
+pub fn scorer_functions(scorer: &ScorerSpec) -> Vec<(String, String)> {
+    let shared = &scorer.options;
+    let functions: BTreeSet<(String, String)> = uses(scorer)
+        .into_iter()
+        .filter(|used| used.metric == Metric::Python)
+        .filter_map(|used| {
+            let own = used.own.unwrap_or(shared);
+            let file = own.file.as_ref().or(shared.file.as_ref())?;
+            let function = own.function.as_ref().or(shared.function.as_ref());
+            let function = function.map_or("score", String::as_str);
+            Some((file.clone(), function.to_owned()))
+        })
+        .collect();
+    functions.into_iter().collect()
 }
 
 /// All `from` paths of a scorer.

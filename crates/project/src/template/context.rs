@@ -39,6 +39,20 @@ impl CaseInput {
         }))
     }
 
+    /// The case's name.
+    pub fn case_id(&self) -> &str {
+        self.0.case_id.as_str().unwrap_or_default()
+    }
+
+    /// The input as it was given.
+    pub fn values(&self) -> BTreeMap<&str, &serde_json::Value> {
+        self.0
+            .entries
+            .iter()
+            .map(|(key, (value, _))| (key.as_str(), value))
+            .collect()
+    }
+
     /// The context of one rendering; see [`super`] for the names. `steps` are those that can be seen, `None`
     /// where one was skipped; `extra` names hide all others.
     pub fn context(

@@ -1,6 +1,8 @@
 //! The project format as its users meet it.
 
 #[cfg(test)]
+mod code;
+#[cfg(test)]
 mod messages;
 #[cfg(test)]
 mod patch;

@@ -48,6 +48,7 @@ fn setting(change: impl FnOnce(&mut JobSpec)) -> Setting {
         corpora: BTreeMap::new(),
         seal: ContentHash::of(b"s"),
         protect: Vec::new(),
+        scorer_code: BTreeMap::new(),
         playbook: None,
         prompts: BTreeMap::new(),
     };

@@ -28,6 +28,7 @@ mod handlers_tests;
 #[cfg(test)]
 mod testing;
 
+pub use agentic::{AgentHouse, AgentProposer, AgentReviewer};
 pub use attribution::DiagnosisService;
 pub use lints::ReviewService;
 pub use proposers::{Backends, Catalogue, ProposeService, Reflect, Replay};

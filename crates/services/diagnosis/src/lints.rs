@@ -5,6 +5,7 @@
 //! validation and test never quotes them.
 
 pub mod added;
+pub mod code;
 pub mod cost;
 pub mod hardcoded;
 pub mod leaks;
@@ -63,7 +64,7 @@ pub fn check(candidate: &Candidate<'_>) -> LintReport {
 
     refusals.extend(tree::too_large(project, child));
     refusals.extend(tree::not_text(child));
-    refusals.extend(tree::forbidden_code(parent, child));
+    refusals.extend(code::forbidden_code(parent, child));
     if parent.id() != child.id() {
         refusals.extend(tree::duplicate(parent, child, candidate.earlier));
     }

@@ -12,6 +12,7 @@ use fapo_domain::model::evaluation::{Block, CacheUse, EvaluationSpec};
 use fapo_domain::model::job::{BlockExecuted, JobGoal};
 use fapo_domain::model::task::ClaimedTask;
 use fapo_domain::model::trace::{RunRecord, RunStatus};
+use fapo_domain::ports::code::CodeError;
 use fapo_domain::ports::models::ModelError;
 use fapo_domain::ports::work::WorkError;
 use fapo_domain::{CaseId, Classified, EvaluationId};
@@ -213,6 +214,7 @@ enum Closed {
     Open,
     Budget,
     Provider,
+    Workers,
     Stopped,
 }
 
@@ -232,6 +234,7 @@ impl Gate {
             0 => Closed::Open,
             1 => Closed::Budget,
             2 => Closed::Provider,
+            3 => Closed::Workers,
             _ => Closed::Stopped,
         }
     }
@@ -247,15 +250,46 @@ enum One {
     },
 }
 
+/// What failed outside a run.
+enum Failure {
+    Provider(ModelError),
+    Workers(CodeError),
+}
+
+impl Failure {
+    /// Whether no other run can fare better now.
+    const fn nobody_is_there(&self) -> bool {
+        matches!(
+            self,
+            Self::Provider(ModelError::Unavailable { .. }) | Self::Workers(_)
+        )
+    }
+
+    /// The failure as that of a whole block.
+    fn of_block(&self) -> WorkError {
+        let error: &dyn Classified = match self {
+            Self::Provider(error) => error,
+            Self::Workers(error) => error,
+        };
+        WorkError {
+            message: format!("no case of the block got a reply: {error}"),
+            code: error.code(),
+            retry: error.retry(),
+            reason: error.reason(),
+            source: None,
+        }
+    }
+}
+
 /// What came of the block so far.
 struct Outcome {
     executed: BlockExecuted,
     pending: Vec<RunRecord>,
     stopped: bool,
     abort: Option<WorkError>,
-    /// Runs that a provider's failure left without a result, and the last such failure.
-    provider_failures: u32,
-    last_failure: Option<ModelError>,
+    /// Runs that a failure outside left without a result, and the last such failure.
+    failures: u32,
+    last_failure: Option<Failure>,
 }
 
 impl Default for Outcome {
@@ -270,7 +304,7 @@ impl Default for Outcome {
             pending: Vec::new(),
             stopped: false,
             abort: None,
-            provider_failures: 0,
+            failures: 0,
             last_failure: None,
         }
     }
@@ -290,12 +324,10 @@ impl Outcome {
                         gate.close(Closed::Budget);
                     }
                     Cause::Provider(error) => {
-                        self.provider_failures += 1;
-                        self.last_failure = Some(error);
-                        let none = self.executed.completed == 0;
-                        if none && self.provider_failures >= give_up_after {
-                            gate.close(Closed::Provider);
-                        }
+                        self.fail(Failure::Provider(error), gate, give_up_after);
+                    }
+                    Cause::Workers(error) => {
+                        self.fail(Failure::Workers(error), gate, give_up_after);
                     }
                     Cause::Stopped => keep = false,
                     Cause::Abort(error) => {
@@ -324,6 +356,7 @@ impl Outcome {
                 let reason = match why {
                     Closed::Budget => "budget",
                     Closed::Provider => "provider_unavailable",
+                    Closed::Workers => "code_unavailable",
                     Closed::Open | Closed::Stopped => return,
                 };
                 self.pending.push(RunRecord {
@@ -345,10 +378,22 @@ impl Outcome {
         }
     }
 
-    /// The block's result. Where a provider's failures left it without a single one, the task fails with the provider's
-    /// name: tried again a bounded number of times, it then stops the job with a clear reason. A single case is given
-    /// that weight only where the provider cannot be reached at all, and a block that is run again for its missing cases
-    /// never: those may be hard for reasons of their own.
+    /// Notes a failure outside; after some, and with nothing else, no further case is begun.
+    fn fail(&mut self, failure: Failure, gate: &Gate, give_up_after: u32) {
+        self.failures += 1;
+        if self.executed.completed == 0 && self.failures >= give_up_after {
+            gate.close(match failure {
+                Failure::Provider(_) => Closed::Provider,
+                Failure::Workers(_) => Closed::Workers,
+            });
+        }
+        self.last_failure = Some(failure);
+    }
+
+    /// The block's result. Where failures outside left it without a single one, the task fails with the name of the
+    /// provider or of the workers: tried again a bounded number of times, it then stops the job with a clear reason. A
+    /// single case is given that weight only where nobody is there at all, and a block that is run again for its missing
+    /// cases never: those may be hard for reasons of their own.
     fn result(self, round: u32) -> Result<BlockExecuted, WorkError> {
         let alone = self.executed.missing < 2;
         match self.last_failure {
@@ -356,15 +401,9 @@ impl Outcome {
                 if self.executed.completed == 0
                     && !self.executed.budget_exhausted
                     && round == 0
-                    && (!alone || matches!(error, ModelError::Unavailable { .. })) =>
+                    && (!alone || error.nobody_is_there()) =>
             {
-                Err(WorkError {
-                    message: format!("no case of the block got a reply: {error}"),
-                    code: error.code(),
-                    retry: error.retry(),
-                    reason: error.reason(),
-                    source: None,
-                })
+                Err(error.of_block())
             }
             _ => Ok(self.executed),
         }

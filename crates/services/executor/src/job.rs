@@ -102,6 +102,7 @@ impl JobContext {
             plan,
             indices,
             models: &*ports.models,
+            code: &*ports.code,
             clock: &*ports.clock,
             limits: &project.limits,
             probe_depth: project.diagnosis.probe_depth as usize,

@@ -5,6 +5,7 @@
 //! | a template cannot be rendered | failed | `render_error` |
 //! | a reply cannot be read as JSON, or breaks the schema | failed | `invalid_json`, `schema_mismatch` |
 //! | a pointer, or the pipeline's output, leads nowhere | failed | `pointer_missing`, `output_missing`, `output_skipped` |
+//! | code raises an exception, dies, takes too long, or returns what is no step's value | failed | `code_failed`, `code_died`, `code_timed_out`, `code_output` |
 //! | a retrieval is asked more than 100 queries | failed | `too_many_queries` |
 //! | no sample succeeded | failed | the first sample's class |
 //! | the provider refuses the request itself | failed | `provider_rejected` |
@@ -12,12 +13,14 @@
 //! | the case's seconds are over | timed out | `cap_seconds` |
 //! | the model declines | refused | `refused` |
 //! | the provider fails | missing | `provider_unavailable`, `provider_overloaded`, `provider_timeout`, `provider_malformed` |
+//! | no worker for code can be had | missing; where a person must change something the block ends with an error | `code_unavailable` |
 //! | the job's budget is used up | missing | `budget` |
 //! | the work is stopped | missing | `cancelled` |
 //! | the setup is wrong, or the store fails | missing, and the block ends with an error | `configuration`, `store` |
 
 use fapo_domain::model::trace::RunStatus;
 use fapo_domain::ports::StoreError;
+use fapo_domain::ports::code::CodeError;
 use fapo_domain::ports::ledger::LedgerError;
 use fapo_domain::ports::models::{MeteredError, ModelError};
 use fapo_domain::ports::work::WorkError;
@@ -66,6 +69,8 @@ pub(crate) enum Cause {
     Own,
     /// The provider failed.
     Provider(ModelError),
+    /// No worker for code could be had.
+    Workers(CodeError),
     /// The job's budget is used up.
     Budget,
     /// The work is to stop.
@@ -192,6 +197,23 @@ fn from_model(error: ModelError) -> StepError {
         }
     };
     missing(kind, message, Cause::Provider(error)).into()
+}
+
+/// What a call of code that gave no answer means.
+pub(crate) fn from_code(error: CodeError) -> StepError {
+    let message = cut(&error.to_string());
+    let configuration = match &error {
+        CodeError::Failed { .. } => return Fault::new("code_failed", message).into(),
+        CodeError::Died { .. } => return Fault::new("code_died", message).into(),
+        CodeError::TimedOut { .. } => return Fault::new("code_timed_out", message).into(),
+        CodeError::Unavailable { configuration, .. } => *configuration,
+    };
+    let cause = if configuration {
+        Cause::Abort(WorkError::from_port(message.clone(), error))
+    } else {
+        Cause::Workers(error)
+    };
+    missing("code_unavailable", message, cause).into()
 }
 
 /// Longest message kept, in characters.

@@ -1,13 +1,15 @@
 //! A variant compiled for a job: templates, models, schemas, patterns and fingerprints, made once and used for every case.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fapo_domain::model::job::{CorpusRef, JobSpec};
 use fapo_domain::model::pipeline::{
-    Combine, LlmStep, OutputFormat, RetrieveStep, SampleStep, StepSpec, TemplateStep,
+    Combine, LlmStep, OutputFormat, PythonStep, RetrieveStep, SampleStep, StepSpec, TemplateStep,
 };
 use fapo_domain::model::project::ModelSpec;
 use fapo_domain::model::variant::VariantTree;
+use fapo_domain::ports::code::CodeUnit;
 use fapo_domain::ports::work::WorkError;
 use fapo_domain::{StepFingerprint, StepId};
 use fapo_project::template::{Condition, PromptTemplate, TextTemplate};
@@ -45,6 +47,7 @@ pub(crate) enum Action {
     Llm(Box<Llm>),
     Retrieve(Box<Retrieve>),
     Template(Box<Template>),
+    Python(Box<Python>),
     Sample(Box<Sample>),
 }
 
@@ -78,6 +81,14 @@ pub(crate) struct Template {
     pub(crate) text: TextTemplate,
     pub(crate) extract: Option<Regex>,
     pub(crate) pointer: Option<String>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Python {
+    pub(crate) unit: Arc<CodeUnit>,
+    /// The steps that the code is given.
+    pub(crate) needs: Vec<StepId>,
+    pub(crate) time: Duration,
 }
 
 #[derive(Debug)]
@@ -138,6 +149,7 @@ impl Planner<'_> {
             StepSpec::Llm(step) => Action::Llm(Box::new(self.llm(planned, step)?)),
             StepSpec::Retrieve(step) => Action::Retrieve(Box::new(self.retrieve(planned, step)?)),
             StepSpec::Template(step) => Action::Template(Box::new(template(planned, step)?)),
+            StepSpec::Python(step) => Action::Python(Box::new(python(planned, step)?)),
             StepSpec::Sample(step) => Action::Sample(Box::new(self.sample(planned, step)?)),
         };
         Ok(Step {
@@ -267,6 +279,17 @@ fn template(planned: &PlannedStep, step: &TemplateStep) -> Result<Template, Work
             .ok_or_else(|| broken(&step.id, "no template"))?,
         extract: pattern(&step.id, step.extract.as_deref())?,
         pointer: step.pointer.clone(),
+    })
+}
+
+fn python(planned: &PlannedStep, step: &PythonStep) -> Result<Python, WorkError> {
+    Ok(Python {
+        unit: planned
+            .code
+            .clone()
+            .ok_or_else(|| broken(&step.id, "no code"))?,
+        needs: step.needs.clone(),
+        time: Duration::from_secs(u64::from(step.timeout_s)),
     })
 }
 

@@ -20,6 +20,7 @@ use fapo_domain::model::case::Case;
 use fapo_domain::model::project::LimitsSpec;
 use fapo_domain::model::task::Fence;
 use fapo_domain::model::trace::{RunRecord, RunStatus, StepOutput, StepStatus};
+use fapo_domain::ports::code::CodeRunner;
 use fapo_domain::ports::models::{MeteredModels, Waited, Waits};
 use fapo_domain::{EvaluationId, JobId, MicroUsd, Spend, StepFingerprint, StepId, StepKey};
 use fapo_project::template::CaseInput;
@@ -42,6 +43,7 @@ pub(crate) struct Session<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) indices: Vec<Arc<Index>>,
     pub(crate) models: &'a dyn MeteredModels,
+    pub(crate) code: &'a dyn CodeRunner,
     pub(crate) clock: &'a dyn Clock,
     pub(crate) limits: &'a LimitsSpec,
     pub(crate) probe_depth: usize,
@@ -203,15 +205,17 @@ pub(crate) async fn run_case(session: &Session<'_>, ordinal: u64, case: Case) ->
     Ended { record, cause }
 }
 
-/// Ends once so much time has passed in which no model call waited, and that was not lost in tries that failed: a provider
-/// that is down or overloaded, and the queue before it, say nothing about the pipeline.
+/// Ends once so much time has passed in which no model call and no code waited, and that was not lost in tries that failed: a
+/// provider that is down or overloaded, and the queue before it or before a worker, say nothing about the pipeline.
 async fn working_time(limit: Duration, mut waits: watch::Receiver<Waited>) {
     let mut left = limit;
-    let mut forgiven = Duration::ZERO;
+    let (mut forgiven, mut charged) = (Duration::ZERO, Duration::ZERO);
     let mut waited = *waits.borrow_and_update();
     loop {
         left += waited.forgiven - forgiven;
         forgiven = waited.forgiven;
+        left = left.saturating_sub(waited.charged - charged);
+        charged = waited.charged;
         let began = Instant::now();
         tokio::select! {
             biased;

@@ -14,6 +14,7 @@ use fapo_domain::model::variant::VariantTree;
 use fapo_domain::ports::StoreError;
 use fapo_domain::ports::blobs::Blobs;
 use fapo_domain::ports::cache::StepCache;
+use fapo_domain::ports::code::CodeRunner;
 use fapo_domain::ports::datasets::Datasets;
 use fapo_domain::ports::jobs::Jobs;
 use fapo_domain::ports::ledger::Ledger;
@@ -52,6 +53,8 @@ pub struct Ports {
     pub cache: Arc<dyn StepCache>,
     /// Models, cached and paid for.
     pub models: Arc<dyn MeteredModels>,
+    /// Workers for the code of `python` steps.
+    pub code: Arc<dyn CodeRunner>,
     /// Money.
     pub ledger: Arc<dyn Ledger>,
     /// Time.

@@ -9,6 +9,7 @@ use fapo_domain::money::SpendRole;
 use fapo_domain::ports::models::{Message, Meter, MeteredReply, ModelRequest};
 use serde_json::Value;
 
+mod python;
 mod retrieve;
 
 use crate::json::{check_schema, read_json};
@@ -17,10 +18,12 @@ use crate::outcome::{Fault, StepError, cap, from_metered};
 use crate::plan::{Action, Llm, Step, Template};
 use crate::run::{Place, Run, Started, Visible};
 use crate::sample::SampleWork;
+use python::CodeWork;
 
-/// A step that waits: for a model, or for its samples.
+/// A step that waits: for a model, for code, or for its samples.
 pub(crate) enum Work<'r> {
     Call(Box<CallWork<'r>>),
+    Code(Box<CodeWork<'r>>),
     Sample(Box<SampleWork<'r>>),
 }
 
@@ -37,6 +40,7 @@ impl<'r> Work<'r> {
     pub(crate) async fn finish(self, run: &'r Run<'_>) -> Result<Arc<StepOutput>, StepError> {
         let (position, result) = match self {
             Self::Call(call) => (call.position, run.call(*call).await),
+            Self::Code(work) => (work.position, run.code(*work).await),
             Self::Sample(work) => {
                 let position = work.position;
                 (position, run.sample(*work).await)
@@ -116,6 +120,11 @@ impl Run<'_> {
                 return self
                     .prepare(llm, place, step, messages, position)
                     .map(Started::Later);
+            }
+            Action::Python(python) => {
+                let inputs = self.inputs(python, place, &visible);
+                let work = CodeWork::new(python, position, inputs);
+                return Ok(Started::Later(Work::Code(Box::new(work))));
             }
             Action::Sample(sample) => {
                 let work = SampleWork::new(sample, place, step, visible, position);

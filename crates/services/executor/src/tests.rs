@@ -2,6 +2,7 @@
 
 mod blocks;
 mod caching;
+mod code;
 mod faults;
 mod house;
 mod keys;

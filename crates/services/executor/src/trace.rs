@@ -44,6 +44,8 @@ struct Entry {
     output: Option<Arc<StepOutput>>,
     /// Shared with the call; its messages are taken over at the end.
     request: Option<Arc<ModelRequest>>,
+    /// What a call of code took, where that is known.
+    took: Option<Duration>,
 }
 
 impl Trace {
@@ -73,6 +75,7 @@ impl Trace {
             ended: false,
             output: None,
             request: None,
+            took: None,
         });
         position
     }
@@ -87,6 +90,13 @@ impl Trace {
         self.entries[position].request = Some(request);
     }
 
+    /// Notes what code was given, and what the call took.
+    pub(crate) fn called(&mut self, position: usize, inputs: Value, took: Option<Duration>) {
+        let entry = &mut self.entries[position];
+        entry.record.input = Some(inputs);
+        entry.took = took;
+    }
+
     /// Notes a value, whether or not the step ends well.
     pub(crate) fn value(&mut self, position: usize, output: Arc<StepOutput>) {
         self.entries[position].output = Some(output);
@@ -98,8 +108,10 @@ impl Trace {
         entry.ended = true;
         let record = &mut entry.record;
         record.duration_ms = millis(now).saturating_sub(record.started_ms);
-        // A model call's own time is known with its reply; what passed besides was waiting.
-        if entry.request.is_none() {
+        // A model call's own time is known with its reply, and that of code; what passed besides was waiting.
+        if let Some(took) = entry.took {
+            record.full_duration_ms = millis(took);
+        } else if entry.request.is_none() {
             record.full_duration_ms = record.duration_ms;
         }
         match error {

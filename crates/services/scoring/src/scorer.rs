@@ -1,21 +1,25 @@
 //! A project's scorer, compiled: from a case and its run to a score with a breakdown and a line of feedback.
 
+mod builder;
+mod code;
 mod measure;
 
 use std::collections::BTreeMap;
 
+use fapo_domain::error::Classified;
 use fapo_domain::hash::{ContentHash, Hasher, canonical_json};
 use fapo_domain::ids::CaseId;
 use fapo_domain::model::case::Case;
-use fapo_domain::model::project::{
-    AlsoMetric, Metric, MetricOptions, NamedMetric, ObjectiveSpec, ScorerSpec,
-};
+use fapo_domain::model::project::{AlsoMetric, ObjectiveSpec, ScorerSpec};
 use fapo_domain::model::score::{CaseScore, ScoreStatus};
 use fapo_domain::model::trace::{RunRecord, RunStatus, StepStatus};
+use fapo_domain::ports::code::{CodeError, CodeRunner};
 use fapo_domain::ports::traces::StepsOf;
 
 use crate::metrics::Mark;
 use crate::text::quote;
+use builder::{Builder, named};
+use code::Said;
 use measure::Measure;
 
 /// Grows whenever the code of a metric changes what it gives for any input: scores of two versions are never compared.
@@ -24,7 +28,7 @@ const CODE_VERSION: u64 = 5;
 /// The name of a composite in breakdowns.
 const WEIGHTED: &str = "weighted";
 
-/// Why a case cannot be scored. The case is at fault, not the candidate, so there is no score at all.
+/// Why a case cannot be scored. The candidate is not at fault, so there is no score at all.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScoreError {
     /// The case lacks the right answer.
@@ -49,14 +53,18 @@ pub enum ScoreError {
         /// What is wrong with it.
         problem: String,
     },
+    /// The code of a `python` metric could not be run.
+    #[error("the scorer's code cannot be run")]
+    NoWorkers(#[source] CodeError),
 }
 
 impl ScoreError {
     /// The stable name.
-    pub const fn reason(&self) -> &'static str {
+    pub fn reason(&self) -> &'static str {
         match self {
             Self::ExpectedMissing { .. } => "EXPECTED_MISSING",
             Self::ExpectedUnusable { .. } => "EXPECTED_UNUSABLE",
+            Self::NoWorkers(error) => error.reason(),
         }
     }
 
@@ -70,6 +78,12 @@ impl ScoreError {
         }
     }
 }
+
+/// Code files, by path relative to the project folder.
+pub type Code = BTreeMap<String, String>;
+
+/// What code said, by the index of its measure.
+type Answers = BTreeMap<usize, Said>;
 
 /// What the scorer maximizes: one of its measures, or the weighted mean of several.
 #[derive(Debug)]
@@ -89,9 +103,15 @@ pub struct Scorer {
 }
 
 impl Scorer {
-    /// Compiles a scorer. Everything that is wrong with the specification is returned at once, each with its key.
-    pub fn compile(spec: &ScorerSpec, objective: &ObjectiveSpec) -> Result<Self, Vec<String>> {
+    /// Compiles a scorer; `code` is what its `python` metrics run and import, by path. Everything that is wrong with the
+    /// specification is returned at once, each with its key.
+    pub fn compile(
+        spec: &ScorerSpec,
+        objective: &ObjectiveSpec,
+        code: &Code,
+    ) -> Result<Self, Vec<String>> {
         let mut builder = Builder {
+            code,
             defaults: &spec.options,
             primary: spec.metric,
             measures: Vec::new(),
@@ -152,7 +172,7 @@ impl Scorer {
                 measures: builder.measures,
                 weights,
                 maximized,
-                version: Self::version_of(spec, objective),
+                version: Self::version_of(spec, objective, code),
             })
         } else {
             Err(builder.problems)
@@ -160,14 +180,18 @@ impl Scorer {
     }
 
     /// The version that compiling `spec` would give, without compiling it: a hash over the scorer's specification, the
-    /// name of what is maximized (the only part of the objective that a score depends on), and the version of this code.
-    pub fn version_of(spec: &ScorerSpec, objective: &ObjectiveSpec) -> ContentHash {
+    /// name of what is maximized (the only part of the objective that a score depends on), the version of this code, and the
+    /// project's own.
+    pub fn version_of(spec: &ScorerSpec, objective: &ObjectiveSpec, code: &Code) -> ContentHash {
         let mut hasher = Hasher::new("scorer/v1");
         let spec = serde_json::to_value(spec).expect("a scorer's specification has text keys only");
         hasher
             .number(CODE_VERSION)
             .part(canonical_json(&spec).as_bytes())
             .part(objective.maximize.as_deref().unwrap_or_default().as_bytes());
+        for (path, text) in code {
+            hasher.part(path.as_bytes()).part(text.as_bytes());
+        }
         hasher.finish()
     }
 
@@ -216,24 +240,66 @@ impl Scorer {
         found
     }
 
-    /// Scores a run. Pure: equal arguments give an equal score.
+    /// Scores a run: asks the project's own code where a metric is `python`, and sums up. Equal arguments give an equal
+    /// score, as far as that code does.
     ///
     /// A completed run is scored. One that failed, was refused or timed out has 0 in every metric. A missing one has no
-    /// metrics and does not count. The feedback is the maximized metric's, and empty at a full score.
-    pub fn score(&self, case: &Case, run: &RunRecord) -> Result<CaseScore, ScoreError> {
-        let status = match run.status {
+    /// metrics and does not count. The feedback is the maximized metric's, and empty at a full score. Where code fails that
+    /// gives what is maximized, the case has failed; where it gives another metric, that is 0.
+    ///
+    /// # Errors
+    /// When the case cannot be scored by this scorer, or no worker for its code can be had.
+    pub async fn score(
+        &self,
+        case: &Case,
+        run: &RunRecord,
+        workers: &dyn CodeRunner,
+    ) -> Result<CaseScore, ScoreError> {
+        let mut said = Answers::new();
+        if run.status == RunStatus::Completed {
+            for (index, measure) in self.measures.iter().enumerate() {
+                if let Some(answer) = measure.ask(case, run, workers).await? {
+                    said.insert(index, answer);
+                }
+            }
+        }
+        self.judge(case, run, &said)
+    }
+
+    /// The score of a case whose run is there, and that could not be scored for a reason outside.
+    pub fn missing(&self, case: &Case, run: &RunRecord, why: &str) -> CaseScore {
+        CaseScore {
+            evaluation: run.evaluation,
+            ordinal: run.ordinal,
+            case_id: case.case_id.clone(),
+            status: ScoreStatus::Missing,
+            score: 0.0,
+            breakdown: BTreeMap::new(),
+            feedback: why.to_owned(),
+            scorer: self.version,
+        }
+    }
+
+    /// Sums up what all metrics say. Pure: equal arguments give an equal score.
+    fn judge(&self, case: &Case, run: &RunRecord, said: &Answers) -> Result<CaseScore, ScoreError> {
+        let mut status = match run.status {
             RunStatus::Completed => ScoreStatus::Scored,
             RunStatus::Failed => ScoreStatus::Failed,
             RunStatus::Missing => ScoreStatus::Missing,
             RunStatus::Refused => ScoreStatus::Refused,
             RunStatus::TimedOut => ScoreStatus::TimedOut,
         };
+        let broken = self.broken(said);
+        if broken.is_some() {
+            status = ScoreStatus::Failed;
+        }
         let (score, breakdown, feedback) = match status {
-            ScoreStatus::Scored => self.measure(case, run)?,
+            ScoreStatus::Scored => self.measure(case, run, said)?,
             ScoreStatus::Missing => (0.0, BTreeMap::new(), unscored(run)),
             ScoreStatus::Failed | ScoreStatus::Refused | ScoreStatus::TimedOut => {
                 let zeros = self.names().into_iter().map(|name| (name.to_owned(), 0.0));
-                (0.0, zeros.collect(), unscored(run))
+                let why = broken.unwrap_or_else(|| unscored(run));
+                (0.0, zeros.collect(), why)
             }
         };
         Ok(CaseScore {
@@ -248,15 +314,39 @@ impl Scorer {
         })
     }
 
+    /// Why there is no score although the run completed: what is maximized is given by code that failed.
+    fn broken(&self, said: &Answers) -> Option<String> {
+        let counts = |index: usize| match self.maximized {
+            Maximized::Measure(maximized) => index == maximized,
+            Maximized::Weighted => self
+                .weights
+                .iter()
+                .any(|(part, weight)| *part == index && *weight > 0.0),
+        };
+        said.iter().find_map(|(index, answer)| match answer {
+            Said::Failed(why) if counts(*index) => Some(format!(
+                "the scorer `{}` failed: {why}",
+                self.measures[*index].name
+            )),
+            Said::Failed(_) | Said::Mark(..) => None,
+        })
+    }
+
     fn measure(
         &self,
         case: &Case,
         run: &RunRecord,
+        said: &Answers,
     ) -> Result<(f64, BTreeMap<String, f64>, String), ScoreError> {
         let marks = self
             .measures
             .iter()
-            .map(|measure| measure.mark(case, run))
+            .enumerate()
+            .map(|(index, measure)| match said.get(&index) {
+                Some(Said::Mark(mark, _)) => Ok(mark.clone()),
+                Some(Said::Failed(why)) => Ok(Mark::wrong(why)),
+                None => measure.mark(case, run),
+            })
             .collect::<Result<Vec<Mark>, _>>()?;
         let mut breakdown: BTreeMap<String, f64> = self
             .measures
@@ -264,6 +354,15 @@ impl Scorer {
             .zip(&marks)
             .map(|(measure, mark)| (measure.name.clone(), mark.value))
             .collect();
+        for (index, answer) in said {
+            if let Said::Mark(_, parts) = answer {
+                let name = &self.measures[*index].name;
+                for (part, value) in parts {
+                    let part = format!("{name}.{part}");
+                    breakdown.entry(part).or_insert(*value);
+                }
+            }
+        }
         let weighted = || {
             let sum: f64 = self
                 .weights
@@ -326,71 +425,6 @@ fn unscored(run: &RunRecord) -> String {
         feedback.push_str(&format!(" ({})", quote(error)));
     }
     feedback
-}
-
-fn named(metric: Metric) -> NamedMetric {
-    NamedMetric {
-        metric,
-        name: None,
-        options: MetricOptions::default(),
-    }
-}
-
-/// Collects measures and problems.
-struct Builder<'s> {
-    defaults: &'s MetricOptions,
-    primary: Option<Metric>,
-    measures: Vec<Measure>,
-    /// What each measure was made of, to tell a repeat from a clash.
-    specs: Vec<(Metric, MetricOptions)>,
-    problems: Vec<String>,
-}
-
-impl Builder<'_> {
-    fn problem(&mut self, problem: impl Into<String>) {
-        self.problems.push(problem.into());
-    }
-
-    /// Adds a measure; returns its index. One that is there already, with the same options, is the same measure.
-    fn add(&mut self, place: &str, metric: &NamedMetric, primary: bool) -> Option<usize> {
-        let name = metric
-            .name
-            .clone()
-            .unwrap_or_else(|| metric.metric.as_str().to_owned());
-        let options = if primary {
-            self.defaults.clone()
-        } else {
-            measure::with_defaults(metric, self.defaults, self.primary)
-        };
-        let made_of = (metric.metric, options);
-        if name == WEIGHTED {
-            self.problem(format!(
-                "`{place}`: the name {WEIGHTED:?} is the composite's"
-            ));
-            return None;
-        }
-        if let Some(index) = self.measures.iter().position(|known| known.name == name) {
-            if self.specs[index] == made_of {
-                return Some(index);
-            }
-            self.problem(format!(
-                "`{place}`: {name:?} is used already for another metric or other options: give it a `name`"
-            ));
-            return None;
-        }
-        match Measure::compile(name, made_of.0, &made_of.1) {
-            Ok(measure) => {
-                self.measures.push(measure);
-                self.specs.push(made_of);
-                Some(self.measures.len() - 1)
-            }
-            Err(problem) => {
-                let metric = metric.metric.as_str();
-                self.problem(format!("`{place}` ({metric}): {problem}"));
-                None
-            }
-        }
-    }
 }
 
 #[cfg(test)]

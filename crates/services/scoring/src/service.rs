@@ -15,6 +15,7 @@ use fapo_domain::model::job::JobSpec;
 use fapo_domain::model::score::CaseScore;
 use fapo_domain::model::task::{ClaimedTask, TaskPayload, Topic};
 use fapo_domain::model::trace::RunRecord;
+use fapo_domain::ports::code::CodeRunner;
 use fapo_domain::ports::datasets::Datasets;
 use fapo_domain::ports::jobs::Jobs;
 use fapo_domain::ports::pipelines::RunScorer;
@@ -24,7 +25,7 @@ use fapo_domain::ports::work::{TaskHandler, WorkError};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::scorer::Scorer;
+use crate::scorer::{ScoreError, Scorer};
 
 /// Jobs and scorers kept compiled; more are compiled again when they come back.
 const KEPT: usize = 32;
@@ -38,6 +39,7 @@ pub struct ScoringService {
     datasets: Arc<dyn Datasets>,
     traces: Arc<dyn Traces>,
     scores: Arc<dyn Scores>,
+    code: Arc<dyn CodeRunner>,
     contexts: Mutex<HashMap<JobId, Arc<Context>>>,
     scorers: Mutex<HashMap<ContentHash, Arc<Scorer>>>,
 }
@@ -68,12 +70,14 @@ impl ScoringService {
         datasets: Arc<dyn Datasets>,
         traces: Arc<dyn Traces>,
         scores: Arc<dyn Scores>,
+        code: Arc<dyn CodeRunner>,
     ) -> Self {
         Self {
             jobs,
             datasets,
             traces,
             scores,
+            code,
             contexts: Mutex::default(),
             scorers: Mutex::default(),
         }
@@ -100,11 +104,12 @@ impl ScoringService {
 
     fn scorer(&self, spec: &JobSpec) -> Result<Arc<Scorer>, WorkError> {
         let (scorer, objective) = (&spec.project.scorer, &spec.project.objective);
-        let version = Scorer::version_of(scorer, objective);
+        let code = &spec.scorer_code;
+        let version = Scorer::version_of(scorer, objective, code);
         if let Some(known) = lock(&self.scorers).get(&version) {
             return Ok(Arc::clone(known));
         }
-        let compiled = Scorer::compile(scorer, objective)
+        let compiled = Scorer::compile(scorer, objective, code)
             .map(Arc::new)
             .map_err(|problems| {
                 WorkError::permanent(
@@ -114,6 +119,18 @@ impl ScoringService {
             })?;
         keep(&self.scorers, version, &compiled);
         Ok(compiled)
+    }
+}
+
+/// What a case that cannot be scored means for the work on it.
+fn work_error(error: ScoreError) -> WorkError {
+    match error {
+        ScoreError::NoWorkers(error) => {
+            WorkError::from_port(format!("the scorer's code cannot be run: {error}"), error)
+        }
+        ScoreError::ExpectedMissing { .. } | ScoreError::ExpectedUnusable { .. } => {
+            WorkError::permanent(error.reason(), error.to_string())
+        }
     }
 }
 
@@ -194,8 +211,9 @@ impl RunScorer for ScoringService {
         run: &RunRecord,
     ) -> Result<CaseScore, WorkError> {
         self.scorer(spec)?
-            .score(case, run)
-            .map_err(|error| WorkError::permanent(error.reason(), error.to_string()))
+            .score(case, run, &*self.code)
+            .await
+            .map_err(work_error)
     }
 }
 

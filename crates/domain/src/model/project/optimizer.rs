@@ -211,6 +211,15 @@ pub enum ReviewerBackend {
 }
 
 impl ReviewerBackend {
+    /// The reviewer that is this coding agent; `None` for what is no agent.
+    pub const fn of(agent: ProposerBackend) -> Option<Self> {
+        match agent {
+            ProposerBackend::ClaudeCode => Some(Self::ClaudeCode),
+            ProposerBackend::Codex => Some(Self::Codex),
+            ProposerBackend::Catalogue | ProposerBackend::Reflect | ProposerBackend::Replay => None,
+        }
+    }
+
     /// The coding agent that it is, where it is one.
     pub const fn agent(self) -> Option<ProposerBackend> {
         match self {

@@ -51,12 +51,27 @@ pub struct MetricOptions {
     /// For `json_schema`: the schema the output must satisfy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<serde_json::Value>,
+    /// For `python`: the file, `scorers/<name>.py`, relative to the project folder. It may import the other files of
+    /// `scorers/`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// For `python`: the function; `score` where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub function: Option<String>,
+    /// For `python`: longest time of one call, in seconds; 10 where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 600))]
+    pub timeout_s: Option<u32>,
+    /// For `python`: memory of a worker, in megabytes of address space; 512 where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 64, max = 16_384))]
+    pub memory_mb: Option<u32>,
     /// Compare texts without regard to case.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ignore_case: bool,
 }
 
-/// A metric that ships with fapo. Each gives a value in `[0, 1]`.
+/// How one output is measured. Each metric gives a value in `[0, 1]`.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
@@ -88,6 +103,16 @@ pub enum Metric {
     SetF1,
     /// 1 if everything expected was given, else 0 (HoVer's retrieval score).
     AllGold,
+    /// What a function of the project's own `file` says: `def score(run: dict)`. It gets `run["case"]` (`case_id`,
+    /// `input`, `expected`, `metadata`), `run["output"]` (the text that is scored), `run["json"]` (the same as JSON, or
+    /// `None`) and `run["steps"][id]` (`text`, `json`, `docs`; `None` where skipped). It returns a number from 0 to 1, or
+    /// a dict with `score` and, if it likes, `feedback` (one line) and `breakdown` (further numbers from 0 to 1 by name).
+    Python,
+}
+
+impl MetricOptions {
+    /// The folder, in a project, of all code that scorers run and import.
+    pub const CODE_FOLDER: &'static str = "scorers/";
 }
 
 impl Metric {
@@ -107,6 +132,7 @@ impl Metric {
             Self::SetRecall => "set_recall",
             Self::SetF1 => "set_f1",
             Self::AllGold => "all_gold",
+            Self::Python => "python",
         }
     }
 }

@@ -6,6 +6,7 @@ use fapo_domain::model::project::{
     AcceptanceRule, AcceptanceSpec, ProjectSpec, ProposerBackend, ReaderBackend, ReviewerBackend,
 };
 use fapo_domain::ports::datasets::split_target;
+use fapo_domain::problem::{Problem, Problems, Severity};
 use serde::Serialize;
 
 use super::Context;
@@ -23,7 +24,36 @@ pub async fn run(context: &Context, args: &DirArgs) -> anyhow::Result<Exit> {
         Ok(project) => project,
         Err(exit) => return Ok(exit),
     };
+    if project.runs_code()
+        && let Err(error) = crate::wiring::sandbox::try_code(&context.config.env).await
+    {
+        let mut problems = Problems::new();
+        problems.push(no_code(&project, &error));
+        list_problems(&context.output, &problems);
+        return Ok(Exit::Problems);
+    }
     show(context, &project, false)
+}
+
+/// That code is to be run, and cannot be here.
+fn no_code(project: &LoadedProject, error: &anyhow::Error) -> Problem {
+    let file = match project.scorer_code.keys().next() {
+        Some(file) if !project.pipeline.runs_code() => file.clone(),
+        _ => "pipeline/pipeline.yaml".to_owned(),
+    };
+    Problem {
+        severity: Severity::Error,
+        rule: "no-workers".into(),
+        file,
+        line: None,
+        column: None,
+        path: None,
+        message: format!(
+            "code is to be run, and cannot be here: {}",
+            super::advice::explain(error)
+        ),
+        help: Some("docs/python.md says what code needs".to_owned()),
+    }
 }
 
 /// Checks the data and shows the estimate; with `plan` also what an optimization would do.

@@ -186,6 +186,16 @@ async fn project(context: &Context, dir: &Path, findings: &mut Vec<Finding>) {
         "project",
         format!("{} reads well", project.spec.name),
     ));
+    if project.runs_code() {
+        findings.push(match crate::wiring::sandbox::try_code(env).await {
+            Ok(detail) => Finding::fine("code", detail),
+            Err(error) => Finding::missing(
+                "code",
+                super::advice::explain(&error),
+                "docs/python.md says what code needs",
+            ),
+        });
+    }
     let prices = match crate::wiring::prices(dir) {
         Ok(prices) => prices,
         Err(error) => {

@@ -174,7 +174,7 @@ impl Counter<'_> {
                 }
                 sum
             }
-            StepSpec::Retrieve(_) | StepSpec::Template(_) => Cost::default(),
+            StepSpec::Retrieve(_) | StepSpec::Template(_) | StepSpec::Python(_) => Cost::default(),
         }
     }
 
@@ -267,9 +267,12 @@ impl Counter<'_> {
                 Some(StepSpec::Retrieve(retrieve)) => {
                     u64::from(retrieve.k) * self.sizes.document_bytes
                 }
-                Some(StepSpec::Llm(_) | StepSpec::Sample(_) | StepSpec::Template(_)) => {
-                    (REPLY * BYTES_PER_TOKEN) as u64
-                }
+                Some(
+                    StepSpec::Llm(_)
+                    | StepSpec::Sample(_)
+                    | StepSpec::Template(_)
+                    | StepSpec::Python(_),
+                ) => (REPLY * BYTES_PER_TOKEN) as u64,
                 None => 0,
             };
         }

@@ -154,7 +154,7 @@ async fn resume(
         )
         .into());
     }
-    session.check_models(&job.spec)?;
+    session.check_models(&job.spec).await?;
     let mut now = job.spec.clone();
     limit(&mut now.project.budget, args);
     if args.max_usd.is_some() || args.max_calls.is_some() {

@@ -113,8 +113,9 @@ impl Session {
 
     /// Checks that the models of a job can be called, before anything is paid: the key of the one that proposes would be
     /// missed only after the whole baseline.
-    pub fn check_models(&self, spec: &JobSpec) -> anyhow::Result<()> {
-        Ok(self.engine.check_models(spec, &self.project.pipeline)?)
+    pub async fn check_models(&self, spec: &JobSpec) -> anyhow::Result<()> {
+        self.engine.check_models(spec, &self.project.pipeline)?;
+        self.engine.check_agents(spec).await
     }
 
     /// Imports the data, and checks that its models can be called. Problems of the data are listed and end the command.
@@ -126,7 +127,7 @@ impl Session {
                         .output
                         .note(&near_duplicates(&imported.dataset.near_duplicates));
                 }
-                self.check_models(&imported.spec)?;
+                self.check_models(&imported.spec).await?;
                 Ok(Ok(imported.spec))
             }
             Err(ImportError::Problems(problems)) => {

@@ -6,7 +6,7 @@ use fapo_project::read_project;
 use fapo_scoring::Scorer;
 use serde_json::{Map, Value, json};
 
-const METRICS: [&str; 13] = [
+const METRICS: [&str; 14] = [
     "exact_match",
     "normalized_exact_match",
     "f1",
@@ -20,6 +20,7 @@ const METRICS: [&str; 13] = [
     "set_recall",
     "set_f1",
     "all_gold",
+    "python",
 ];
 
 /// A row of choices, the same in every run (a multiplicative congruential generator, Lehmer 1951 with Park and Miller's
@@ -52,6 +53,11 @@ impl Dice {
                 "from",
                 json!([null, "s.text", "s.json.a.b", "*.docs.title", "s"]),
                 json!(["*.json", "s.docs"]),
+            ),
+            (
+                "file",
+                json!(["scorers/own.py", null]),
+                json!(["pipeline/own.py", "scorers/../own.py"]),
             ),
             ("tolerance", json!([null, 0.5, 0]), json!([-1])),
             ("ignore_case", json!([null, true, false]), json!([null])),
@@ -116,7 +122,8 @@ impl Dice {
 fn a_scorer_that_the_check_passes_can_be_compiled() {
     let mut dice = Dice(20_240_229);
     let mut passed = 0;
-    for _ in 0..400 {
+    let code = [("scorers/own.py".to_owned(), String::new())].into();
+    for _ in 0..600 {
         let scorer = dice.scorer();
         let maximize = dice.roll(&[json!(null), json!(null), json!("own"), json!("weighted")]);
         let project = json!({
@@ -135,13 +142,13 @@ fn a_scorer_that_the_check_passes_can_be_compiled() {
             continue;
         }
         let spec = spec.unwrap();
-        if let Err(refused) = Scorer::compile(&spec.scorer, &spec.objective) {
+        if let Err(refused) = Scorer::compile(&spec.scorer, &spec.objective, &code) {
             panic!("the check passes what the scorer refuses: {refused:?}\n{scorer:#}");
         }
         passed += 1;
     }
     assert!(
         passed > 40,
-        "only {passed} of 400 are right: nothing is tried"
+        "only {passed} of 600 are right: nothing is tried"
     );
 }

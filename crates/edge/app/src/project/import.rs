@@ -85,6 +85,7 @@ where
         corpora,
         seal,
         protect: project.protect.clone(),
+        scorer_code: project.scorer_code.clone(),
         playbook: project.playbook.clone(),
         prompts: project.prompts.clone(),
     };
@@ -274,6 +275,9 @@ fn seal(
     }
     for id in &project.protect {
         hasher.part(id.as_str().as_bytes());
+    }
+    for (path, text) in &project.scorer_code {
+        hasher.part(path.as_bytes()).part(text.as_bytes());
     }
     hasher.part(project.playbook.as_deref().unwrap_or_default().as_bytes());
     for (name, text) in &project.prompts {

@@ -9,9 +9,11 @@ use fapo_domain::problem::{Problem, Problems, Severity};
 use fapo_domain::{CaseId, ContentHash};
 use fapo_project::{Pipeline, PipelineContext, check_without_project, read_pipeline, read_project};
 use fapo_scoring::Scorer;
+use fapo_scoring::scorer::Code;
 
 use super::beside::{self, World};
 use super::cases::{open_cases, split_files};
+use super::code::read_scorer_code;
 use super::scan::scan_what_can_be_read;
 
 /// Folders and files below `pipeline/` that are never part of a variant.
@@ -32,6 +34,8 @@ pub struct LoadedProject {
     pub spec: ProjectSpec,
     /// The scorer in it, compiled.
     pub scorer: Scorer,
+    /// The code in `scorers/`, where a metric is code.
+    pub scorer_code: Code,
     /// `pipeline/`.
     pub tree: VariantTree,
     /// The pipeline in it.
@@ -50,6 +54,13 @@ pub struct LoadedProject {
     pub spec_hash: ContentHash,
     /// Warnings; errors are a [`LoadError`].
     pub warnings: Problems,
+}
+
+impl LoadedProject {
+    /// Whether running it runs code of its own: that of steps, or of its scorer.
+    pub fn runs_code(&self) -> bool {
+        self.pipeline.runs_code() || !self.scorer_code.is_empty()
+    }
 }
 
 /// Why a project folder cannot be used.
@@ -129,7 +140,8 @@ pub fn load_project(
             problems.push(problem);
         }
     }
-    let scorer = compile_scorer(&spec, &mut problems);
+    let scorer_code = read_scorer_code(dir, &spec, &mut problems)?;
+    let scorer = compile_scorer(&spec, &scorer_code, &mut problems);
     let recording = beside::read_recording(dir, &spec, &mut problems);
     let protect = beside::read_protected(dir, &spec, &mut problems);
     let playbook = beside::read_playbook(dir, &mut problems);
@@ -145,6 +157,7 @@ pub fn load_project(
             spec_hash: ContentHash::of(text.as_bytes()),
             spec,
             scorer,
+            scorer_code,
             tree,
             pipeline,
             protect,
@@ -160,7 +173,7 @@ pub fn load_project(
 }
 
 /// Compiles the scorer, unless something about it is wrong already. What is refused only here is a problem like any other.
-fn compile_scorer(spec: &ProjectSpec, problems: &mut Problems) -> Option<Scorer> {
+fn compile_scorer(spec: &ProjectSpec, code: &Code, problems: &mut Problems) -> Option<Scorer> {
     let told = problems.iter().any(|problem| {
         let about = problem.path.as_deref().unwrap_or_default();
         problem.severity == Severity::Error
@@ -171,7 +184,7 @@ fn compile_scorer(spec: &ProjectSpec, problems: &mut Problems) -> Option<Scorer>
     if told {
         return None;
     }
-    match Scorer::compile(&spec.scorer, &spec.objective) {
+    match Scorer::compile(&spec.scorer, &spec.objective, code) {
         Ok(scorer) => Some(scorer),
         Err(messages) => {
             for message in messages {
@@ -295,7 +308,7 @@ fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
     std::fs::read(path).map_err(|source| unreadable(path, source))
 }
 
-fn unreadable(path: &Path, source: std::io::Error) -> LoadError {
+pub(super) fn unreadable(path: &Path, source: std::io::Error) -> LoadError {
     LoadError::Read {
         path: path.display().to_string(),
         source,

@@ -86,7 +86,7 @@ fn max_tokens(view: &CaseView<'_>, spec: &StepSpec) -> Option<u32> {
             .iter()
             .filter_map(|inner| max_tokens(view, inner))
             .min(),
-        StepSpec::Retrieve(_) | StepSpec::Template(_) => None,
+        StepSpec::Retrieve(_) | StepSpec::Template(_) | StepSpec::Python(_) => None,
     }
 }
 
@@ -99,7 +99,7 @@ fn is_cap(kind: &str) -> bool {
 /// rejected again.
 fn is_infrastructure(kind: &str) -> bool {
     (kind.starts_with("provider_") && kind != "provider_rejected")
-        || matches!(kind, "budget" | "cancelled")
+        || matches!(kind, "budget" | "cancelled" | "code_unavailable")
 }
 
 /// A step failed by its own fault: JSON that cannot be read, a template that cannot be rendered.
@@ -123,7 +123,7 @@ pub fn step_failed(view: &CaseView<'_>) -> Option<Hit> {
         quote(text_of(record))
     };
     Some(Hit {
-        // what a model wrote is mended by its prompt; a template or query that fails is a matter of the graph
+        // what a model wrote is mended by its prompt; a template, query or code that fails is a matter of the structure
         level: if by_model {
             Level::Prompt
         } else {

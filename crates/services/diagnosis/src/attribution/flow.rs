@@ -27,7 +27,7 @@ impl FlowStep {
                 .steps
                 .iter()
                 .any(|step| matches!(step, StepSpec::Llm(_))),
-            StepSpec::Retrieve(_) | StepSpec::Template(_) => false,
+            StepSpec::Retrieve(_) | StepSpec::Template(_) | StepSpec::Python(_) => false,
         }
     }
 

@@ -5,6 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::LazyLock;
 
 use fapo_domain::model::variant::VariantTree;
+use fapo_project::python::Source;
 use regex::Regex;
 
 use crate::text::words;
@@ -73,6 +74,32 @@ pub fn prose(text: &str) -> Vec<Vec<String>> {
     runs
 }
 
+/// The runs of words that a file's text can show. Of code: as it stands, and what is in its texts, in a row.
+pub fn prose_of(path: &str, text: &str) -> Vec<Vec<String>> {
+    if !is_code(path) {
+        return prose(text);
+    }
+    let source = Source::read(text);
+    let mut in_a_row: Vec<&str> = source.texts().collect();
+    let own;
+    if source.fault.is_some() {
+        // a part of a file may begin or end inside a text
+        own = text.replace(['"', '\''], " ");
+        in_a_row.push(&own);
+    }
+    let mut runs = vec![words(text), words(&in_a_row.join(" "))];
+    // a text may be cut inside a word
+    runs.push(words(&in_a_row.concat()));
+    let mut seen = HashSet::new();
+    runs.retain(|run| !run.is_empty() && seen.insert(run.clone()));
+    runs
+}
+
+/// Whether a file is code, where braces are no template tags.
+pub fn is_code(path: &str) -> bool {
+    path.ends_with(".py")
+}
+
 /// The literals of a tag, each with a space around it; a comment shows none.
 fn literals(tag: &str) -> String {
     let Some(inner) = tag.get(2..tag.len() - 2).filter(|_| !tag.starts_with("{#")) else {
@@ -99,8 +126,8 @@ impl Added {
             .map(str::trim)
             .collect();
         let mut known = HashSet::new();
-        for (_, text) in texts(parent) {
-            for run in prose(text).iter().chain([&words(text)]) {
+        for (path, text) in texts(parent) {
+            for run in prose_of(path, text).iter().chain([&words(text)]) {
                 for length in 1..=MAX_GRAM {
                     known.extend(run.windows(length).map(gram));
                 }

@@ -80,7 +80,7 @@ fn step_cost(
 ) -> f64 {
     match step {
         StepSpec::Llm(llm) => call_cost(project, tree, documents, llm, step),
-        StepSpec::Retrieve(_) | StepSpec::Template(_) => 0.0,
+        StepSpec::Retrieve(_) | StepSpec::Template(_) | StepSpec::Python(_) => 0.0,
         StepSpec::Sample(sample) => {
             let once: f64 = sample
                 .steps

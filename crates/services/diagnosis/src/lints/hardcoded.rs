@@ -2,7 +2,7 @@
 //!
 //! An answer alone says little: a prompt may list the labels of its task. What is refused is an answer that stands
 //! *together with* text of its own case: within one line of at least two words that this case's input has and hardly any
-//! other case, or of one such word where the line is a condition of a template.
+//! other case, or of one such word where the line is a condition of a template, or code.
 //!
 //! An answer of many cases is a label of a closed set and may stand anywhere (see [`is_label`]).
 
@@ -12,7 +12,7 @@ use fapo_domain::model::case::Case;
 use fapo_domain::model::project::ProjectSpec;
 use fapo_domain::model::proposal::{Lint, LintFinding};
 
-use super::added::{Added, MAX_GRAM, gram};
+use super::added::{Added, MAX_GRAM, gram, is_code};
 use super::finding;
 use super::leaks::{COMMON_CASES, strings};
 use crate::attribution::answers::expected_answers;
@@ -76,11 +76,13 @@ impl HardCoded {
             let lines: Vec<Vec<String>> = segment.lines.iter().map(|line| words(line)).collect();
             for (at, line) in lines.iter().enumerate() {
                 let near = at.saturating_sub(1)..(at + 2).min(lines.len());
-                let condition = segment.lines[near.clone()].iter().any(|line| {
-                    line.contains("{%")
-                        || line.contains(" if ") && line.contains("{{")
-                        || line.trim_start().starts_with("when:")
-                });
+                // whatever stands in code can be a condition, or be looked up by one
+                let condition = is_code(&segment.path)
+                    || segment.lines[near.clone()].iter().any(|line| {
+                        line.contains("{%")
+                            || line.contains(" if ") && line.contains("{{")
+                            || line.trim_start().starts_with("when:")
+                    });
                 let new_words: HashSet<String> = lines[near]
                     .iter()
                     .flatten()

@@ -12,7 +12,7 @@ use fapo_domain::model::proposal::{Lint, LintFinding};
 use fapo_domain::model::variant::VariantTree;
 use serde_json::Value;
 
-use super::added::{Added, MAX_GRAM, gram, prose};
+use super::added::{Added, MAX_GRAM, gram, prose_of};
 use super::finding;
 use super::hardcoded::HardCoded;
 use crate::text::{quote, words};
@@ -66,7 +66,7 @@ impl Leaks {
                     files.push(segment.path.clone());
                     files.len() - 1
                 });
-            for run in prose(&segment.lines.join("\n")) {
+            for run in prose_of(&segment.path, &segment.lines.join("\n")) {
                 for length in MIN_GRAM..=MAX_GRAM {
                     for window in run.windows(length) {
                         let hash = gram(window);

@@ -1,15 +1,11 @@
-//! Lints on the files as such: size, encoding, repeats, code.
-
-use std::sync::LazyLock;
+//! Lints on the files as such: size, encoding, repeats.
 
 use fapo_domain::ContentHash;
 use fapo_domain::hash::Hasher;
 use fapo_domain::model::project::ProjectSpec;
 use fapo_domain::model::proposal::{Lint, LintFinding};
 use fapo_domain::model::variant::VariantTree;
-use regex::Regex;
 
-use super::added::texts;
 use super::finding;
 
 /// Files and trees over the scope's sizes.
@@ -101,52 +97,4 @@ pub fn duplicate(
             "the same as an earlier variant of this job, up to white space",
         )
     })
-}
-
-/// Modules that a code step has no business with.
-const FORBIDDEN_MODULES: &str = "os|sys|subprocess|socket|shutil|ctypes|multiprocessing|threading|importlib|pathlib|requests|urllib|http|ftplib|pickle|marshal|signal|pty|builtins";
-
-static IMPORT: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(&format!(
-        r"(?m)^\s*(?:import|from)\s+(?:[\w.]+\s*,\s*)*({FORBIDDEN_MODULES})\b"
-    ))
-    .expect("a fixed pattern")
-});
-static CALL: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"\b(eval|exec|compile|__import__|open|globals|getattr|setattr)\s*\(")
-        .expect("a fixed pattern")
-});
-
-/// Code: this version runs no code steps, so any code file that the parent does not have as it is is refused; what it
-/// must never hold is named.
-pub fn forbidden_code(parent: &VariantTree, child: &VariantTree) -> Vec<LintFinding> {
-    let mut found = Vec::new();
-    for (path, text) in texts(child) {
-        let is_code = path.starts_with("steps/")
-            || [".py", ".sh", ".js", ".so", ".rb"]
-                .iter()
-                .any(|end| path.ends_with(end));
-        if !is_code || parent.get(path) == child.get(path) {
-            continue;
-        }
-        let mut named: Vec<String> = IMPORT
-            .captures_iter(text)
-            .map(|import| format!("imports `{}`", &import[1]))
-            .chain(
-                CALL.captures_iter(text)
-                    .map(|call| format!("calls `{}`", &call[1])),
-            )
-            .collect();
-        named.dedup();
-        found.push(finding(
-            Lint::ForbiddenCode,
-            path,
-            if named.is_empty() {
-                "code steps are not run by this version".to_owned()
-            } else {
-                named.join(", ")
-            },
-        ));
-    }
-    found
 }

@@ -7,7 +7,7 @@ use fapo_domain::model::proposal::{Lint, LintFinding};
 use fapo_domain::model::variant::VariantTree;
 use regex::Regex;
 
-use super::added::texts;
+use super::added::{is_code, texts};
 use super::finding;
 use crate::text::quote;
 
@@ -61,6 +61,7 @@ fn reason(path: &str, before: Option<&str>, text: &str) -> Option<String> {
         return Some("the file is empty".to_owned());
     }
     for line in text.lines() {
+        let line = if is_code(path) { remark(line) } else { line };
         if let Some(found) = placeholder(line)
             && !before.contains(found)
         {
@@ -74,7 +75,8 @@ fn reason(path: &str, before: Option<&str>, text: &str) -> Option<String> {
         return Some("a code fence is open at the end".to_owned());
     }
     for (open, close) in [("{{", "}}"), ("{%", "%}"), ("{#", "#}")] {
-        if text.matches(open).count() != text.matches(close).count()
+        if !is_code(path)
+            && text.matches(open).count() != text.matches(close).count()
             && before.matches(open).count() == before.matches(close).count()
         {
             return Some(format!("`{open}` and `{close}` do not pair"));
@@ -92,6 +94,14 @@ fn reason(path: &str, before: Option<&str>, text: &str) -> Option<String> {
         return dangling(whole, before.trim_end());
     }
     None
+}
+
+/// What of a line of code can stand for what was left out: a remark, or an ellipsis alone.
+fn remark(line: &str) -> &str {
+    if matches!(line.trim(), "..." | "…") {
+        return line;
+    }
+    line.find('#').map_or("", |at| &line[at..])
 }
 
 /// The last line ends in the middle of a sentence, and did not do so before.

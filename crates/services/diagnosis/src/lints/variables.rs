@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use fapo_domain::model::pipeline::{Combine, PipelineSpec, StepSpec};
 use fapo_domain::model::proposal::{Lint, LintFinding};
 use fapo_domain::model::variant::VariantTree;
+use fapo_project::python::Source;
 use fapo_project::template::{Condition, PromptTemplate, TextTemplate};
 
 use super::finding;
@@ -39,6 +40,13 @@ pub fn reads(tree: &VariantTree, step: &StepSpec) -> BTreeSet<String> {
         StepSpec::Template(template) => {
             if let Ok(text) = TextTemplate::compile("template", &template.template) {
                 add(text.variables());
+            }
+        }
+        StepSpec::Python(python) => {
+            names.extend(python.needs.iter().map(|id| format!("steps.{id}")));
+            // a key of the input that it reads stands somewhere in the code, as a text
+            if let Some(text) = tree.text(&python.file) {
+                names.extend(Source::read(text).texts().map(str::to_owned));
             }
         }
         StepSpec::Sample(sample) => {
@@ -119,7 +127,7 @@ fn prompt_of(step: &StepSpec) -> Option<&str> {
     match step {
         StepSpec::Llm(llm) => Some(&llm.prompt),
         StepSpec::Sample(sample) => sample.steps.iter().find_map(prompt_of),
-        StepSpec::Retrieve(_) | StepSpec::Template(_) => None,
+        StepSpec::Retrieve(_) | StepSpec::Template(_) | StepSpec::Python(_) => None,
     }
 }
 

@@ -137,7 +137,7 @@ pub fn llm_steps(spec: &PipelineSpec) -> Vec<(&StepId, &LlmStep)> {
         match step {
             StepSpec::Llm(llm) => out.push((top, llm)),
             StepSpec::Sample(sample) => sample.steps.iter().for_each(|step| inner(top, step, out)),
-            StepSpec::Retrieve(_) | StepSpec::Template(_) => {}
+            StepSpec::Retrieve(_) | StepSpec::Template(_) | StepSpec::Python(_) => {}
         }
     }
     let mut out = Vec::new();
@@ -162,7 +162,10 @@ pub fn change_llm(spec: &mut PipelineSpec, id: &str, change: &mut dyn FnMut(&mut
                 }
                 any
             }
-            StepSpec::Llm(_) | StepSpec::Retrieve(_) | StepSpec::Template(_) => false,
+            StepSpec::Llm(_)
+            | StepSpec::Retrieve(_)
+            | StepSpec::Template(_)
+            | StepSpec::Python(_) => false,
         }
     }
     let mut any = false;

@@ -56,6 +56,13 @@ impl Backends {
         Ok(Self { by_name })
     }
 
+    /// These, and one more.
+    #[must_use]
+    pub fn with(mut self, backend: ProposerBackend, proposer: Arc<dyn Proposer>) -> Self {
+        self.by_name.insert(backend.as_str(), proposer);
+        self
+    }
+
     fn get(&self, backend: ProposerBackend) -> Result<&Arc<dyn Proposer>, WorkError> {
         self.by_name.get(backend.as_str()).ok_or_else(|| {
             WorkError::permanent(

@@ -44,7 +44,7 @@ fn of_step(step: &StepSpec) -> (f64, f64) {
     match step {
         StepSpec::Llm(_) => (1.0, 0.0),
         StepSpec::Retrieve(retrieve) => (0.0, f64::from(retrieve.k)),
-        StepSpec::Template(_) => (0.0, 0.0),
+        StepSpec::Template(_) | StepSpec::Python(_) => (0.0, 0.0),
         StepSpec::Sample(sample) => {
             let n = f64::from(sample.n);
             let inner = sample.steps.iter().map(of_step);

@@ -101,7 +101,7 @@ fn has(docs: &[RetrievedDocument], doc_id: &str) -> bool {
 }
 
 /// Documents as a numbered list: what `steps.<id>` prints as.
-fn passages(docs: &[RetrievedDocument]) -> String {
+pub(super) fn passages(docs: &[RetrievedDocument]) -> String {
     use std::fmt::Write;
     let mut text = String::new();
     for (position, found) in docs.iter().enumerate() {

@@ -12,6 +12,7 @@ use fapo_domain::model::task::{ClaimedTask, NewTask, TaskPayload};
 use fapo_domain::model::trace::RunRecord;
 use fapo_domain::ports::blobs::Blobs;
 use fapo_domain::ports::cache::StepCache;
+use fapo_domain::ports::code::CodeRunner;
 use fapo_domain::ports::datasets::Datasets;
 use fapo_domain::ports::jobs::{Jobs, Tick};
 use fapo_domain::ports::ledger::{Caps, Ledger};
@@ -22,6 +23,7 @@ use fapo_domain::ports::work::{TaskHandler, WorkError};
 use fapo_domain::{JobId, TaskId, VariantId};
 use fapo_store::{SqliteStore, StoreOptions};
 use fapo_testkit::clock::ManualClock;
+use fapo_testkit::code::ScriptedCode;
 use fapo_testkit::sample;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -37,6 +39,7 @@ pub(super) struct House {
     pub(super) service: ExecutorService,
     pub(super) spec: JobSpec,
     pub(super) job: JobId,
+    ports: Ports,
     _folder: tempfile::TempDir,
 }
 
@@ -101,6 +104,7 @@ impl House {
             cache: Arc::clone(&store) as Arc<dyn StepCache>,
             models: Arc::clone(&script) as _,
             ledger: Arc::clone(&store) as Arc<dyn Ledger>,
+            code: Arc::new(ScriptedCode::none()),
             clock,
         };
         let config = ExecutorConfig {
@@ -108,13 +112,20 @@ impl House {
             ..ExecutorConfig::default()
         };
         Self {
-            service: ExecutorService::new(ports, config),
+            service: ExecutorService::new(ports.clone(), config),
+            ports,
             store,
             script,
             spec,
             job,
             _folder: folder,
         }
+    }
+
+    /// Gives the executor other workers for code.
+    pub(super) fn set_code(&mut self, code: Arc<dyn CodeRunner>) {
+        self.ports.code = code;
+        self.service = ExecutorService::new(self.ports.clone(), ExecutorConfig::default());
     }
 
     pub(super) fn evaluation(&self, variant: VariantId, split: Split) -> EvaluationSpec {

@@ -10,7 +10,9 @@ use fapo_domain::model::job::{CorpusRef, JobSpec};
 use fapo_domain::model::task::Fence;
 use fapo_domain::model::trace::RunRecord;
 use fapo_domain::model::variant::VariantTree;
+use fapo_domain::ports::code::CodeRunner;
 use fapo_testkit::clock::ManualClock;
+use fapo_testkit::code::ScriptedCode;
 use fapo_testkit::sample;
 
 use super::script::Script;
@@ -88,6 +90,26 @@ pub(super) async fn play_at(
     case: Case,
     sample_index: u32,
 ) -> Ended {
+    play_with(
+        spec,
+        tree,
+        script,
+        &ScriptedCode::none(),
+        case,
+        sample_index,
+    )
+    .await
+}
+
+/// Runs one case with workers for code.
+pub(super) async fn play_with(
+    spec: &JobSpec,
+    tree: &VariantTree,
+    script: &Script,
+    code: &dyn CodeRunner,
+    case: Case,
+    sample_index: u32,
+) -> Ended {
     let plan = Plan::compile(tree, spec).unwrap_or_else(|error| panic!("{error}"));
     let documents = Arc::new(animals());
     let clock: Arc<dyn Clock> = ManualClock::new();
@@ -100,6 +122,7 @@ pub(super) async fn play_at(
             .collect(),
         plan: &plan,
         models: script,
+        code,
         clock: &*clock,
         limits: &spec.project.limits,
         probe_depth: spec.project.diagnosis.probe_depth as usize,
@@ -126,7 +149,11 @@ pub(super) async fn play_at(
     if let Cause::Abort(error) = &ended.cause {
         assert_eq!(
             ended.record.reason.as_deref(),
-            Some("configuration"),
+            Some(if error.reason == "CODE_UNAVAILABLE" {
+                "code_unavailable"
+            } else {
+                "configuration"
+            }),
             "{error}"
         );
     }

@@ -3,11 +3,13 @@
 use fapo_domain::model::case::Case;
 use fapo_domain::model::project::{Metric, MetricOptions, NamedMetric};
 use fapo_domain::model::trace::RunRecord;
+use fapo_domain::ports::code::CodeRunner;
 use jsonschema::Validator;
 use regex::{Regex, RegexBuilder};
 use serde_json::Value;
 
-use super::ScoreError;
+use super::code::{PythonMetric, Said};
+use super::{Code, ScoreError};
 use crate::metrics::choice::{ChoiceReader, choice};
 use crate::metrics::contains::contains;
 use crate::metrics::exact::exact_match;
@@ -51,6 +53,7 @@ enum Test {
     },
     JsonSchema(Box<Validator>),
     Set(SetMetric),
+    Python(PythonMetric),
 }
 
 /// A metric's options with those it leaves out taken from the scorer's. A `pattern` is handed down only between metrics
@@ -81,6 +84,10 @@ pub(super) fn with_defaults(
         },
         field: or(&own.field, &defaults.field),
         schema: own.schema.clone().or_else(|| defaults.schema.clone()),
+        file: or(&own.file, &defaults.file),
+        function: or(&own.function, &defaults.function),
+        timeout_s: own.timeout_s.or(defaults.timeout_s),
+        memory_mb: own.memory_mb.or(defaults.memory_mb),
         ignore_case: own.ignore_case || defaults.ignore_case,
     }
 }
@@ -90,6 +97,7 @@ impl Measure {
         name: String,
         metric: Metric,
         options: &MetricOptions,
+        code: &Code,
     ) -> Result<Self, String> {
         let regex = |pattern: &str| {
             RegexBuilder::new(pattern)
@@ -139,9 +147,10 @@ impl Measure {
             Metric::SetRecall => Test::Set(SetMetric::Recall),
             Metric::SetF1 => Test::Set(SetMetric::F1),
             Metric::AllGold => Test::Set(SetMetric::AllGold),
+            Metric::Python => Test::Python(PythonMetric::new(options, code)?),
         };
         let expected = match test {
-            Test::Regex(_) | Test::JsonSchema(_) => None,
+            Test::Regex(_) | Test::JsonSchema(_) | Test::Python(_) => None,
             _ => Some(options.expected.clone().ok_or(
                 "`expected` is missing: name the key of a case's `expected` that holds the right answer",
             )?),
@@ -164,7 +173,7 @@ impl Measure {
 
     /// Whether it looks at the pipeline's output alone.
     pub(super) const fn reads_output_only(&self) -> bool {
-        matches!(self.source, Source::Output)
+        matches!(self.source, Source::Output) && !matches!(self.test, Test::Python(_))
     }
 
     /// Whether the case has the right answer in a form this metric compares with.
@@ -180,36 +189,54 @@ impl Measure {
             Test::Numeric(_) => expected_numbers(expected).map(drop),
             Test::Choice(reader) => choices_named(expected, reader).map(drop),
             Test::Set(_) => expected_members(expected).map(drop),
-            Test::Regex(_) | Test::JsonField { .. } | Test::JsonSchema(_) => Ok(()),
+            Test::Regex(_) | Test::JsonField { .. } | Test::JsonSchema(_) | Test::Python(_) => {
+                Ok(())
+            }
         };
         checked.map_err(|problem| self.unusable(case, problem))
     }
 
-    /// Scores a completed run.
+    /// Asks the project's own code about a completed run; `None` where the metric is not code, or there is nothing to ask
+    /// about.
+    pub(super) async fn ask(
+        &self,
+        case: &Case,
+        run: &RunRecord,
+        workers: &dyn CodeRunner,
+    ) -> Result<Option<Said>, ScoreError> {
+        let (Test::Python(code), Ok(subject)) = (&self.test, self.subject(run)) else {
+            return Ok(None);
+        };
+        code.ask(&self.name, case, run, &subject, workers)
+            .await
+            .map(Some)
+    }
+
+    /// What is scored of a run; the error says, for feedback, why there is nothing.
+    fn subject<'r>(&self, run: &'r RunRecord) -> Result<Subject<'r>, String> {
+        let subject = self.source.find(run)?;
+        let Some(part) = &self.part else {
+            return Ok(subject);
+        };
+        let text = subject.text();
+        match pattern::extract(&text, part) {
+            Some(found) => Ok(Subject::Part(found.to_owned())),
+            None => Err(format!(
+                "nothing in the output {} matches {}, from which the answer is taken",
+                quote(&text),
+                quote(part.as_str())
+            )),
+        }
+    }
+
+    /// Scores a completed run. Of a metric that is code only what needs no asking is said here.
     pub(super) fn mark(&self, case: &Case, run: &RunRecord) -> Result<Mark, ScoreError> {
         let expected = self.expected(case)?;
-        let subject = match self.source.find(run) {
+        let subject = match self.subject(run) {
             Ok(subject) => subject,
             Err(why) => {
                 self.check(case)?;
                 return Ok(Mark::wrong(why));
-            }
-        };
-        let subject = match &self.part {
-            None => subject,
-            Some(part) => {
-                let text = subject.text();
-                match pattern::extract(&text, part) {
-                    Some(found) => Subject::Part(found.to_owned()),
-                    None => {
-                        self.check(case)?;
-                        return Ok(Mark::wrong(format!(
-                            "nothing in the output {} matches {}, from which the answer is taken",
-                            quote(&text),
-                            quote(part.as_str())
-                        )));
-                    }
-                }
             }
         };
         let marked = match (&self.test, expected) {
@@ -217,8 +244,8 @@ impl Measure {
             (Test::JsonSchema(schema), _) => Ok(subject
                 .json()
                 .map_or_else(Mark::wrong, |value| json_schema(&value, schema))),
-            // every other test has a key, and a case without it was refused above
-            (_, None) => Ok(Mark::wrong("there is nothing to compare with")),
+            // code was asked before; every other test has a key, and a case without it was refused above
+            (Test::Python(_), _) | (_, None) => Ok(Mark::wrong("there is nothing to compare with")),
             (Test::ExactMatch { ignore_case }, Some(expected)) => {
                 answers(expected).map(|wanted| exact_match(&subject.text(), &wanted, *ignore_case))
             }

@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod code;
+
 fn scorer(spec: Value) -> Result<Scorer, Vec<String>> {
     scorer_for(spec, None)
 }
@@ -17,7 +19,7 @@ fn scorer_for(spec: Value, maximize: Option<&str>) -> Result<Scorer, Vec<String>
         maximize: maximize.map(str::to_owned),
         ..ObjectiveSpec::default()
     };
-    Scorer::compile(&spec, &objective)
+    Scorer::compile(&spec, &objective, &Code::new())
 }
 
 fn case(expected: Value) -> Case {
@@ -84,7 +86,10 @@ fn run(text: &str) -> RunRecord {
 }
 
 fn value(spec: Value, expected: Value, run: &RunRecord) -> CaseScore {
-    scorer(spec).unwrap().score(&case(expected), run).unwrap()
+    scorer(spec)
+        .unwrap()
+        .judge(&case(expected), run, &Answers::new())
+        .unwrap()
 }
 
 #[test]
@@ -192,7 +197,11 @@ fn what_is_maximized_gives_score_and_feedback() {
     let by_f1 = scorer_for(spec.clone(), Some("f1")).unwrap();
     assert_eq!(by_f1.names(), ["f1", "exact_match", "contains"]);
     let score = by_f1
-        .score(&case(json!({"answer": "a b c"})), &run("b"))
+        .judge(
+            &case(json!({"answer": "a b c"})),
+            &run("b"),
+            &Answers::new(),
+        )
         .unwrap();
     assert!((score.score - 2.0 / 3.0).abs() < 1e-12);
     assert_eq!(score.breakdown["exact_match"], 0.0);
@@ -285,7 +294,7 @@ fn a_run_that_did_not_complete_is_zero_and_a_missing_one_is_nothing() {
         broken.error = Some("no JSON in the reply".to_owned());
         record.steps = vec![broken];
         let score = compiled
-            .score(&case(json!({"answer": "B"})), &record)
+            .judge(&case(json!({"answer": "B"})), &record, &Answers::new())
             .unwrap();
         assert_eq!((score.status, score.score), (to, 0.0));
         assert_eq!(
@@ -302,7 +311,7 @@ fn a_run_that_did_not_complete_is_zero_and_a_missing_one_is_nothing() {
 fn a_case_without_a_usable_answer_is_an_error_that_names_it() {
     let compiled = scorer(json!({"metric": "numeric", "expected": "answer"})).unwrap();
     let missing = compiled
-        .score(&case(json!({"label": 1})), &run("1"))
+        .judge(&case(json!({"label": 1})), &run("1"), &Answers::new())
         .unwrap_err();
     assert_eq!(missing.reason(), "EXPECTED_MISSING");
     assert_eq!(
@@ -310,7 +319,7 @@ fn a_case_without_a_usable_answer_is_an_error_that_names_it() {
         "case c1 has no `expected.answer`, which numeric compares with"
     );
     let unusable = compiled
-        .score(&case(json!({"answer": "none"})), &run("1"))
+        .judge(&case(json!({"answer": "none"})), &run("1"), &Answers::new())
         .unwrap_err();
     assert_eq!(unusable.reason(), "EXPECTED_UNUSABLE");
     // what cannot be scored is refused up front, and the other way round
@@ -332,7 +341,9 @@ fn a_case_without_a_usable_answer_is_an_error_that_names_it() {
         let early = compiled.check_case(&case);
         assert_eq!(
             early,
-            [compiled.score(&case, &run("B")).unwrap_err()],
+            [compiled
+                .judge(&case, &run("B"), &Answers::new())
+                .unwrap_err()],
             "{spec}"
         );
         let early = early[0].to_string();

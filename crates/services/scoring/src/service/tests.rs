@@ -15,9 +15,12 @@ use fapo_domain::ports::datasets::IncomingCase;
 use fapo_domain::ports::jobs::Tick;
 use fapo_domain::ports::tasks::{Claim, Tasks};
 use fapo_store::{SqliteStore, StoreOptions};
+use fapo_testkit::code::ScriptedCode;
 use serde_json::json;
 
 use super::*;
+
+mod code;
 
 const CASES: u64 = 40;
 
@@ -33,6 +36,12 @@ struct World {
 impl World {
     /// A job over `CASES` val cases whose right answer is always `yes`.
     async fn new() -> anyhow::Result<Self> {
+        let scorer = json!({"metric": "exact_match", "expected": "answer", "also": ["f1"]});
+        Self::scoring(scorer, ScriptedCode::none()).await
+    }
+
+    /// The same with another scorer, whose code these workers run.
+    async fn scoring(scorer: Value, workers: ScriptedCode) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let store = SqliteStore::open(
             &folder.path().join("store.db"),
@@ -61,18 +70,25 @@ impl World {
                 "name": "p",
                 "models": {"task": {"provider": "sim", "model": "m"}},
                 "data": {"train": "t.jsonl"},
-                "scorer": {"metric": "exact_match", "expected": "answer", "also": ["f1"]}
+                "scorer": scorer
             },
             "baseline": ContentHash::of(b"v"),
             "dataset": dataset.id,
             "cases": {"val": CASES},
             "seal": ContentHash::of(b"seal"),
-            "protect": ["c3"]
+            "protect": ["c3"],
+            "scorer_code": {"scorers/own.py": "frozen with the job"}
         }))?;
         let job = JobId::at(1, [7; 10]);
         store.create_job(job, spec, json!({}), Timestamp(0)).await?;
         let port = Arc::new(store.clone());
-        let service = ScoringService::new(port.clone(), port.clone(), port.clone(), port);
+        let service = ScoringService::new(
+            port.clone(),
+            port.clone(),
+            port.clone(),
+            port,
+            Arc::new(workers),
+        );
         Ok(Self {
             store,
             service,

@@ -4,7 +4,7 @@ use fapo_domain::model::level::Level;
 use fapo_domain::model::proposal::Lint;
 use fapo_domain::model::variant::VariantTree;
 
-use super::trees::{PROMPT, bytes, key_like, parent, pipeline, prompt, say, with};
+use super::trees::{PROMPT, bytes, code, key_like, parent, pipeline, prompt, say, with};
 
 /// Name, open level, child, and the lint that must refuse it.
 pub(super) fn bad() -> Vec<(&'static str, Level, VariantTree, Lint)> {
@@ -355,29 +355,119 @@ pub(super) fn bad() -> Vec<(&'static str, Level, VariantTree, Lint)> {
         (
             "code that opens a shell",
             Structure,
-            with(
-                "steps/form.py",
-                "import os\n\ndef run(inputs):\n    return {\"text\": os.popen(\"id\").read()}\n",
-            ),
+            code("import os\n\ndef run(inputs):\n    return {\"text\": os.popen(\"id\").read()}\n"),
             Lint::ForbiddenCode,
         ),
         (
             "code that evaluates text",
             Structure,
-            with(
-                "steps/form.py",
-                "def run(inputs):\n    return {\"text\": eval(inputs[\"text\"])}\n",
+            code(
+                "def run(inputs):\n    return {\"text\": eval(inputs[\"input\"][\"question\"])}\n",
             ),
             Lint::ForbiddenCode,
         ),
         (
-            "harmless code, which this version does not run",
+            "code that reads a file",
             Structure,
-            with(
-                "steps/form.py",
-                "def run(inputs):\n    return {\"text\": inputs[\"text\"].strip()}\n",
+            code("def run(inputs):\n    return open(\"/etc/hostname\").read()\n"),
+            Lint::ForbiddenCode,
+        ),
+        (
+            "code that calls out",
+            Structure,
+            code(
+                "def run(inputs):\n    from urllib import request\n    return request.urlopen(\"http://a.example\").read()\n",
             ),
             Lint::ForbiddenCode,
+        ),
+        (
+            "code that climbs through its classes",
+            Structure,
+            code("def run(inputs):\n    return str(().__class__.__base__.__subclasses__())\n"),
+            Lint::ForbiddenCode,
+        ),
+        (
+            "code beside the steps that nothing runs yet",
+            Structure,
+            with("steps/later.py", "import socket\n"),
+            Lint::ForbiddenCode,
+        ),
+        (
+            "a shell script",
+            Structure,
+            with("steps/form.sh", "echo yes\n"),
+            Lint::ForbiddenCode,
+        ),
+        (
+            "code that is not Python",
+            Structure,
+            code("def run(inputs):\n    return {\"text\": \"yes\"\n"),
+            Lint::InvalidPipeline,
+        ),
+        (
+            "code without its function",
+            Structure,
+            code("def main(inputs):\n    return \"yes\"\n"),
+            Lint::InvalidPipeline,
+        ),
+        (
+            "code while prompts are open",
+            Prompt,
+            code("def run(inputs):\n    return inputs[\"steps\"][\"answer\"][\"text\"]\n"),
+            Lint::ScopeLevel,
+        ),
+        (
+            "code that is not finished",
+            Structure,
+            code(
+                "def run(inputs):\n    text = inputs[\"steps\"][\"answer\"][\"text\"]\n    ...\n    return text\n",
+            ),
+            Lint::Unfinished,
+        ),
+        (
+            "a table of answers in code",
+            Structure,
+            code(
+                "TABLE = {\n    \"Tidewater\": \"Otto Lindqvist\",\n}\n\ndef run(inputs):\n    return TABLE.get(\"Tidewater\", \"\")\n",
+            ),
+            Lint::HardCodedAnswer,
+        ),
+        (
+            "a train question in code, cut into pieces",
+            Structure,
+            code(
+                "A = \"Which engineer designed the sto\" \"ne bridge across\"\nB = \" the river Morwen?\"\n\ndef run(inputs):\n    return A + B\n",
+            ),
+            Lint::TrainLeak,
+        ),
+        (
+            "a validation question in braces in code",
+            Structure,
+            code(
+                "Q = \"{# Which gardener bred the blue Kestrel rose in the palace nursery? #}\"\n\ndef run(inputs):\n    return Q\n",
+            ),
+            Lint::HeldOutLeak,
+        ),
+        (
+            "a case's id in code",
+            Structure,
+            code("def run(inputs):\n    return \"x\" if \"tr-003\" in str(inputs) else \"y\"\n"),
+            Lint::HardCodedCase,
+        ),
+        (
+            "code that asks which case it is given",
+            Structure,
+            code("def run(inputs):\n    return inputs[\"case_id\"]\n"),
+            Lint::HardCodedCase,
+        ),
+        (
+            "a key in code",
+            Structure,
+            code(&format!(
+                "KEY = \"{}\"\n\ndef run(inputs):\n    return KEY\n",
+                key_like("sk-")
+            )),
+            Lint::Secret,
         ),
         (
             "six times the cost",

@@ -3,7 +3,7 @@
 use fapo_domain::model::level::Level;
 use fapo_domain::model::variant::VariantTree;
 
-use super::trees::{PROMPT, pipeline, prompt, say};
+use super::trees::{PROMPT, code, pipeline, prompt, say};
 
 /// Names of ordinary edits, open level and child: none may be refused.
 pub(super) fn good() -> Vec<(&'static str, Level, VariantTree)> {
@@ -98,6 +98,23 @@ pub(super) fn good() -> Vec<(&'static str, Level, VariantTree)> {
                 "  - id: form\n    kind: template\n    template: \"{{ steps.answer.text }}\"\n    extract: \"answer: (.*)\"\noutput: form",
             );
             tree.insert("prompts/answer.md", PROMPT.as_bytes().to_vec());
+            tree
+        }),
+        (
+            "code that brings the answer into form",
+            Structure,
+            code(
+                "import re\n\n\ndef run(inputs):\n    original = inputs[\"steps\"][\"answer\"][\"text\"]\n    text = re.sub(r\"^(the )?answer( is)?:?\", \"\", original.strip(), flags=re.I)\n    table = {\"yes\": {\"y\", \"true\"}, \"no\": {\"n\"}}\n    for word, ways in table.items():\n        if text.lower() in ways:\n            return word\n    return f\"{text.strip('. ')}\"\n",
+            ),
+        ),
+        ("code with a module of its own", Structure, {
+            let mut tree = code(
+                "from words import ARTICLES\n\n\ndef run(inputs):\n    words = inputs[\"steps\"][\"answer\"][\"text\"].split()\n    return \" \".join(word for word in words if word not in ARTICLES)\n",
+            );
+            tree.insert(
+                "steps/words.py",
+                b"ARTICLES = {\"a\", \"an\", \"the\"}\n".to_vec(),
+            );
             tree
         }),
     ]

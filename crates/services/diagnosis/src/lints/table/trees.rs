@@ -112,7 +112,7 @@ pub(super) fn limited() -> ProjectSpec {
     let mut project = project();
     project.scope.max_file_bytes = 4000;
     project.scope.max_tree_bytes = 6000;
-    project.scope.files = vec!["prompts/*.md".to_owned()];
+    project.scope.files = vec!["prompts/*.md".to_owned(), "steps/*.py".to_owned()];
     project
         .scope
         .ranges
@@ -150,6 +150,16 @@ pub(super) fn pipeline(from: &str, to: &str) -> VariantTree {
 pub(super) fn with(path: &str, text: &str) -> VariantTree {
     let mut tree = parent();
     tree.insert(path, text.as_bytes().to_vec());
+    tree
+}
+
+/// The parent with a code step behind its answer, and its code.
+pub(super) fn code(text: &str) -> VariantTree {
+    let mut tree = pipeline(
+        "output: answer",
+        "  - id: form\n    kind: python\n    file: steps/form.py\n    needs: [answer]\noutput: form",
+    );
+    tree.insert("steps/form.py", text.as_bytes().to_vec());
     tree
 }
 

@@ -49,7 +49,9 @@ fn retrieve_step<'a>(
 ) -> Option<(&'a RetrieveStep, &'a StepSpec)> {
     match context.step(id.as_str())? {
         step @ StepSpec::Retrieve(retrieve) => Some((retrieve, step)),
-        StepSpec::Llm(_) | StepSpec::Template(_) | StepSpec::Sample(_) => None,
+        StepSpec::Llm(_) | StepSpec::Template(_) | StepSpec::Python(_) | StepSpec::Sample(_) => {
+            None
+        }
     }
 }
 
@@ -250,6 +252,8 @@ impl Renamed {
                 self.when(&mut template.when);
                 template.template = self.text(&template.template);
             }
+            // code names what it reads in its own text, which is left as it is: it goes on with what it knows
+            StepSpec::Python(python) => self.when(&mut python.when),
             StepSpec::Sample(sample) => {
                 self.ids(&mut sample.needs);
                 self.when(&mut sample.when);

@@ -56,7 +56,10 @@ fn answer_step<'a>(context: &'a Context<'_>) -> Option<(&'a LlmStep, &'a StepSpe
     let step = &context.flow.answer().spec;
     match step {
         StepSpec::Llm(llm) => Some((llm, step)),
-        StepSpec::Retrieve(_) | StepSpec::Template(_) | StepSpec::Sample(_) => None,
+        StepSpec::Retrieve(_)
+        | StepSpec::Template(_)
+        | StepSpec::Python(_)
+        | StepSpec::Sample(_) => None,
     }
 }
 

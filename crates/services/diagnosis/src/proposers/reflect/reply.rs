@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use fapo_domain::model::level::{Level, Technique};
+use fapo_domain::model::pipeline::PythonStep;
 use fapo_domain::model::proposal::ProposalRequest;
 use fapo_domain::model::variant::VariantTree;
 use serde::Deserialize;
@@ -173,8 +174,8 @@ pub fn apply(
             }
             Some(_) => {}
             None if request.level == Level::Structure
-                && path.starts_with("prompts/")
-                && path.ends_with(".md") => {}
+                && (path.starts_with("prompts/") && path.ends_with(".md")
+                    || path.starts_with(PythonStep::FOLDER) && path.ends_with(".py")) => {}
             None => {
                 return Err(format!(
                     "the reply edits {}, which does not exist",

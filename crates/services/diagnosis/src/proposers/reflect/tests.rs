@@ -68,6 +68,7 @@ fn spec(project: &ProjectSpec) -> JobSpec {
         corpora: BTreeMap::new(),
         seal: ContentHash::of(b"s"),
         protect: Vec::new(),
+        scorer_code: BTreeMap::new(),
         playbook: None,
         prompts: BTreeMap::new(),
     }
@@ -260,7 +261,7 @@ async fn bad_replies_are_unusable_and_say_why() {
 }
 
 #[tokio::test]
-async fn new_prompts_are_allowed_at_the_structure_level_only() {
+async fn new_prompts_and_code_are_allowed_at_the_structure_level_only() {
     let (project, mut request) = prompt_request();
     let text =
         reply(json!([{"path": "prompts/check.md", "content": "Check {{ steps.answer.text }}"}]));
@@ -273,11 +274,17 @@ async fn new_prompts_are_allowed_at_the_structure_level_only() {
         ask(&project, &request, &text).await.0,
         Proposal::Draft(_)
     ));
-    let code = reply(json!([{"path": "steps/x.py", "content": "x"}]));
+    let code = |path: &str| reply(json!([{"path": path, "content": "x"}]));
     assert!(matches!(
-        ask(&project, &request, &code).await.0,
-        Proposal::Unusable { .. }
+        ask(&project, &request, &code("steps/x.py")).await.0,
+        Proposal::Draft(_)
     ));
+    for elsewhere in ["steps/x.sh", "x.py", "prompts/x.py"] {
+        assert!(matches!(
+            ask(&project, &request, &code(elsewhere)).await.0,
+            Proposal::Unusable { .. }
+        ));
+    }
 }
 
 #[tokio::test]
