@@ -8,6 +8,7 @@ mod architecture;
 mod reasons;
 mod e2e {
     mod addresses;
+    mod agents;
     mod bad_input;
     mod check;
     mod commands;
