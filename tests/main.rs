@@ -24,4 +24,5 @@ mod e2e {
 mod fault {
     mod crash;
     mod faults;
+    mod sessions;
 }

@@ -100,6 +100,14 @@ impl Stage {
             .collect()
     }
 
+    /// The variants that cases were run for, besides the baseline.
+    fn evaluated(&self) -> usize {
+        self.lineage()
+            .iter()
+            .filter(|row| row["outcome"] != "baseline" && !row["train"].is_null())
+            .count()
+    }
+
     /// The attempts and their fates, by `fapo lineage`.
     fn lineage(&self) -> Vec<Value> {
         let listed = self.fapo("lineage", &["--json"]).json().unwrap();
@@ -116,12 +124,14 @@ impl Stage {
     fn nothing_leaked(&self) {
         let all = self.claude.all_text();
         assert!(all.contains("Your task"), "the endpoint was asked");
+        let train = self.project.read("data/train.jsonl").unwrap();
         for split in ["val", "test"] {
             let lines = self.project.read(&format!("data/{split}.jsonl")).unwrap();
             for line in lines.lines() {
                 let case: Value = serde_json::from_str(line).unwrap();
-                let id = case["case_id"].as_str().unwrap();
-                assert!(!all.contains(id), "{id} of {split}");
+                let question = case["input"]["question"].as_str().unwrap();
+                assert!(!train.contains(question), "{question} is in train, too");
+                assert!(!all.contains(question), "{question} of {split}");
             }
         }
         let transcripts = self.transcripts();
