@@ -8,6 +8,7 @@ mod architecture;
 mod reasons;
 mod e2e {
     mod addresses;
+    mod agents;
     mod bad_input;
     mod check;
     mod commands;
@@ -23,4 +24,5 @@ mod e2e {
 mod fault {
     mod crash;
     mod faults;
+    mod sessions;
 }

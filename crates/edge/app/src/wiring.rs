@@ -85,6 +85,7 @@ pub struct Embedded {
     orchestrator: OrchestratorService,
     sandbox: Arc<dyn Sandbox>,
     env: Env,
+    _scratch: agents::Scratch,
     /// Simulated models, stopped when this is dropped.
     _simulated: Vec<SimHandle>,
     /// Held while this is open: two processes would run the same tasks.
@@ -188,12 +189,13 @@ impl Embedded {
             scorer: scoring.clone(),
             scripts: Arc::new(scripts),
         };
+        // the lock is ours: whoever had a session there is dead
+        let scratch = agents::Scratch::of(dir)?;
         let parts = AgentParts {
             sandbox: Arc::clone(&sandbox),
             relays: Arc::new(relays),
             clock: Arc::clone(&clock),
-            // the lock is ours: whoever had a session there is dead
-            scratch: agents::scratch(dir)?,
+            scratch: scratch.path().to_owned(),
         };
         for (backend, agent) in agents::agents(&options.env, &parts) {
             let house = AgentHouse {
@@ -252,6 +254,7 @@ impl Embedded {
             orchestrator,
             sandbox,
             env: options.env,
+            _scratch: scratch,
             _simulated: simulated,
             _lock: lock,
         })

@@ -47,26 +47,44 @@ pub fn agents(env: &Env, parts: &AgentParts) -> Vec<(ProposerBackend, Arc<dyn Co
         .collect()
 }
 
-/// Where the sessions of the project in `dir` have their folders: short, because sockets' paths must be, and its own. What a
-/// process that died left there is removed: call it only while the project's lock is held.
-///
-/// # Errors
-/// When what was left cannot be removed.
-pub fn scratch(dir: &Path) -> anyhow::Result<PathBuf> {
-    let place = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
-    let hash = ContentHash::of(place.as_os_str().as_encoded_bytes());
-    let scratch = std::env::temp_dir().join(format!("fapo-{}", hash.short()));
-    match std::fs::remove_dir_all(&scratch) {
-        Ok(()) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => {
-            return Err(error).with_context(|| {
-                format!(
-                    "cannot remove what an earlier session left in {}",
-                    scratch.display()
-                )
-            });
+/// The folder in which a project's sessions have theirs. It goes with this.
+#[derive(Debug)]
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    /// That of the project in `dir`: short, because sockets' paths must be, and its own. The first session makes it. What a
+    /// process that died left there is removed: call it only while the project's lock is held.
+    ///
+    /// # Errors
+    /// When what was left cannot be removed.
+    pub fn of(dir: &Path) -> anyhow::Result<Self> {
+        let place = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
+        let hash = ContentHash::of(place.as_os_str().as_encoded_bytes());
+        let scratch = std::env::temp_dir().join(format!("fapo-{}", hash.short()));
+        match std::fs::remove_dir_all(&scratch) {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => {
+                return Err(error).with_context(|| {
+                    format!(
+                        "cannot remove what an earlier session left in {}",
+                        scratch.display()
+                    )
+                });
+            }
         }
+        Ok(Self(scratch))
     }
-    Ok(scratch)
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // a session that is still being ended removes its own; what stays is removed at the next start
+        let _ = std::fs::remove_dir(&self.0);
+    }
 }

@@ -25,7 +25,7 @@
 use std::ffi::OsStr;
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
 use fapo_domain::model::proposal::{Lint, LintFinding};
@@ -55,7 +55,7 @@ impl Folder {
     /// # Errors
     /// When it cannot be written, or a path of the tree leads out of it.
     pub fn lay(scratch: &Path, name: &str, tree: &VariantTree) -> io::Result<Self> {
-        std::fs::create_dir_all(scratch)?;
+        own_folder(scratch)?;
         let root = scratch.join(name);
         match std::fs::remove_dir_all(&root) {
             Ok(()) => {}
@@ -143,6 +143,28 @@ impl Folder {
         }
         Ok(gathered)
     }
+}
+
+/// Makes the folder, its owner's only; one that is there must be that already. In a place that all may write to, a folder of
+/// somebody else's would be theirs to change.
+fn own_folder(folder: &Path) -> io::Result<()> {
+    let mut private = std::fs::DirBuilder::new();
+    match private.recursive(true).mode(0o700).create(folder) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
+    }
+    let found = std::fs::symlink_metadata(folder)?;
+    let is_own = found.is_dir()
+        && found.uid() == rustix::process::geteuid().as_raw()
+        && found.mode() & 0o077 == 0;
+    if is_own {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::PermissionDenied,
+        format!("{} is somebody else's, or open to others", folder.display()),
+    ))
 }
 
 impl Drop for Folder {
@@ -502,6 +524,19 @@ mod tests {
         std::fs::set_permissions(locked, std::fs::Permissions::from_mode(0o000)).unwrap();
         drop(folder);
         assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_place_that_is_open_to_others_is_not_used() {
+        let scratch = tempfile::tempdir().unwrap();
+        let open = scratch.path().join("open");
+        std::fs::create_dir(&open).unwrap();
+        std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).unwrap();
+        symlink(scratch.path(), scratch.path().join("link")).unwrap();
+        for place in ["open", "link"] {
+            let error = Folder::lay(&scratch.path().join(place), "s", &tree(&[])).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{place}");
+        }
     }
 
     #[test]

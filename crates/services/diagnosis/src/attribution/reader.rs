@@ -345,5 +345,4 @@ fn squeezed(text: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "reader_tests.rs"]
 mod tests;

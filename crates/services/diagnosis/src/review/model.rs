@@ -108,5 +108,4 @@ impl Reviewer for ModelReviewer {
 }
 
 #[cfg(test)]
-#[path = "model_tests.rs"]
 mod tests;
