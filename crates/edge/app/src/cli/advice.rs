@@ -126,9 +126,8 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
 }
 
 /// What can be done where a coding agent is not there.
-pub const WITHOUT_AGENT: &str = "`fapo doctor DIR` tells what an agent needs. To do without, write in fapo.yaml `proposer: { backend: catalogue }` \
-     (offline, free) or `proposer: { backend: reflect }` (one call to a model of `models:` for each proposal), and \
-     `reviewer: { backend: none }` where an agent is only to review";
+pub const WITHOUT_AGENT: &str = "`fapo doctor DIR` looks at all that an agent needs; without one: `proposer: { backend: catalogue }` in fapo.yaml (offline, \
+     free), or `reflect` (a model of `models:` proposes), and `reviewer: { backend: none }`";
 
 const FULL: &str = "the disk is full: make room, then run the same command again; nothing is lost";
 const FORBIDDEN: &str =

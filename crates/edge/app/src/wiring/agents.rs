@@ -50,25 +50,22 @@ impl Wanted {
         }
     }
 
-    /// What it is to do, in a word.
-    pub const fn verb(&self) -> &'static str {
-        match self.role {
+    /// What is wanted, in words: `claude-code` is to propose.
+    pub fn words(&self) -> String {
+        let verb = match self.role {
             SpendRole::Reviewer => "review",
             SpendRole::Task | SpendRole::Judge | SpendRole::Diagnosis | SpendRole::Proposer => {
                 "propose"
             }
-        }
+        };
+        format!("`{}` is to {verb}", self.backend.as_str())
     }
 
     /// That its program is not on this machine; `None` where it is.
     pub fn missing(&self, env: &Env) -> Option<AgentError> {
         let missing = program(self.backend, env).err()?;
         Some(AgentError::Config {
-            message: format!(
-                "`{}` is to {}, and {missing}",
-                self.backend.as_str(),
-                self.verb()
-            ),
+            message: format!("{}, and {missing}", self.words()),
         })
     }
 }
@@ -107,9 +104,8 @@ impl Embedded {
                 Err(error @ ModelError::NoKey { .. }) => {
                     return Err(error).with_context(|| {
                         format!(
-                            "`{}` is to {} and needs a key: fapo's relay holds it, and a session never sees a login",
-                            agent.backend.as_str(),
-                            agent.verb()
+                            "{} and needs a key, which fapo's relay holds (a login is not used)",
+                            agent.words()
                         )
                     });
                 }
