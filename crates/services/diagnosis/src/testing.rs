@@ -231,6 +231,7 @@ pub fn job_spec(project: ProjectSpec, baseline: VariantId) -> JobSpec {
         protect: Vec::new(),
         playbook: None,
         prompts: BTreeMap::new(),
+        scorer_code: BTreeMap::new(),
     }
 }
 

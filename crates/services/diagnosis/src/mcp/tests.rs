@@ -83,6 +83,7 @@ impl House {
             protect: Vec::new(),
             playbook: None,
             prompts: BTreeMap::new(),
+            scorer_code: BTreeMap::new(),
         };
         let store = Store::new(spec.clone());
         store.add_tree(&parent);
