@@ -19,18 +19,19 @@ build: ## Build the binary (release)
 	$(CARGO) build --release -p fapo
 
 # The Claude Code CLI that the tests drive. Without npm, or without its registry, those tests say that they were skipped.
+CODEX := @openai/codex@0.169.0
 CLAUDE_CODE := @anthropic-ai/claude-code@2.1.330
 TOOLS_DIR := target/tools
 
 .PHONY: tools
-tools: ## Install the Claude Code CLI for the tests, where npm is there
-	@if [ -x $(TOOLS_DIR)/node_modules/@anthropic-ai/claude-code/bin/claude.exe ]; then :; \
+tools: ## Install the coding agents' programs for the tests, where npm is there
+	@if [ -x $(TOOLS_DIR)/node_modules/@anthropic-ai/claude-code/bin/claude.exe ] && [ -f $(TOOLS_DIR)/node_modules/@openai/codex/bin/codex.js ]; then :; \
 	elif ! command -v npm >/dev/null; then \
-	  echo "npm is not installed: tests with the real Claude Code CLI will be skipped"; \
+	  echo "npm is not installed: tests with the real coding agents will be skipped"; \
 	else \
-	  echo "installing $(CLAUDE_CODE) into $(TOOLS_DIR)"; mkdir -p $(TOOLS_DIR); \
-	  npm install --silent --no-audit --no-fund --prefix $(TOOLS_DIR) $(CLAUDE_CODE) >$(TOOLS_DIR)/npm.log 2>&1 \
-	  || echo "npm could not install it (see $(TOOLS_DIR)/npm.log): tests with the real Claude Code CLI will be skipped"; \
+	  echo "installing $(CLAUDE_CODE) and $(CODEX) into $(TOOLS_DIR)"; mkdir -p $(TOOLS_DIR); \
+	  npm install --silent --no-audit --no-fund --prefix $(TOOLS_DIR) $(CLAUDE_CODE) $(CODEX) >$(TOOLS_DIR)/npm.log 2>&1 \
+	  || echo "npm could not install them (see $(TOOLS_DIR)/npm.log): tests with the real coding agents will be skipped"; \
 	fi
 
 .PHONY: test

@@ -4,6 +4,7 @@
     reason = "a test that cannot go on fails right there"
 )]
 
+mod access;
 mod architecture;
 mod reasons;
 mod e2e {

@@ -1,6 +1,7 @@
 //! Sessions of coding agents, held for real: the real Claude Code CLI and programs that are worse, in the real sandbox, paid
 //! through the real relay, against a scripted endpoint.
 
+mod codex;
 mod hostile;
 mod real;
 
@@ -56,15 +57,19 @@ impl Lab {
     }
 
     fn parts(&self) -> AgentParts {
+        self.parts_to(self.claude.base_url())
+    }
+
+    /// Sessions whose model is at this address.
+    fn parts_to(&self, address: String) -> AgentParts {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let config = SandboxConfig::new(
             find_program("bwrap", &path),
             fapo_e2e::binary().unwrap(),
             vec!["sandbox-init".to_owned()],
         );
-        let address = self.claude.base_url();
         let env = Arc::new(move |name: &str| match name {
-            "ANTHROPIC_API_KEY" => Some(KEY.to_owned()),
+            "ANTHROPIC_API_KEY" | "OPENAI_API_KEY" => Some(KEY.to_owned()),
             "ADDRESS" => Some(address.clone()),
             _ => None,
         });
@@ -79,35 +84,40 @@ impl Lab {
 
     /// A session of the real CLI, or of any program.
     async fn open(&self, installed: Installed, limits: AgentLimits) -> Box<dyn AgentSession> {
+        CliAgent::new(ClaudeCode::new(installed), self.parts())
+            .open(self.request(limits))
+            .await
+            .unwrap()
+    }
+
+    /// What a session that may write is opened with.
+    fn request(&self, limits: AgentLimits) -> AgentRequest {
         let job = sample::job_id(1);
         let fence = Fence {
             task: sample::task_id(job, 1),
             epoch: 1,
         };
-        CliAgent::new(ClaudeCode::new(installed), self.parts())
-            .open(AgentRequest {
-                id: SessionId::derive(fence, 0),
-                job,
-                fence,
-                role: SpendRole::Proposer,
-                entry: "proposer".to_owned(),
-                model: serde_json::from_value(json!({
-                    "provider": "anthropic", "model": "claude-opus-4-5", "base_url": "${ADDRESS}",
-                    "price": {"input": 1.0, "output": 2.0},
-                }))
-                .unwrap(),
-                system: "You improve pipelines.".to_owned(),
-                tree: files(),
-                writable: true,
-                schema: json!({
-                    "type": "object",
-                    "properties": {"hypothesis": {"type": "string"}},
-                    "required": ["hypothesis"],
-                }),
-                limits,
-            })
-            .await
-            .unwrap()
+        AgentRequest {
+            id: SessionId::derive(fence, 0),
+            job,
+            fence,
+            role: SpendRole::Proposer,
+            entry: "proposer".to_owned(),
+            model: serde_json::from_value(json!({
+                "provider": "anthropic", "model": "claude-opus-4-5", "base_url": "${ADDRESS}",
+                "price": {"input": 1.0, "output": 2.0},
+            }))
+            .unwrap(),
+            system: "You improve pipelines.".to_owned(),
+            tree: files(),
+            writable: true,
+            schema: json!({
+                "type": "object",
+                "properties": {"hypothesis": {"type": "string"}},
+                "required": ["hypothesis"],
+            }),
+            limits,
+        }
     }
 
     async fn balance(&self) -> Balance {

@@ -256,3 +256,32 @@ async fn a_program_that_reads_nothing_and_says_nothing_is_no_answer() {
         turn.end
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_may_only_read_changes_nothing() {
+    let lab = Lab::playing([]).await;
+    let installed = rogue(
+        lab.folder.path(),
+        "cd /session/work/pipeline
+         (echo mine > prompts/answer.md) 2>/dev/null && echo 'WROTE answer'
+         (rm pipeline.yaml) 2>/dev/null && echo 'WROTE removal'
+         (mkdir new) 2>/dev/null && echo 'WROTE folder'
+         (chmod 777 .) 2>/dev/null && echo 'WROTE mode'
+         cat prompts/answer.md",
+    );
+    let mut request = lab.request(minute());
+    request.writable = false;
+    request.role = SpendRole::Reviewer;
+    let agent = CliAgent::new(ClaudeCode::new(installed), lab.parts());
+    let mut session = agent.open(request).await.unwrap();
+    let turn = session
+        .prompt("Look.", 5, &CancellationToken::new())
+        .await
+        .unwrap();
+    let said = transcript(&session.close().await.unwrap());
+    assert!(
+        said.contains("Answer.") && !said.contains("WROTE"),
+        "{said}"
+    );
+    assert_eq!(turn.tree, files());
+}

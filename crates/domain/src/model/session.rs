@@ -132,8 +132,8 @@ pub struct SessionRecord {
     pub spend: Spend,
     /// Milliseconds from the start of the program to its first request to the model.
     pub first_request_ms: Option<u64>,
-    /// Milliseconds from the end of the program to the tree's difference being known.
-    pub harvest_ms: u64,
+    /// Microseconds from the end of the program until its files were read back, over all prompts.
+    pub harvest_us: u64,
     /// Most memory resident at once, where that can be told: bytes.
     pub peak_memory: Option<u64>,
     /// Every line the program wrote, prompts included, as JSON lines: the blob that holds it, once stored.

@@ -232,6 +232,7 @@ pub fn job_spec(project: ProjectSpec, baseline: VariantId) -> JobSpec {
         scorer_code: BTreeMap::new(),
         playbook: None,
         prompts: BTreeMap::new(),
+        scorer_code: BTreeMap::new(),
     }
 }
 

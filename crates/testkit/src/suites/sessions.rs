@@ -43,7 +43,7 @@ fn record(job: u8, number: u32, at: i64) -> SessionRecord {
             ..Spend::default()
         },
         first_request_ms: Some(210),
-        harvest_ms: 3,
+        harvest_us: 3,
         peak_memory: Some(1 << 28),
         transcript: None,
         transcript_text: b"{\"from\":\"fapo\"}\n".repeat(1_000),

@@ -109,7 +109,7 @@ impl<C: Cli> CodingAgent for CliAgent<C> {
             total: Report::default(),
             end: SessionEnd::NoAnswer,
             first_request_ms: None,
-            harvest_ms: 0,
+            harvest_us: 0,
             peak_memory: None,
         }))
     }
@@ -161,7 +161,7 @@ struct Session<C> {
     total: Report,
     end: SessionEnd,
     first_request_ms: Option<u64>,
-    harvest_ms: u64,
+    harvest_us: u64,
     peak_memory: Option<u64>,
 }
 
@@ -328,7 +328,7 @@ impl<C: Cli> AgentSession for Session<C> {
             }
         }
         let gathered = self.files.gather().await?;
-        self.harvest_ms += u64::try_from(ended.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.harvest_us += u64::try_from(ended.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.add(&report);
         let end = ended_with(&report, &followed, &used)?;
         self.end = end.clone();
@@ -369,7 +369,7 @@ impl<C: Cli> AgentSession for Session<C> {
             refused,
             spend: used.spend,
             first_request_ms: this.first_request_ms,
-            harvest_ms: this.harvest_ms,
+            harvest_us: this.harvest_us,
             peak_memory: this.peak_memory,
             transcript: None,
             transcript_text: this.transcript.finish(),

@@ -84,6 +84,7 @@ impl House {
             scorer_code: BTreeMap::new(),
             playbook: None,
             prompts: BTreeMap::new(),
+            scorer_code: BTreeMap::new(),
         };
         let store = Store::new(spec.clone());
         store.add_tree(&parent);
