@@ -384,7 +384,7 @@ mod tests {
     fn laid() -> (tempfile::TempDir, Folder) {
         let scratch = tempfile::tempdir().unwrap();
         let tree = tree(&[("pipeline.yaml", "steps: []\n"), ("prompts/a.md", "hello")]);
-        let folder = Folder::lay(scratch.path(), "s", &tree).unwrap();
+        let folder = Folder::lay(&scratch.path().join("all"), "s", &tree).unwrap();
         (scratch, folder)
     }
 
@@ -523,7 +523,8 @@ mod tests {
         let locked = folder.pipeline().join("prompts");
         std::fs::set_permissions(locked, std::fs::Permissions::from_mode(0o000)).unwrap();
         drop(folder);
-        assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0);
+        let left = std::fs::read_dir(scratch.path().join("all")).unwrap();
+        assert_eq!(left.count(), 0);
     }
 
     #[test]
@@ -543,7 +544,8 @@ mod tests {
     fn a_tree_that_leads_out_of_its_folder_is_not_written() {
         let scratch = tempfile::tempdir().unwrap();
         for path in ["../evil", "/etc/evil", "a/../../evil"] {
-            let error = Folder::lay(scratch.path(), "s", &tree(&[(path, "x")])).unwrap_err();
+            let error =
+                Folder::lay(&scratch.path().join("all"), "s", &tree(&[(path, "x")])).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{path}");
         }
     }
