@@ -13,6 +13,7 @@ mod e2e {
     mod bad_input;
     mod check;
     mod commands;
+    mod doctor;
     mod examples;
     mod parquet;
     mod prompts;

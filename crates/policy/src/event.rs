@@ -126,6 +126,9 @@ pub enum Event {
         iteration: u32,
         /// The slot.
         slot: u32,
+        /// The agent's session, where one was asked.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        session: Option<SessionId>,
         /// Its answer.
         #[serde(flatten)]
         answer: ProposalAnswer,

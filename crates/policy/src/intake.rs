@@ -261,6 +261,12 @@ impl Engine<'_> {
         let iteration = self.out.state.iteration;
         let slot = &mut self.state().slots[index];
         slot.progress = SlotProgress::Proposed;
+        slot.session = match &result {
+            Proposed::Variant { session, .. }
+            | Proposed::NoIdea { session, .. }
+            | Proposed::Unusable { session, .. } => *session,
+        };
+        let asked = slot.session;
         let answer = match result {
             Proposed::Variant {
                 variant,
@@ -299,7 +305,7 @@ impl Engine<'_> {
                     hypothesis,
                 }
             }
-            Proposed::NoIdea { reason, spend: _ } => {
+            Proposed::NoIdea { reason, .. } => {
                 // how a change could be mended says nothing of further changes
                 slot.no_idea = slot.revision == 0;
                 slot.reason = shorten(&reason);
@@ -307,7 +313,7 @@ impl Engine<'_> {
                     reason: slot.reason.clone(),
                 }
             }
-            Proposed::Unusable { reason, spend: _ } => {
+            Proposed::Unusable { reason, .. } => {
                 slot.reason = shorten(&reason);
                 ProposalAnswer::Unusable {
                     reason: slot.reason.clone(),
@@ -318,6 +324,7 @@ impl Engine<'_> {
         self.event(Event::Proposed {
             iteration,
             slot,
+            session: asked,
             answer,
         });
     }

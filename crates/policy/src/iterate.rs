@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::engine::Engine;
 use crate::event::Event;
 use crate::levels::Try;
-use crate::reviewing::with_caution;
+use crate::reviewing::{with_caution, with_records};
 use crate::state::{Candidate, MeasuredVariant, Measurement, Phase, Slot, SlotProgress};
 
 /// Iterations in a row in which candidates were run and nothing could be decided, after which the job ends: enough for
@@ -211,13 +211,14 @@ impl Engine<'_> {
                 if !slot.no_idea {
                     let reason = slot.reason.clone();
                     slot.outcome = Some(AttemptOutcome::Refused);
+                    let evidence = with_records(json!({ "slot": number }), slot);
                     self.decide(
                         DecisionKind::Refusal {
                             candidate: None,
                             by: Refuser::Lints,
                         },
                         format!("the proposer's answer is unusable: {reason}"),
-                        json!({ "slot": number }),
+                        evidence,
                     );
                 }
                 continue;
@@ -328,6 +329,7 @@ impl Slot {
             cluster,
             progress: SlotProgress::Proposing,
             idea: None,
+            session: None,
             no_idea: false,
             level: None,
             diff: fapo_domain::model::variant::DiffStats::default(),

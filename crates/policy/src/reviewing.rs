@@ -271,10 +271,12 @@ pub fn with_records(evidence: Value, slot: &Slot) -> Value {
         record["evidence_hash"] = json!(review.evidence_hash);
         fields.insert("review".to_owned(), record);
     }
-    if let Some(idea) = &slot.idea
-        && (idea.session.is_some() || idea.prompt_hash.is_some())
-    {
-        let record = json!({ "session": idea.session, "prompt_hash": idea.prompt_hash });
+    let (session, prompt_hash) = match &slot.idea {
+        Some(idea) => (idea.session, idea.prompt_hash),
+        None => (slot.session, None),
+    };
+    if session.is_some() || prompt_hash.is_some() {
+        let record = json!({ "session": session, "prompt_hash": prompt_hash });
         fields.insert("proposer".to_owned(), record);
     }
     if slot.revision > 0 {

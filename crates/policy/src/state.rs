@@ -144,6 +144,9 @@ pub struct Slot {
     pub progress: SlotProgress,
     /// The proposal; `None` where the proposer had none.
     pub idea: Option<SlotIdea>,
+    /// The session that answered last, where an agent was asked; also where nothing came of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionId>,
     /// Whether the proposer said that it has no further idea.
     pub no_idea: bool,
     /// The level of the change, decided from the diff.

@@ -178,6 +178,9 @@ pub enum Proposed {
     NoIdea {
         /// Why.
         reason: String,
+        /// The agent's session, where one was asked.
+        #[serde(default)]
+        session: Option<SessionId>,
         /// What asking cost.
         spend: Spend,
     },
@@ -185,6 +188,9 @@ pub enum Proposed {
     Unusable {
         /// What was wrong.
         reason: String,
+        /// The agent's session, where one was asked.
+        #[serde(default)]
+        session: Option<SessionId>,
         /// What asking cost.
         spend: Spend,
     },

@@ -425,38 +425,6 @@ impl Embedded {
         Ok(())
     }
 
-    /// Checks, without a call, that the coding agents of a job can be run: their programs are here, a sandbox can be had, and
-    /// their models can be called and paid.
-    ///
-    /// # Errors
-    /// What is missing, and what to do.
-    pub async fn check_agents(&self, spec: &JobSpec) -> anyhow::Result<()> {
-        let project = &spec.project;
-        if spec.goal != JobGoal::Optimize {
-            return Ok(());
-        }
-        let proposer = project.proposer.backend;
-        let mut wanted = Vec::new();
-        if proposer.is_agent() {
-            wanted.push((proposer, project.proposer.model.as_deref()));
-        }
-        if let Some(reviewer) = project.reviewer_backend().agent() {
-            wanted.push((reviewer, project.reviewing_agent_model()));
-        }
-        for (backend, named) in wanted {
-            agents::program(backend, &self.env)?;
-            self.sandbox.confinement().await?;
-            let (entry, model) = project.agent_model(backend, named);
-            self.providers.check(&entry, &model)?;
-            // a name such as `opus` stands for a model that only the program knows; the relay asks for its price
-            let is_entry = project.models.contains_key(&entry);
-            if is_entry && project.budget.usd.is_some() && self.price(&model).is_none() {
-                return Err(fapo_llm::unpriced(&entry, &model).into());
-            }
-        }
-        Ok(())
-    }
-
     /// Ends a running job for good.
     ///
     /// # Errors

@@ -337,12 +337,14 @@ impl World {
         if here >= self.ideas as usize || trouble < self.trouble / 4.0 {
             return Proposed::NoIdea {
                 reason: "nothing left to try".to_owned(),
+                session: None,
                 spend,
             };
         }
         if trouble < self.trouble / 2.0 {
             return Proposed::Unusable {
                 reason: "the reply was cut off".to_owned(),
+                session: None,
                 spend,
             };
         }
@@ -392,12 +394,14 @@ impl World {
         if drawn < 0.3 {
             return Proposed::NoIdea {
                 reason: "nothing to mend".to_owned(),
+                session: None,
                 spend,
             };
         }
         if drawn < 0.6 {
             return Proposed::Unusable {
                 reason: "the reply was cut off".to_owned(),
+                session: None,
                 spend,
             };
         }

@@ -229,6 +229,7 @@ pub fn job_spec(project: ProjectSpec, baseline: VariantId) -> JobSpec {
         corpora: BTreeMap::new(),
         seal: ContentHash::of(b"s"),
         protect: Vec::new(),
+        scorer_code: BTreeMap::new(),
         playbook: None,
         prompts: BTreeMap::new(),
         scorer_code: BTreeMap::new(),

@@ -86,14 +86,14 @@ impl Default for ProposerSpec {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProposerBackend {
-    /// No model: tries techniques from a catalogue, prompts first.
-    #[default]
+    /// No model: tries techniques from a catalogue, prompts first. Offline and free.
     Catalogue,
     /// One structured call to a model, given compiled evidence.
     Reflect,
     /// Recorded proposals.
     Replay,
-    /// Claude Code, in a sandbox, over the variant's files.
+    /// Claude Code, in a sandbox, over the variant's files. The default.
+    #[default]
     ClaudeCode,
     /// Codex, likewise.
     Codex,

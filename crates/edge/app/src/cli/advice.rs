@@ -5,8 +5,10 @@ use std::io::ErrorKind;
 use fapo_domain::Classified;
 use fapo_domain::error::chain;
 use fapo_domain::ports::StoreError;
+use fapo_domain::ports::agents::AgentError;
 use fapo_domain::ports::ledger::LedgerError;
 use fapo_domain::ports::models::{MeteredError, ModelError};
+use fapo_domain::ports::sandbox::SandboxError;
 use fapo_domain::ports::work::WorkError;
 use fapo_orchestrator::OrchestratorError;
 
@@ -89,7 +91,10 @@ pub fn reason(error: &anyhow::Error) -> Option<String> {
         let job = cause
             .downcast_ref::<OrchestratorError>()
             .map(Classified::reason);
+        let agent = cause.downcast_ref::<AgentError>().map(Classified::reason);
+        let sandbox = cause.downcast_ref::<SandboxError>().map(Classified::reason);
         let known = store.or(model).or(ledger).or(work).or(job);
+        let known = known.or(agent).or(sandbox);
         known.map(str::to_owned)
     };
     error.chain().filter_map(named).last()
@@ -110,12 +115,19 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
         if let Some(error) = cause.downcast_ref::<ModelError>() {
             return model_hint(error);
         }
+        if let Some(AgentError::Config { .. }) = cause.downcast_ref::<AgentError>() {
+            return Some(WITHOUT_AGENT.to_owned());
+        }
         if let Some(error) = cause.downcast_ref::<std::io::Error>() {
             return system_hint(error.kind()).map(str::to_owned);
         }
         None
     })
 }
+
+/// What can be done where a coding agent is not there.
+pub const WITHOUT_AGENT: &str = "`fapo doctor DIR` looks at all that an agent needs; without one: `proposer: { backend: catalogue }` in fapo.yaml (offline, \
+     free), or `reflect` (a model of `models:` proposes), and `reviewer: { backend: none }`";
 
 const FULL: &str = "the disk is full: make room, then run the same command again; nothing is lost";
 const FORBIDDEN: &str =
@@ -201,6 +213,15 @@ mod tests {
         assert!(hint(&error).unwrap().contains("permissions"));
         let gone = anyhow::Error::from(std::io::Error::from(ErrorKind::NotFound));
         assert_eq!(hint(&gone), None);
+    }
+
+    #[test]
+    fn an_agent_that_is_not_there_comes_with_what_does_without() {
+        let error = anyhow::Error::from(AgentError::Config {
+            message: "`claude-code` is to propose, and is not there".to_owned(),
+        });
+        assert!(hint(&error).unwrap().contains("backend: catalogue"));
+        assert_eq!(reason(&error).as_deref(), Some("AGENT_CONFIG"));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! `fapo check`: all problems of a project, then what running it would cost.
 
+mod agents;
+
 use fapo_domain::model::case::Split;
 use fapo_domain::model::level::Level;
 use fapo_domain::model::project::{
@@ -11,7 +13,7 @@ use serde::Serialize;
 
 use super::Context;
 use super::args::DirArgs;
-use super::estimate::{Cost, Estimate, Sizes, estimate};
+use super::estimate::{Cost, Estimate, Sizes, estimate, sessions};
 use super::session::{list_problems, load, problem_line};
 use crate::exit::Exit;
 use crate::output::format;
@@ -32,7 +34,7 @@ pub async fn run(context: &Context, args: &DirArgs) -> anyhow::Result<Exit> {
         list_problems(&context.output, &problems);
         return Ok(Exit::Problems);
     }
-    show(context, &project, false)
+    show(context, &project, false).await
 }
 
 /// That code is to be run, and cannot be here.
@@ -57,14 +59,15 @@ fn no_code(project: &LoadedProject, error: &anyhow::Error) -> Problem {
 }
 
 /// Checks the data and shows the estimate; with `plan` also what an optimization would do.
-pub fn show(context: &Context, project: &LoadedProject, plan: bool) -> anyhow::Result<Exit> {
+pub async fn show(context: &Context, project: &LoadedProject, plan: bool) -> anyhow::Result<Exit> {
     let spec = &project.spec;
     let scan = scan_data(project);
     if scan.problems.has_errors() {
         list_problems(&context.output, &scan.problems);
         return Ok(Exit::Problems);
     }
-    for warning in scan.problems.iter() {
+    let agents = agents::problems(&context.config.env, spec).await;
+    for warning in scan.problems.iter().chain(agents.iter()) {
         context.output.note(&problem_line(&context.output, warning));
     }
     let sizes = sizes(project, &scan);
@@ -74,7 +77,7 @@ pub fn show(context: &Context, project: &LoadedProject, plan: bool) -> anyhow::R
     if context.output.json {
         context.output.json(&serde_json::json!({
             "name": spec.name,
-            "warnings": project.warnings.iter().chain(scan.problems.iter()).collect::<Vec<_>>(),
+            "warnings": project.warnings.iter().chain(scan.problems.iter()).chain(agents.iter()).collect::<Vec<_>>(),
             "cases": {"train": sizes.train, "val": sizes.val, "test": sizes.test},
             "val_is_cut_from_train": spec.data.val.is_none(),
             "least_val_cases": least_val(&spec.acceptance),
@@ -184,6 +187,7 @@ fn text(project: &LoadedProject, sizes: Sizes, figures: &Estimate) -> String {
     if let Some(caps) = caps(project) {
         lines.push(format!("the budget ends an optimization at {caps}"));
     }
+    lines.extend(sessions::lines(&figures.sessions, &project.spec.budget));
     lines.join("\n")
 }
 

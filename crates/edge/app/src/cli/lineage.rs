@@ -1,5 +1,6 @@
 //! `fapo lineage`: the tree of variants.
 
+use fapo_domain::model::session::SessionId;
 use serde::Serialize;
 
 use super::args::JobArgs;
@@ -10,6 +11,7 @@ use crate::output::format;
 use crate::output::style::{Style, printable};
 use crate::report::assemble::assemble;
 use crate::report::data::{Outcome, ReportData};
+use crate::report::sessions;
 use crate::report::tree::branches;
 
 pub async fn run(context: &Context, args: &JobArgs) -> anyhow::Result<Exit> {
@@ -37,6 +39,10 @@ struct Row {
     train: Option<f64>,
     val: Option<f64>,
     best: bool,
+    /// The session in which an agent wrote it.
+    session: Option<SessionId>,
+    /// The session in which an agent reviewed it.
+    reviewed_in: Option<SessionId>,
 }
 
 fn rows(data: &ReportData) -> Vec<Row> {
@@ -54,6 +60,8 @@ fn rows(data: &ReportData) -> Vec<Row> {
             train: candidate.train.as_ref().map(|score| score.mean),
             val: candidate.val.as_ref().map(|score| score.mean),
             best: candidate.variant == data.best,
+            session: candidate.session,
+            reviewed_in: candidate.reviewed_in,
         })
         .collect()
 }
@@ -101,8 +109,12 @@ fn text(data: &ReportData, style: Style) -> String {
             " ".repeat(pad),
             style.dim(&candidate.variant.short()),
         ));
+        let indent = " ".repeat(branch.rails.chars().count() + 2);
+        let sessions = sessions(candidate.session, candidate.reviewed_in);
+        if !sessions.is_empty() {
+            lines.push(style.dim(&format!("{indent}{sessions}")));
+        }
         if !candidate.reason.is_empty() && candidate.outcome == Outcome::Refused {
-            let indent = " ".repeat(branch.rails.chars().count() + 2);
             lines.push(style.dim(&format!(
                 "{indent}{}",
                 printable(&format::one_line(&candidate.reason, 120))
@@ -133,6 +145,19 @@ mod tests {
     #[test]
     fn the_tree_shows_scores_levels_techniques_and_outcomes() {
         insta::assert_snapshot!(text(&report(), Style::new(false)));
+    }
+
+    #[test]
+    fn a_variant_that_an_agent_wrote_names_its_session() {
+        let id = SessionId(fapo_domain::ContentHash::of(b"session"));
+        let mut data = report();
+        let plain = text(&data, Style::new(false));
+        data.candidates[1].session = Some(id);
+        let shown = text(&data, Style::new(false));
+        let named = format!("written in session {}", id.short());
+        assert_eq!(shown.matches(&named).count(), 1, "{shown}");
+        assert_eq!(shown.lines().count(), plain.lines().count() + 1);
+        assert_eq!(rows(&data)[1].session, Some(id));
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::report::verdict::{evidence, verdict};
 
 pub async fn run(context: &Context, args: &OptimizeArgs) -> anyhow::Result<Exit> {
     if args.dry_run {
-        return dry_run(context, args);
+        return dry_run(context, args).await;
     }
     let session = match Session::open(context, &args.dir).await? {
         Ok(session) => session,
@@ -218,13 +218,13 @@ fn limit(budget: &mut BudgetSpec, args: &OptimizeArgs) {
     }
 }
 
-fn dry_run(context: &Context, args: &OptimizeArgs) -> anyhow::Result<Exit> {
+async fn dry_run(context: &Context, args: &OptimizeArgs) -> anyhow::Result<Exit> {
     let mut project = match load(context, &args.dir)? {
         Ok(project) => project,
         Err(exit) => return Ok(exit),
     };
     limit(&mut project.spec.budget, args);
-    check::show(context, &project, true)
+    check::show(context, &project, true).await
 }
 
 /// What `--json` gives.

@@ -1,9 +1,11 @@
 //! Events in one line each, for those worth a line.
 
-use fapo_domain::model::decision::{Decision, DecisionKind, GateOutcome, StopReason};
+use fapo_domain::model::decision::{Decision, DecisionKind, GateOutcome, Refuser, StopReason};
 use fapo_domain::model::proposal::ReviewVerdict;
+use fapo_domain::model::session::SessionId;
 use fapo_policy::stage::StagePurpose;
 use fapo_policy::{Event, ProposalAnswer};
+use serde::Deserialize as _;
 
 use crate::output::format;
 use crate::output::style::{Style, printable};
@@ -49,33 +51,20 @@ pub fn event_line(event: &Event, style: Style) -> Option<String> {
         }
         Event::Proposed {
             iteration,
-            answer:
-                ProposalAnswer::Variant {
-                    technique,
-                    hypothesis,
-                    ..
-                },
+            session,
+            answer,
             ..
         } => format!(
-            "{iteration}: tries {} – {}",
-            style.bold(&technique.to_string().replace('_', " ")),
-            clean(hypothesis, 110)
+            "{iteration}: {}{}",
+            proposed(answer, style),
+            in_session(*session, style)
         ),
-        Event::Proposed {
-            iteration,
-            answer: ProposalAnswer::NoIdea { reason },
-            ..
-        } => format!("{iteration}: no further idea – {}", clean(reason, 120)),
-        Event::Proposed {
-            iteration,
-            answer: ProposalAnswer::Unusable { reason },
-            ..
-        } => format!("{iteration}: unusable proposal – {}", clean(reason, 120)),
         Event::Reviewed {
             iteration,
             verdict: ReviewVerdict::Warn,
             findings,
             summary,
+            session,
             ..
         } => {
             let words = match findings.first() {
@@ -83,11 +72,22 @@ pub fn event_line(event: &Event, style: Style) -> Option<String> {
                 None => summary.clone(),
             };
             format!(
-                "{iteration}: {} – {}",
+                "{iteration}: {} – {}{}",
                 style.warn("the reviewer warns"),
-                clean(&words, 160)
+                clean(&words, 160),
+                in_session(*session, style)
             )
         }
+        // what passes is no news, but what it cost to know can be looked at
+        Event::Reviewed {
+            iteration,
+            verdict: ReviewVerdict::Pass,
+            session: Some(session),
+            ..
+        } => format!(
+            "{iteration}: the reviewer lets it pass{}",
+            in_session(Some(*session), style)
+        ),
         Event::Decided { decision } => return decided(decision, style),
         Event::TestOpened { cases, repeats, .. } => format!(
             "the sealed test is opened: {}, {}",
@@ -106,7 +106,7 @@ pub fn event_line(event: &Event, style: Style) -> Option<String> {
         | Event::StageDone { .. }
         | Event::ProposalAsked { .. }
         | Event::Linted { .. }
-        // what fails has a decision, and what passes is no news
+        // what fails has a decision
         | Event::Reviewed { .. }
         | Event::Compared { .. }
         | Event::TestSkipped { .. }
@@ -133,11 +133,23 @@ fn decided(decision: &Decision, style: Style) -> Option<String> {
             };
             format!("{iteration}: {outcome} on {split} – {reason}")
         }
-        DecisionKind::Refusal { .. } => format!("{iteration}: {} – {reason}", style.dim("refused")),
+        DecisionKind::Refusal { by, .. } => {
+            let session = match by {
+                Refuser::Reviewer => reviewed_in(decision),
+                // the proposal's own line names its session
+                Refuser::Lints => None,
+            };
+            format!(
+                "{iteration}: {} – {reason}{}",
+                style.dim("refused"),
+                in_session(session, style)
+            )
+        }
         DecisionKind::SentBack { .. } => {
             format!(
-                "{iteration}: {} – {reason}",
-                style.warn("sent back by the reviewer")
+                "{iteration}: {} – {reason}{}",
+                style.warn("sent back by the reviewer"),
+                in_session(reviewed_in(decision), style)
             )
         }
         DecisionKind::LevelLeft { level, .. } => format!("level {level} is left – {reason}"),
@@ -155,6 +167,35 @@ fn decided(decision: &Decision, style: Style) -> Option<String> {
         DecisionKind::Stopped { .. } => format!("the search ends – {reason}"),
         DecisionKind::TestSkipped => format!("no sealed test – {reason}"),
     })
+}
+
+fn proposed(answer: &ProposalAnswer, style: Style) -> String {
+    match answer {
+        ProposalAnswer::Variant {
+            technique,
+            hypothesis,
+            ..
+        } => format!(
+            "tries {} – {}",
+            style.bold(&technique.to_string().replace('_', " ")),
+            clean(hypothesis, 110)
+        ),
+        ProposalAnswer::NoIdea { reason } => format!("no further idea – {}", clean(reason, 120)),
+        ProposalAnswer::Unusable { reason } => {
+            format!("unusable proposal – {}", clean(reason, 120))
+        }
+    }
+}
+
+/// What `fapo session` takes, at the end of a line; nothing where no agent had a session.
+fn in_session(session: Option<SessionId>, style: Style) -> String {
+    session.map_or_else(String::new, |id| {
+        format!(" {}", style.dim(&format!("(session {})", id.short())))
+    })
+}
+
+fn reviewed_in(decision: &Decision) -> Option<SessionId> {
+    SessionId::deserialize(&decision.evidence["review"]["session"]).ok()
 }
 
 /// An untrusted text on one line, without anything that steers a terminal.
@@ -224,10 +265,56 @@ mod tests {
     }
 
     #[test]
+    fn a_session_is_named_wherever_an_agent_had_one() {
+        let id = SessionId(fapo_domain::ContentHash::of(b"session"));
+        let plain = Style::new(false);
+        let named = format!(" (session {})", id.short());
+        let answers = [
+            ProposalAnswer::NoIdea {
+                reason: "none".to_owned(),
+            },
+            ProposalAnswer::Unusable {
+                reason: "cut off".to_owned(),
+            },
+        ];
+        for answer in answers {
+            let line = |session| {
+                let answer = answer.clone();
+                let event = Event::Proposed {
+                    iteration: 1,
+                    slot: 0,
+                    session,
+                    answer,
+                };
+                // as it is stored and read again
+                let stored = serde_json::to_value(&event).unwrap();
+                event_line(&serde_json::from_value(stored).unwrap(), plain).unwrap()
+            };
+            assert_eq!(line(Some(id)), line(None) + &named);
+        }
+        let decided = |evidence: serde_json::Value| {
+            let decision = Decision {
+                seq: 0,
+                iteration: 2,
+                what: DecisionKind::SentBack {
+                    candidate: variant(1),
+                },
+                reason: "the reviewer sends it back: too broad".to_owned(),
+                evidence,
+            };
+            event_line(&Event::Decided { decision }, plain).unwrap()
+        };
+        let without = decided(serde_json::json!({"review": {"session": null}}));
+        let with = decided(serde_json::json!({"review": {"session": id}}));
+        assert_eq!(with, without + &named);
+    }
+
+    #[test]
     fn a_models_text_cannot_steer_the_terminal() {
         let event = Event::Proposed {
             iteration: 1,
             slot: 0,
+            session: None,
             answer: ProposalAnswer::Variant {
                 variant: variant(1),
                 technique: Technique::Role,

@@ -16,11 +16,11 @@ use fapo_domain::seed::Seed;
 use fapo_domain::wilson::wilson;
 use fapo_domain::{CaseId, EvaluationId, VariantId};
 use fapo_orchestrator::OrchestratorError;
-use fapo_policy::stage::StagePurpose;
-use fapo_policy::{Event, JobState, Measurement};
+use fapo_policy::{JobState, Measurement};
 use fapo_scoring::compare::Pairing;
 
-use super::data::{Candidate, Outcome, ReportData, Score, SpendPoint, Versus};
+use super::data::{Candidate, Outcome, ReportData, Score, Versus};
+use super::history::History;
 use crate::output::format;
 use crate::ports::Ports;
 
@@ -109,65 +109,6 @@ pub async fn all_events(ports: &Ports, job: &Job) -> anyhow::Result<Vec<JobEvent
     }
 }
 
-/// What the events say about evaluations.
-struct History {
-    /// The last score of each variant on train and val.
-    scores: HashMap<(VariantId, Split), Score>,
-    spending: Vec<SpendPoint>,
-}
-
-impl History {
-    fn read(events: &[JobEvent]) -> Self {
-        let mut scores = HashMap::new();
-        let mut spending: Vec<SpendPoint> = Vec::new();
-        let mut last = 0;
-        for event in events {
-            // an event of a newer program says nothing to this one
-            let Ok(Event::StageDone {
-                purpose,
-                variant,
-                split,
-                complete,
-                summary,
-                ..
-            }) = serde_json::from_value(event.body.clone())
-            else {
-                continue;
-            };
-            let iteration = match purpose {
-                StagePurpose::Baseline | StagePurpose::Evaluate => 0,
-                StagePurpose::Screen { iteration, .. }
-                | StagePurpose::Validate { iteration, .. } => iteration,
-                StagePurpose::Test => last,
-            };
-            last = last.max(iteration);
-            let (cost, calls) = spending
-                .last()
-                .map_or_else(Default::default, |point| (point.cost, point.model_calls));
-            let point = SpendPoint {
-                iteration,
-                cost: cost + summary.spend.cost,
-                model_calls: calls + summary.spend.model_calls,
-            };
-            match spending
-                .last_mut()
-                .filter(|last| last.iteration == iteration)
-            {
-                Some(same) => *same = point,
-                None => spending.push(point),
-            }
-            if purpose != StagePurpose::Test {
-                let measured = Score {
-                    partial: !complete,
-                    ..score(&summary)
-                };
-                scores.insert((variant, split), measured);
-            }
-        }
-        Self { scores, spending }
-    }
-}
-
 /// A mean with its interval. A split without any counting case has no mean; it shows as zero with the widest interval.
 pub fn score(summary: &ScoreSummary) -> Score {
     let counted = summary.counted();
@@ -218,6 +159,8 @@ async fn candidates(
             val: history.scores.get(&(row.child, Split::Val)).cloned(),
             outcome,
             reason,
+            session: history.proposed_in.get(&row.child).copied(),
+            reviewed_in: history.reviewed_in.get(&row.child).copied(),
         });
     }
     for refused in &state.candidates {
@@ -243,6 +186,8 @@ async fn candidates(
             val: None,
             outcome: Outcome::Refused,
             reason: attempt.reason.clone(),
+            session: history.proposed_in.get(&variant).copied(),
+            reviewed_in: history.reviewed_in.get(&variant).copied(),
         });
     }
     // stable: parallel candidates of one iteration keep their order of creation

@@ -8,6 +8,7 @@ use fapo_domain::model::finding::Attribution;
 use fapo_domain::model::job::JobStatus;
 use fapo_domain::model::level::{Level, Technique};
 use fapo_domain::model::score::Comparison;
+use fapo_domain::model::session::SessionId;
 use fapo_domain::model::variant::DiffStats;
 use fapo_domain::ports::ledger::Balance;
 use fapo_domain::{JobId, MicroUsd, VariantId};
@@ -88,6 +89,10 @@ pub struct Candidate {
     pub outcome: Outcome,
     /// Why, in one line.
     pub reason: String,
+    /// The session in which an agent wrote it.
+    pub session: Option<SessionId>,
+    /// The session in which an agent reviewed it.
+    pub reviewed_in: Option<SessionId>,
 }
 
 /// What became of a variant.

@@ -110,6 +110,8 @@ fn candidate(
         val: val.map(|mean| score(mean, 200)),
         outcome,
         reason: reason.to_owned(),
+        session: None,
+        reviewed_in: None,
     }
 }
 
@@ -310,6 +312,8 @@ fn candidates() -> Vec<Candidate> {
         val: Some(score(0.342, 200)),
         outcome: Outcome::Baseline,
         reason: String::new(),
+        session: None,
+        reviewed_in: None,
     };
     let mut list = vec![
         baseline,

@@ -7,6 +7,7 @@
 pub mod assemble;
 mod charts;
 pub mod data;
+mod history;
 mod svg;
 pub mod tree;
 pub mod verdict;
@@ -18,7 +19,7 @@ use minijinja::{Environment, Value, context};
 
 use self::data::ReportData;
 use self::view::View;
-pub use self::view::{bare_reason, status};
+pub use self::view::{bare_reason, sessions, status};
 
 #[cfg(test)]
 pub mod fixture;

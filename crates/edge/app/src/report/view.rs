@@ -9,7 +9,7 @@ mod spend;
 use fapo_domain::model::job::JobStatus;
 use serde::Serialize;
 
-pub use self::decisions::bare_reason;
+pub use self::decisions::{bare_reason, sessions};
 use self::decisions::{decision_row, level_row, stop};
 use self::failures::{ceilings, clusters, reader};
 use self::lineage::{diffs, row, tree};
@@ -168,6 +168,8 @@ pub struct DiffView {
     pub outcome: &'static str,
     pub class: &'static str,
     pub hypothesis: String,
+    /// The agents' sessions, in words; empty where none had one.
+    pub sessions: String,
     pub stats: String,
     pub open: bool,
     pub lines: Vec<DiffLine>,

@@ -8,13 +8,118 @@ use fapo_diagnosis::agent::{
     AgentParts, ClaudeCode, CliAgent, Codex, Installed, MissingProgram, find_claude, find_codex,
 };
 use fapo_domain::hash::ContentHash;
-use fapo_domain::model::project::ProposerBackend;
-use fapo_domain::ports::agents::CodingAgent;
+use fapo_domain::model::job::{JobGoal, JobSpec};
+use fapo_domain::model::project::{ModelSpec, ProjectSpec, ProposerBackend};
+use fapo_domain::money::SpendRole;
+use fapo_domain::ports::agents::{AgentError, CodingAgent};
+use fapo_domain::ports::models::ModelError;
 
+use super::Embedded;
 use crate::config::Env;
 
 /// The backends that are coding agents.
 pub const BACKENDS: [ProposerBackend; 2] = [ProposerBackend::ClaudeCode, ProposerBackend::Codex];
+
+/// A coding agent that a project wants.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// What for: to propose, or to review.
+    pub role: SpendRole,
+    /// Which one.
+    pub backend: ProposerBackend,
+    /// What messages call its model: an entry of `models:`, or the model's own name.
+    pub entry: String,
+    /// Its model, and how that is reached.
+    pub model: ModelSpec,
+}
+
+impl Wanted {
+    fn new(project: &ProjectSpec, role: SpendRole, backend: ProposerBackend) -> Self {
+        let named = match role {
+            SpendRole::Reviewer => project.reviewing_agent_model(),
+            SpendRole::Task | SpendRole::Judge | SpendRole::Diagnosis | SpendRole::Proposer => {
+                project.proposer.model.as_deref()
+            }
+        };
+        let (entry, model) = project.agent_model(backend, named);
+        Self {
+            role,
+            backend,
+            entry,
+            model,
+        }
+    }
+
+    /// What is wanted, in words: `claude-code` is to propose.
+    pub fn words(&self) -> String {
+        let verb = match self.role {
+            SpendRole::Reviewer => "review",
+            SpendRole::Task | SpendRole::Judge | SpendRole::Diagnosis | SpendRole::Proposer => {
+                "propose"
+            }
+        };
+        format!("`{}` is to {verb}", self.backend.as_str())
+    }
+
+    /// That its program is not on this machine; `None` where it is.
+    pub fn missing(&self, env: &Env) -> Option<AgentError> {
+        let missing = program(self.backend, env).err()?;
+        Some(AgentError::Config {
+            message: format!("{}, and {missing}", self.words()),
+        })
+    }
+}
+
+/// The coding agents that a project wants, the proposer first.
+pub fn wanted(project: &ProjectSpec) -> Vec<Wanted> {
+    let proposer = Some(project.proposer.backend).filter(|backend| backend.is_agent());
+    let reviewer = project.reviewer_backend().agent();
+    [
+        (SpendRole::Proposer, proposer),
+        (SpendRole::Reviewer, reviewer),
+    ]
+    .into_iter()
+    .filter_map(|(role, backend)| Some(Wanted::new(project, role, backend?)))
+    .collect()
+}
+
+impl Embedded {
+    /// Checks, without a call, that the coding agents of a job can be run: their programs are here, a sandbox can be had, and
+    /// their models can be called and paid.
+    ///
+    /// # Errors
+    /// What is missing, and what to do.
+    pub async fn check_agents(&self, spec: &JobSpec) -> anyhow::Result<()> {
+        let project = &spec.project;
+        if spec.goal != JobGoal::Optimize {
+            return Ok(());
+        }
+        for agent in wanted(project) {
+            if let Some(missing) = agent.missing(&self.env) {
+                return Err(missing.into());
+            }
+            self.sandbox.confinement().await?;
+            match self.providers.check(&agent.entry, &agent.model) {
+                Ok(()) => {}
+                Err(error @ ModelError::NoKey { .. }) => {
+                    return Err(error).with_context(|| {
+                        format!(
+                            "{} and needs a key, which fapo's relay holds (a login is not used)",
+                            agent.words()
+                        )
+                    });
+                }
+                Err(error) => return Err(error.into()),
+            }
+            // a name such as `opus` stands for a model that only the program knows; the relay asks for its price
+            let is_entry = project.models.contains_key(&agent.entry);
+            if is_entry && project.budget.usd.is_some() && self.price(&agent.model).is_none() {
+                return Err(fapo_llm::unpriced(&agent.entry, &agent.model).into());
+            }
+        }
+        Ok(())
+    }
+}
 
 /// The program of a backend on this machine.
 ///

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use fapo_domain::ports::code::CodeError;
-use fapo_domain::ports::sandbox::Sandbox;
+use fapo_domain::ports::sandbox::{Confinement, Sandbox};
 use fapo_sandbox::{
     Interpreter, ProcessSandbox, PythonConfig, PythonPool, SandboxConfig, SandboxMode, find_program,
 };
@@ -50,12 +50,20 @@ pub fn pool(sandbox: Arc<dyn Sandbox>, interpreter: Arc<Interpreter>) -> Arc<Pyt
     Arc::new(PythonPool::new(sandbox, interpreter, config))
 }
 
+/// Tries how a process would be held here.
+///
+/// # Errors
+/// When there is no sandbox, or `FAPO_SANDBOX` is not understood; with what to do.
+pub async fn confinement(env: &Env) -> anyhow::Result<Confinement> {
+    Ok(sandbox(env)?.confinement().await?)
+}
+
 /// Tries whether code could be run here; the error says what is missing and what to do.
 ///
 /// # Errors
 /// When there is no sandbox or no Python.
 pub async fn try_code(env: &Env) -> anyhow::Result<String> {
-    let held = sandbox(env)?.confinement().await?;
+    let held = confinement(env).await?;
     let (program, version) = match interpreter(env).describe().await {
         Ok(found) => found,
         Err(CodeError::Unavailable { message, .. }) => bail!(message),

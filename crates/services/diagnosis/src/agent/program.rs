@@ -15,6 +15,20 @@ pub struct Installed {
     pub interpreter: Option<PathBuf>,
 }
 
+impl Installed {
+    /// The command that runs it with these arguments.
+    pub fn command(&self, args: impl IntoIterator<Item = String>) -> (PathBuf, Vec<String>) {
+        match &self.interpreter {
+            Some(interpreter) => {
+                let script = self.program.display().to_string();
+                let args = std::iter::once(script).chain(args).collect();
+                (interpreter.clone(), args)
+            }
+            None => (self.program.clone(), args.into_iter().collect()),
+        }
+    }
+}
+
 /// A program that was not found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(

@@ -202,16 +202,7 @@ impl<C: Cli> Session<C> {
             writable.push(mount(folder.pipeline(), inside.work.join(PIPELINE)));
         }
         let (variable, address) = self.cli.endpoint();
-        let installed = self.cli.installed();
-        let mut args = Vec::new();
-        let program = match &installed.interpreter {
-            Some(interpreter) => {
-                args.push(installed.program.display().to_string());
-                interpreter.clone()
-            }
-            None => installed.program.clone(),
-        };
-        args.extend(call.args.iter().cloned());
+        let (program, args) = self.cli.installed().command(call.args.iter().cloned());
         let mut env = vec![
             ("HOME".to_owned(), inside.home.display().to_string()),
             ("PATH".to_owned(), "/usr/bin:/bin".to_owned()),

@@ -81,6 +81,7 @@ impl House {
             corpora: BTreeMap::new(),
             seal: ContentHash::of(b"s"),
             protect: Vec::new(),
+            scorer_code: BTreeMap::new(),
             playbook: None,
             prompts: BTreeMap::new(),
             scorer_code: BTreeMap::new(),

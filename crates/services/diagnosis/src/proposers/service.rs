@@ -8,6 +8,7 @@ use fapo_domain::VariantId;
 use fapo_domain::model::job::{JobSpec, Proposed};
 use fapo_domain::model::project::ProposerBackend;
 use fapo_domain::model::proposal::{AttemptOutcome, ProposalRequest, Revision};
+use fapo_domain::model::session::SessionId;
 use fapo_domain::model::task::{ClaimedTask, ProposeTask, TaskPayload, Topic};
 use fapo_domain::ports::datasets::Datasets;
 use fapo_domain::ports::diagnosis::{Proposal, Proposer};
@@ -207,6 +208,11 @@ impl ProposeService {
             "strategy": task.strategy,
             "revises": task.revise.as_ref().map(|revise| revise.candidate),
         });
+        // an agent that is asked has the claim's first session, whatever comes of it
+        let session = backend
+            .is_agent()
+            .then(|| SessionId::derive(claimed.fence(), 0));
+        body["session"] = json!(session);
         let proposed = match answer {
             Proposal::Draft(draft) => {
                 let variant = self
@@ -233,8 +239,16 @@ impl ProposeService {
                     spend: draft.spend,
                 }
             }
-            Proposal::NoIdea { reason, spend } => Proposed::NoIdea { reason, spend },
-            Proposal::Unusable { reason, spend } => Proposed::Unusable { reason, spend },
+            Proposal::NoIdea { reason, spend } => Proposed::NoIdea {
+                reason,
+                session,
+                spend,
+            },
+            Proposal::Unusable { reason, spend } => Proposed::Unusable {
+                reason,
+                session,
+                spend,
+            },
         };
         body["result"] = to_value(&proposed)?;
         self.proposals

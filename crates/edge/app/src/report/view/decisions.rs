@@ -4,6 +4,8 @@ use fapo_domain::model::decision::{
     Decision, DecisionKind, GateOutcome, LevelLeft, Refuser, StopReason,
 };
 use fapo_domain::model::proposal::{ReviewFinding, ReviewSeverity};
+use fapo_domain::model::session::SessionId;
+use serde::Deserialize as _;
 
 use super::{DecisionRow, LevelRow};
 use crate::report::verdict::evidence;
@@ -136,9 +138,27 @@ pub fn decision_row(decision: &Decision) -> DecisionRow {
         outcome,
         class,
         reason: format!("{}{}", bare_reason(decision), caution(decision)),
-        figures,
+        figures: [figures, held(decision)]
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .join("; "),
         evidence: pretty(&decision.evidence),
     }
+}
+
+/// The agents' sessions behind a decision; empty where none had one.
+fn held(decision: &Decision) -> String {
+    let session = |role: &str| SessionId::deserialize(&decision.evidence[role]["session"]).ok();
+    sessions(session("proposer"), session("review"))
+}
+
+/// Sessions in words: what `fapo session` takes, and whose they are.
+pub fn sessions(proposer: Option<SessionId>, reviewer: Option<SessionId>) -> String {
+    let words =
+        |who: &str, id: Option<SessionId>| Some(format!("{who} in session {}", id?.short()));
+    let parts = [words("written", proposer), words("reviewed", reviewer)];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// What the reviewer warned of, for a gate that decided all the same.
@@ -178,6 +198,7 @@ fn pretty(value: &serde_json::Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use fapo_domain::ContentHash;
     use serde_json::json;
 
     use super::*;
@@ -205,6 +226,24 @@ mod tests {
             decision_row(&gate).reason,
             format!("{plain}; the reviewer warned: regression: long questions")
         );
+    }
+
+    #[test]
+    fn a_decision_names_the_sessions_behind_it() {
+        let id = |number: u64| SessionId(ContentHash::of(&number.to_le_bytes()));
+        let (wrote, read) = (id(1), id(2));
+        let mut gate = report().decisions.remove(0);
+        let figures = decision_row(&gate).figures;
+        gate.evidence =
+            json!({"proposer": {"session": wrote}, "review": {"verdict": "pass", "session": read}});
+        let wanted = format!(
+            "{figures}; written in session {}, reviewed in session {}",
+            wrote.short(),
+            read.short()
+        );
+        assert_eq!(decision_row(&gate).figures, wanted.trim_start_matches("; "));
+        gate.evidence = json!({"proposer": {"session": null}});
+        assert_eq!(decision_row(&gate).figures, figures);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use fapo_domain::model::variant::DiffStats;
 
+use super::decisions::sessions;
 use super::{CandidateRow, DiffLine, DiffView, TreeNode, name};
 use crate::output::format;
 use crate::report::data::{Candidate, Outcome, ReportData, Score};
@@ -71,6 +72,7 @@ pub fn diffs(data: &ReportData) -> Vec<DiffView> {
             outcome: candidate.outcome.label(),
             class: candidate.outcome.class(),
             hypothesis: candidate.hypothesis.clone(),
+            sessions: sessions(candidate.session, candidate.reviewed_in),
             stats: stats(candidate.diff),
             open: candidate.outcome == Outcome::Promoted && path.contains(&candidate.variant),
             lines: candidate.patch.lines().map(diff_line).collect(),
