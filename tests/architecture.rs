@@ -39,8 +39,9 @@ const OWNERS: &[(&str, &[&str])] = &[
     // Namespaces, Landlock, process limits: whatever holds an untrusted process stands in one place.
     ("landlock", &["fapo-sandbox"]),
     ("close_fds", &["fapo-sandbox"]),
+    // Diagnosis reads a session's files back without passing a link (openat2).
     // `fapo doctor` asks it for free disk space, and for nothing else.
-    ("rustix", &["fapo-sandbox", "fapo"]),
+    ("rustix", &["fapo-sandbox", "fapo", "fapo-diagnosis"]),
     ("secrecy", &["fapo-llm"]),
     ("tracing-subscriber", &["fapo-telemetry"]),
     ("opentelemetry", &["fapo-telemetry"]),

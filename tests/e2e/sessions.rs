@@ -19,7 +19,7 @@ use fapo_domain::ports::agents::{AgentLimits, AgentRequest, AgentSession, Coding
 use fapo_domain::ports::ledger::{Balance, Caps, Ledger};
 use fapo_domain::ports::sandbox::Mount;
 use fapo_llm::{LlmRelays, PriceTable};
-use fapo_sandbox::{ProcessSandbox, SandboxConfig, find_program};
+use fapo_sandbox::{ProcessSandbox, SandboxConfig, SandboxMode, find_program};
 use fapo_store::{SqliteStore, StoreOptions};
 use fapo_testkit::messages::{Conversation, Move, Script, ScriptedMessages};
 use fapo_testkit::sample;
@@ -62,12 +62,17 @@ impl Lab {
 
     /// Sessions whose model is at this address.
     fn parts_to(&self, address: String) -> AgentParts {
+        self.parts_held(address, SandboxMode::Required)
+    }
+
+    fn parts_held(&self, address: String, mode: SandboxMode) -> AgentParts {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let config = SandboxConfig::new(
+        let mut config = SandboxConfig::new(
             find_program("bwrap", &path),
             fapo_e2e::binary().unwrap(),
             vec!["sandbox-init".to_owned()],
         );
+        config.mode = mode;
         let env = Arc::new(move |name: &str| match name {
             "ANTHROPIC_API_KEY" | "OPENAI_API_KEY" => Some(KEY.to_owned()),
             "ADDRESS" => Some(address.clone()),

@@ -86,16 +86,21 @@ fn hard_coded_answers_and_case_ids_are_refused() {
             "For hop-000 look at the first passage.".to_owned(),
         ))
         .conversation(insists(
+            "answers",
+            "If the question is about Silverbirch Breweries, the answer is Rosmarin.".to_owned(),
+        ))
+        .conversation(insists(
             "half",
             "Answer with care.\n[... rest of the prompt unchanged ...]".to_owned(),
         ));
-    let Some(stage) = stage("hard_coded_answers", 2, script) else {
+    let Some(stage) = stage("hard_coded_answers", 3, script) else {
         return;
     };
     let (id, ..) = train_case(&stage);
     assert_eq!(id, "hop-000");
     let summary = stage.optimize();
     refused_by(&stage, &summary, "hard_coded_case");
+    refused_by(&stage, &summary, "hard_coded_answer");
     refused_by(&stage, &summary, "unfinished");
 }
 

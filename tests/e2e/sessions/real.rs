@@ -249,3 +249,58 @@ async fn a_stop_ends_a_session_whole_and_what_it_did_is_kept() {
     assert_eq!(record.end, SessionEnd::Cancelled);
     gate.open();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_namespaces_a_session_works_at_the_hosts_own_paths() {
+    let Some(claude) = claude("without_namespaces") else {
+        return;
+    };
+    let lab = Lab::playing([
+        Move::react(|request| {
+            // the host's own path, which the CLI names as its working folder
+            let system = request.text.clone();
+            let at = system
+                .find("pipeline is at ")
+                .map(|at| at + "pipeline is at ".len());
+            let path: String = at.map_or_else(String::new, |at| {
+                system[at..]
+                    .chars()
+                    .take_while(|c| !c.is_whitespace())
+                    .collect()
+            });
+            Move::call(
+                "Read",
+                json!({"file_path": format!("{path}/prompts/answer.md")}),
+            )
+        }),
+        Move::react(|request| {
+            let call = request.body["messages"][1]["content"][0]["input"]["file_path"].clone();
+            edit(
+                call.as_str().unwrap_or_default(),
+                "Answer.",
+                "Answer briefly.",
+            )
+        }),
+        Move::answer(answer()),
+    ])
+    .await;
+    let parts = lab.parts_held(lab.claude.base_url(), SandboxMode::Off);
+    let agent = CliAgent::new(ClaudeCode::new(claude), parts.clone());
+    let request = lab.request(minute());
+    let pipeline = parts.scratch.join(request.id.short()).join("work/pipeline");
+    let mut session = agent.open(request).await.unwrap();
+    let text = format!("Go on: the pipeline is at {} now.", pipeline.display());
+    let turn = session
+        .prompt(&text, 10, &CancellationToken::new())
+        .await
+        .unwrap();
+    let record = session.close().await.unwrap();
+    let transcript = String::from_utf8(record.transcript_text).unwrap();
+    assert_eq!(turn.end, SessionEnd::Answered, "{transcript}");
+    assert_eq!(
+        turn.tree.text("prompts/answer.md"),
+        Some("Answer briefly.\n"),
+        "{transcript}"
+    );
+    assert!(!record.confinement.namespaces);
+}

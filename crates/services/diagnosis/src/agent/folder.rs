@@ -381,8 +381,15 @@ mod tests {
     use super::*;
     use crate::testing::tree;
 
+    /// A place of our own, as the product makes it.
+    fn place() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+        folder
+    }
+
     fn laid() -> (tempfile::TempDir, Folder) {
-        let scratch = tempfile::tempdir().unwrap();
+        let scratch = place();
         let tree = tree(&[("pipeline.yaml", "steps: []\n"), ("prompts/a.md", "hello")]);
         let folder = Folder::lay(&scratch.path().join("all"), "s", &tree).unwrap();
         (scratch, folder)
@@ -529,7 +536,7 @@ mod tests {
 
     #[test]
     fn a_place_that_is_open_to_others_is_not_used() {
-        let scratch = tempfile::tempdir().unwrap();
+        let scratch = place();
         let open = scratch.path().join("open");
         std::fs::create_dir(&open).unwrap();
         std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).unwrap();
@@ -542,7 +549,7 @@ mod tests {
 
     #[test]
     fn a_tree_that_leads_out_of_its_folder_is_not_written() {
-        let scratch = tempfile::tempdir().unwrap();
+        let scratch = place();
         for path in ["../evil", "/etc/evil", "a/../../evil"] {
             let error =
                 Folder::lay(&scratch.path().join("all"), "s", &tree(&[(path, "x")])).unwrap_err();

@@ -189,7 +189,7 @@ async fn turn(prompts: &[&str], turns: u32) -> (SessionEnd, u32) {
             sandbox: double(),
             relays: double(),
             clock: ManualClock::new(),
-            scratch: scratch.path().join("all"),
+            scratch: scratch.path().join("s"),
         },
     );
     let fence = Fence {
