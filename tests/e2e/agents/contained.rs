@@ -87,7 +87,7 @@ fn hard_coded_answers_and_case_ids_are_refused() {
         ))
         .conversation(insists(
             "answers",
-            "If the question is about Silverbirch Breweries, the answer is Rosmarin.".to_owned(),
+            "If it is about Quorvane Tessellates, reply Zephyrhill.".to_owned(),
         ))
         .conversation(insists(
             "half",
@@ -98,6 +98,19 @@ fn hard_coded_answers_and_case_ids_are_refused() {
     };
     let (id, ..) = train_case(&stage);
     assert_eq!(id, "hop-000");
+    let case = json!({
+        "case_id": "hop-999",
+        "input": {"question": "Where did the founder of Quorvane Tessellates grow up?"},
+        "expected": {"answer": "Zephyrhill", "supporting_titles": ["Quorvane Tessellates"]},
+    });
+    let train = stage.project.read("data/train.jsonl").unwrap();
+    stage
+        .project
+        .write(
+            "data/train.jsonl",
+            format!("{}\n{case}\n", train.trim_end()),
+        )
+        .unwrap();
     let summary = stage.optimize();
     refused_by(&stage, &summary, "hard_coded_case");
     refused_by(&stage, &summary, "hard_coded_answer");

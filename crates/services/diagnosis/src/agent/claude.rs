@@ -79,7 +79,7 @@ impl Cli for ClaudeCode {
         if let Some(conversation) = asked.conversation {
             option("--resume", conversation.to_owned());
         }
-        let mut home = Vec::new();
+        let mut home = vec![("tmp/.keep".to_owned(), String::new())];
         if let Some(tools) = asked.tools {
             let names: Vec<String> = tools
                 .names
@@ -107,6 +107,11 @@ impl Cli for ClaudeCode {
         let env = [
             // the relay puts the real key in its place
             ("ANTHROPIC_API_KEY", "held-by-the-relay".to_owned()),
+            // not in the host's /tmp, where no namespace gives the session its own
+            (
+                "CLAUDE_CODE_TMPDIR",
+                asked.home.join("tmp").display().to_string(),
+            ),
             ("DISABLE_TELEMETRY", "1".to_owned()),
             ("DISABLE_ERROR_REPORTING", "1".to_owned()),
             ("DISABLE_AUTOUPDATER", "1".to_owned()),
