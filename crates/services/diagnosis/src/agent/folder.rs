@@ -391,7 +391,7 @@ mod tests {
     fn laid() -> (tempfile::TempDir, Folder) {
         let scratch = place();
         let tree = tree(&[("pipeline.yaml", "steps: []\n"), ("prompts/a.md", "hello")]);
-        let folder = Folder::lay(&scratch.path().join("all"), "s", &tree).unwrap();
+        let folder = Folder::lay(scratch.path(), "s", &tree).unwrap();
         (scratch, folder)
     }
 
@@ -530,8 +530,7 @@ mod tests {
         let locked = folder.pipeline().join("prompts");
         std::fs::set_permissions(locked, std::fs::Permissions::from_mode(0o000)).unwrap();
         drop(folder);
-        let left = std::fs::read_dir(scratch.path().join("all")).unwrap();
-        assert_eq!(left.count(), 0);
+        assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0);
     }
 
     #[test]
@@ -551,8 +550,7 @@ mod tests {
     fn a_tree_that_leads_out_of_its_folder_is_not_written() {
         let scratch = place();
         for path in ["../evil", "/etc/evil", "a/../../evil"] {
-            let error =
-                Folder::lay(&scratch.path().join("all"), "s", &tree(&[(path, "x")])).unwrap_err();
+            let error = Folder::lay(scratch.path(), "s", &tree(&[(path, "x")])).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{path}");
         }
     }
