@@ -36,7 +36,9 @@ use fapo_domain::ports::tasks::Tasks;
 use fapo_domain::ports::work::TaskHandler;
 use fapo_domain::{JobId, hash::Hasher};
 use fapo_executor::{ExecutorConfig, ExecutorService, Ports as ExecutorPorts};
-use fapo_llm::{EnvLookup, LlmRelays, Metered, MeteredConfig, PriceTable, ProviderModels};
+use fapo_llm::{
+    EnvLookup, LlmRelays, Metered, MeteredConfig, PriceTable, ProviderModels, RelayConfig,
+};
 use fapo_orchestrator::{OrchestratorConfig, OrchestratorService};
 use fapo_project::Pipeline;
 use fapo_queue::{MemoryQueue, Worker, WorkerConfig};
@@ -57,6 +59,9 @@ const LOCK_TRIES: u32 = 5;
 const LOCK_WAIT: Duration = Duration::from_millis(20);
 /// Blocks under way at once, so that one slow case does not hold up the next block.
 const BLOCKS: usize = 4;
+/// How long a session's model may say nothing. Its provider sends signs of life while a model thinks, and a session has minutes: a
+/// silence must end, and be told as the provider's, within them.
+const RELAY_SILENCE: Duration = Duration::from_secs(90);
 
 /// What a project needs besides its folder.
 #[derive(Debug, Clone, Default)]
@@ -127,7 +132,11 @@ impl Embedded {
                 .or_else(|| env.get(name).map(str::to_owned))
         });
         let ledger: Arc<dyn Ledger> = Arc::clone(&store) as Arc<dyn Ledger>;
-        let relays = LlmRelays::new(Arc::clone(&lookup), prices(dir)?, ledger);
+        let relays =
+            LlmRelays::new(Arc::clone(&lookup), prices(dir)?, ledger).with_config(RelayConfig {
+                silence: RELAY_SILENCE,
+                ..RelayConfig::default()
+            });
         let providers = Arc::new(
             ProviderModels::new(lookup, prices(dir)?)
                 .with_clock(Arc::clone(&clock))

@@ -107,6 +107,13 @@ async fn exchange(
     mut reply: oneshot::Sender<Reply>,
 ) -> (End, Last) {
     let endpoint = &session.endpoint;
+    // what is free to ask fails nobody's session
+    let failed = |message: &str| {
+        if plan.call.is_paid() {
+            session.failed(message);
+        }
+    };
+    let waiting = plan.call.is_paid().then(|| session.waits());
     let mut request = endpoint.post(plan.call.path(), plan.body);
     for name in TO_PROVIDER {
         if let Some(value) = headers.get(*name) {
@@ -127,17 +134,18 @@ async fn exchange(
         Some(Ok(response)) => response,
         Some(Err(error)) => {
             let message = format!("{} cannot be reached: {}", endpoint.host, chain(error));
-            session.failed(&message);
+            failed(&message);
             let refusal = Refusal::Unavailable(endpoint.scrub(&message));
             return (End::Free, Last::Reply(reply, Err(refusal)));
         }
         None => {
             let message = silent(session);
-            session.failed(&message);
+            failed(&message);
             let refusal = Refusal::Unavailable(message);
             return (End::Lost, Last::Reply(reply, Err(refusal)));
         }
     };
+    drop(waiting);
     let status = response.status();
     let passed = passed(response.headers(), endpoint);
     if !status.is_success() {
@@ -149,11 +157,14 @@ async fn exchange(
             Ok(Err(_)) | Err(_) => Bytes::new(),
         };
         let said = complaint(&body).message;
-        session.failed(&format!(
-            "{} answered with status {}: {said}",
-            endpoint.host,
-            status.as_u16()
-        ));
+        // a request that was wrong is its sender's failure
+        if !matches!(status.as_u16(), 400 | 413 | 422) {
+            failed(&format!(
+                "{} answered with status {}: {said}",
+                endpoint.host,
+                status.as_u16()
+            ));
+        }
         let body = match std::str::from_utf8(&body) {
             Ok(text) => Bytes::from(endpoint.scrub(text)),
             Err(_) => Bytes::new(),

@@ -69,6 +69,15 @@ pub(super) enum End {
     Free,
 }
 
+/// A request that the provider did not answer yet.
+pub(super) struct Waiting<'a>(&'a Session);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.account().used.waiting -= 1;
+    }
+}
+
 impl Session {
     pub(super) fn new(
         grant: RelayGrant,
@@ -137,9 +146,16 @@ impl Session {
         }
     }
 
+    /// Notes how the provider failed a paid request.
     pub(super) fn failed(&self, message: &str) {
         let message = one_line(&self.endpoint.scrub(message));
         self.account().used.failure = Some(message);
+    }
+
+    /// Counts a paid request as unanswered until what this returns is dropped.
+    pub(super) fn waits(&self) -> Waiting<'_> {
+        self.account().used.waiting += 1;
+        Waiting(self)
     }
 
     /// Reserves a request's worst case, under the session's caps and the job's. Waits while other requests may make room,
@@ -253,6 +269,9 @@ impl Session {
             account.held = account.held.saturating_sub(worst);
             match settled {
                 Ok(_) => {
+                    if matches!(end, End::Paid(_)) {
+                        account.used.failure = None;
+                    }
                     account.used.spend += spent;
                     account.used.lost += lost.cost;
                 }

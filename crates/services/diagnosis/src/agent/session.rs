@@ -330,7 +330,10 @@ impl<C: Cli> AgentSession for Session<C> {
         let gathered = self.files.gather().await?;
         self.harvest_us += u64::try_from(ended.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.add(&report);
-        let end = ended_with(&report, &followed, &used)?;
+        let end = ended_with(&report, &followed, &used).inspect_err(|error| {
+            let message = error.to_string();
+            self.end = SessionEnd::Failed { message };
+        })?;
         self.end = end.clone();
         let answer = matches!(end, SessionEnd::Answered)
             .then_some(report.answer)

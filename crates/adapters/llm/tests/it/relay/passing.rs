@@ -83,6 +83,8 @@ async fn an_error_of_the_provider_passes_with_its_wait_and_costs_nothing() {
     assert!(relay.used().failure.unwrap().contains("status 401"));
     assert_eq!(ask(&*relay, 10).await.status, 200);
     let used = relay.close().await.unwrap();
+    // it is well again
+    assert_eq!(used.failure, None);
     assert_eq!((used.spend.cost, used.lost), (MicroUsd(20), MicroUsd::ZERO));
     assert_eq!(used.requests, 3);
     nothing_is_reserved(&lab.balance().await);
@@ -125,6 +127,29 @@ async fn a_provider_that_falls_silent_is_given_up() {
     let used = relay.close().await.unwrap();
     assert_eq!(used.lost, MicroUsd(2 * worst(&asked)));
     assert!(used.failure.unwrap().contains("did not answer"));
+}
+
+#[tokio::test]
+async fn a_request_waits_until_its_reply_begins() {
+    let gate = Gate::closed();
+    let lab = Lab::playing([Move::text("slow").behind(&gate), Move::status(400)]).await;
+    let relay = lab.open().await;
+    let asked = body(100, true);
+    let (reply, ()) = tokio::join!(send(relay.socket(), &asked), async {
+        lab.claude
+            .wait_for(|requests| !requests.is_empty())
+            .await
+            .unwrap();
+        assert_eq!(relay.used().waiting, 1);
+        gate.let_through(1);
+    });
+    assert_eq!(relay.used().waiting, 0);
+    gate.open();
+    read(reply).await;
+    // what was wrong about a request is nobody else's failure
+    assert_eq!(ask(&*relay, 10).await.status, 400);
+    let used = relay.close().await.unwrap();
+    assert_eq!((used.waiting, used.failure), (0, None));
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use super::*;
 use crate::agent::Installed;
 use crate::agent::cli::{Outcome, Reader};
+use crate::agent::follow::Followed;
 use crate::testing::tree;
 
 /// A program that asks its model as often as its prompt says, then says a line and ends.
@@ -235,6 +236,58 @@ async fn a_program_that_asks_for_ever_and_says_nothing_is_ended() {
     let (end, turns) = turn(&["for ever"], 3).await;
     assert_eq!(end, SessionEnd::OutOfTurns);
     assert!(turns > 3);
+}
+
+/// How a prompt ended in which the program said nothing, by its exit and what its relay saw.
+fn end_of_silence(exit: ProcessExit, used: &RelayUse) -> Result<SessionEnd, AgentError> {
+    let followed = Followed {
+        exit: Some(exit),
+        ..Followed::default()
+    };
+    ended_with(&Report::default(), &followed, used)
+}
+
+#[test]
+fn a_provider_that_fails_or_says_nothing_is_not_held_against_the_session() {
+    let failed = RelayUse {
+        failure: Some("the provider answered with status 529".to_owned()),
+        ..RelayUse::default()
+    };
+    let unanswered = RelayUse {
+        waiting: 1,
+        ..RelayUse::default()
+    };
+    let code = ProcessExit::Code { code: 1 };
+    for exit in [ProcessExit::TimedOut, code] {
+        for used in [&failed, &unanswered] {
+            let error = end_of_silence(exit, used).unwrap_err();
+            assert!(
+                matches!(
+                    error,
+                    AgentError::Provider {
+                        configuration: false,
+                        ..
+                    }
+                ),
+                "{error}"
+            );
+        }
+    }
+    // where it answered, the time and the exit are the program's own
+    let answered = RelayUse::default();
+    let late = end_of_silence(ProcessExit::TimedOut, &answered).unwrap();
+    assert_eq!(late, SessionEnd::OutOfTime);
+    let broken = end_of_silence(code, &answered).unwrap();
+    assert!(matches!(broken, SessionEnd::Failed { .. }), "{broken}");
+    // money is known to be the end before anything else is
+    let broke = RelayUse {
+        out_of_money: true,
+        ..failed
+    };
+    assert_eq!(
+        end_of_silence(code, &broke).unwrap(),
+        SessionEnd::OutOfMoney
+    );
 }
 
 #[test]
