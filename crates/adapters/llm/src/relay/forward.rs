@@ -133,10 +133,16 @@ async fn exchange(
     let response = match sent {
         Some(Ok(response)) => response,
         Some(Err(error)) => {
+            // Surely not sent where there is no connection. One that broke may have broken while the provider was at work.
+            let end = if error.is_connect() {
+                End::Free
+            } else {
+                End::Lost
+            };
             let message = format!("{} cannot be reached: {}", endpoint.host, chain(error));
             failed(&message);
             let refusal = Refusal::Unavailable(endpoint.scrub(&message));
-            return (End::Free, Last::Reply(reply, Err(refusal)));
+            return (end, Last::Reply(reply, Err(refusal)));
         }
         None => {
             let message = silent(session);

@@ -104,11 +104,30 @@ async fn a_reply_that_breaks_off_is_seen_to_and_counts_as_lost() {
     let reset = read(send(relay.socket(), &asked).await).await;
     assert_eq!(reset.error(), (503, "api_error".to_owned()));
     let used = relay.close().await.unwrap();
-    assert_eq!(used.lost, MicroUsd(2 * worst(&asked)));
+    // also the one whose connection was reset: the provider had it
+    assert_eq!(used.lost, MicroUsd(3 * worst(&asked)));
     assert_eq!(used.spend.model_calls, 0);
     let balance = lab.balance().await;
     assert_eq!(balance.lost.cost, used.lost);
     nothing_is_reserved(&balance);
+}
+
+#[tokio::test]
+async fn a_provider_that_is_not_there_costs_nothing() {
+    let lab = Lab::playing([]).await;
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = nobody.local_addr().unwrap();
+    drop(nobody);
+    let mut grant = lab.grant();
+    grant.model.base_url = Some(format!("http://{address}"));
+    let relay = lab.try_open(grant).await.unwrap();
+    assert_eq!(
+        ask(&*relay, 10).await.error(),
+        (503, "api_error".to_owned())
+    );
+    let used = relay.close().await.unwrap();
+    assert_eq!((used.spend.model_calls, used.lost), (0, MicroUsd::ZERO));
+    nothing_is_reserved(&lab.balance().await);
 }
 
 #[tokio::test]
