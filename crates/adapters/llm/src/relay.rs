@@ -52,6 +52,10 @@ const SOCKET: &str = "relay.sock";
 pub struct RelayConfig {
     /// Largest request body.
     pub request_bytes: usize,
+    /// Most bytes of bodies that a relay holds at once, from reading them until they are settled; further requests wait.
+    pub memory_bytes: usize,
+    /// Most requests of a session that count tokens: they cost nothing, and no money bounds them. Two are under way at once.
+    pub counts: u32,
     /// Largest reply; a larger one is cut off.
     pub reply_bytes: usize,
     /// How long a request waits for other reservations to make room in a budget.
@@ -70,7 +74,9 @@ pub struct RelayConfig {
 impl Default for RelayConfig {
     fn default() -> Self {
         Self {
-            request_bytes: 32 * 1024 * 1024,
+            request_bytes: 16 * 1024 * 1024,
+            memory_bytes: 128 * 1024 * 1024,
+            counts: 200,
             reply_bytes: 64 * 1024 * 1024,
             budget_wait: Duration::from_secs(120),
             budget_poll: Duration::from_millis(25),

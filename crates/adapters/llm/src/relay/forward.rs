@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::answer::{Body, Refusal, bytes_answer};
 use super::count::{Count, Used};
 use super::rules::Plan;
-use super::session::{End, Session};
+use super::session::{End, Held, Session};
 use crate::endpoint::{Endpoint, chain};
 use crate::wire::complaint;
 
@@ -49,7 +49,7 @@ type Reply = Result<Response<Body>, Refusal>;
 /// Reserves, passes on, and settles, whatever becomes of the client.
 pub(super) async fn forward(
     session: Arc<Session>,
-    plan: Plan,
+    (plan, _held): (Plan, Held),
     headers: HeaderMap,
     mut reply: oneshot::Sender<Reply>,
 ) {

@@ -1,5 +1,7 @@
 //! Money: no interleaving passes a cap.
 
+use std::sync::OnceLock;
+
 use futures::future::join_all;
 
 use super::*;
@@ -63,6 +65,51 @@ async fn a_session_may_make_so_many_requests() {
     }
     assert_eq!(statuses, [200, 529, 402]);
     assert!(relay.close().await.unwrap().out_of_money);
+}
+
+#[tokio::test]
+async fn tokens_are_counted_so_often_and_no_more() {
+    let lab = Lab::playing([]).await;
+    let relay = lab.open().await;
+    let asked = r#"{"model": "claude-scripted", "messages": []}"#;
+    let mut client = client(relay.socket()).await;
+    for count in 0..=200 {
+        let request = request("POST", "/v1/messages/count_tokens", asked);
+        let counted = read(client.send_request(request).await.unwrap()).await;
+        if count < 200 {
+            assert_eq!(counted.status, 200, "{}", counted.text);
+        } else {
+            assert_eq!(counted.error(), (429, "rate_limit_error".to_owned()));
+            assert_eq!(counted.headers["x-should-retry"], "false");
+        }
+    }
+    // what it has to do with money is as before
+    assert!(!relay.close().await.unwrap().out_of_money);
+}
+
+#[tokio::test]
+async fn bodies_wait_until_there_is_room_for_them() {
+    let shared: Arc<OnceLock<Box<dyn Relay>>> = Arc::default();
+    let replies = (0..12).map(|_| {
+        let shared = Arc::clone(&shared);
+        Move::react(move |_| {
+            let used = shared.get().unwrap().used();
+            let under_way = used.requests - used.spend.model_calls;
+            Move::text(if under_way == 1 { "alone" } else { "together" })
+        })
+    });
+    let mut lab = Lab::playing(replies).await;
+    let mut asked = body(10, false);
+    asked["messages"][0]["content"] = "x".repeat(6_000).into();
+    (lab.config.request_bytes, lab.config.memory_bytes) = (8_000, 10_000);
+    assert!(shared.set(lab.open().await).is_ok());
+    let relay = shared.get().unwrap();
+    let replies =
+        join_all((0..12).map(|_| async { read(send(relay.socket(), &asked).await).await })).await;
+    for reply in replies {
+        assert_eq!(reply.status, 200);
+        assert!(reply.text.contains("alone"), "{}", reply.text);
+    }
 }
 
 #[tokio::test]
