@@ -4,7 +4,8 @@
 //! worst case in the ledger and under the session's own caps ([`session`]), pass it on with the key, pass the reply back as it comes
 //! while counting what it reports as used ([`count`]), and settle.
 //!
-//! * **Worst case.** Every byte of the body counts as an input token, and the reply is as long as the request allows. Where the budget
+//! * **Worst case.** Every byte of the body counts as an input token, an image as so many more, all of it as written to the cache where
+//!   anything is to be cached, and the reply is as long as the request allows. Where the budget
 //!   has no room but may have it later, the request waits ([`RelayConfig::budget_wait`]); else it is answered with status 402 and
 //!   `billing_error`, which neither Claude Code nor the SDKs try again.
 //! * **Settled once.** A reply that reports what it used is settled at that, also when the client went away meanwhile: the rest of the reply is
@@ -13,7 +14,8 @@
 //!   died had reserved counts as lost at the end of its claim.
 //! * **What is sent is what was read.** The body is parsed, checked and written anew, so nobody can mean one thing to
 //!   the relay and another to the provider. Features that cost what cannot be foreseen or that would let the provider reach
-//!   other hosts for the process (tools that run at the provider, MCP connectors, sources given by URL) are refused.
+//!   other hosts for the process (tools that run at the provider, MCP connectors, sources given by URL) or that cost by the page
+//!   (documents) are refused; betas that change prices or the context's length are dropped.
 //! * **The key** is added here, whatever the client sent as one is dropped, and a provider that echoes it in an error is scrubbed.
 //! * **Prices.** Tokens written to Anthropic's prompt cache cost 1.25 times the input price, or twice that for an hour's cache. Tokens
 //!   are billed at the model's list price; higher tiers (`speed`, `service_tier`, `inference_geo`) are refused, because no price is

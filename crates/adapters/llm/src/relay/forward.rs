@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::answer::{Body, Refusal, bytes_answer};
 use super::count::{Count, Used};
-use super::rules::Plan;
+use super::rules::{Plan, betas};
 use super::session::{End, Held, Session};
 use crate::endpoint::{Endpoint, chain};
 use crate::wire::complaint;
@@ -22,7 +22,6 @@ use crate::wire::complaint;
 /// What of the client's headers is passed on. Never a key.
 const TO_PROVIDER: &[&str] = &[
     "accept",
-    "anthropic-beta",
     "anthropic-version",
     "openai-beta",
     "originator",
@@ -30,6 +29,8 @@ const TO_PROVIDER: &[&str] = &[
     "x-app",
     "x-claude-code-session-id",
 ];
+/// The header that asks for what is not in the protocol yet; some of it is passed on.
+const BETA: &str = "anthropic-beta";
 /// What of the provider's headers is passed on. Nothing that names the account.
 const TO_CLIENT: &[&str] = &[
     "content-type",
@@ -119,6 +120,10 @@ async fn exchange(
         if let Some(value) = headers.get(*name) {
             request = request.header(*name, value);
         }
+    }
+    let asked = headers.get_all(BETA).iter();
+    if let Some(betas) = betas(asked.filter_map(|value| value.to_str().ok())) {
+        request = request.header(BETA, betas);
     }
     let sending = tokio::time::timeout(session.config.silence, request.send());
     let mut sending = std::pin::pin!(sending);

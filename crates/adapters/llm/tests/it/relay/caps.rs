@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+use fapo_testkit::messages::Gate;
 use futures::future::join_all;
 
 use super::*;
@@ -110,6 +111,43 @@ async fn bodies_wait_until_there_is_room_for_them() {
         assert_eq!(reply.status, 200);
         assert!(reply.text.contains("alone"), "{}", reply.text);
     }
+}
+
+/// What is reserved for a request while it is under way.
+async fn reserved(asked: &Value) -> u64 {
+    let gate = Gate::closed();
+    let lab = Lab::playing([Move::text("slow").behind(&gate)]).await;
+    let relay = lab.open().await;
+    let (reply, reserved) = tokio::join!(send(relay.socket(), asked), async {
+        lab.claude
+            .wait_for(|requests| !requests.is_empty())
+            .await
+            .unwrap();
+        let reserved = lab.balance().await.reserved.cost.0;
+        gate.open();
+        reserved
+    });
+    assert_eq!(read(reply).await.status, 200);
+    relay.close().await.unwrap();
+    reserved
+}
+
+#[tokio::test]
+async fn what_is_cached_and_what_is_an_image_is_reserved_at_its_worst() {
+    let bytes = |asked: &Value| asked.to_string().len() as u64;
+    let mut asked = body(10, false);
+    assert_eq!(reserved(&asked).await, bytes(&asked) + 20);
+    let text = |control: Value| json!([{"type": "text", "text": "go", "cache_control": control}]);
+    asked["messages"][0]["content"] = text(json!({"type": "ephemeral"}));
+    let short = bytes(&asked) + bytes(&asked).div_ceil(4) + 20;
+    assert_eq!(reserved(&asked).await, short);
+    // one for an hour makes all of it so
+    asked["system"] = text(json!({"type": "ephemeral", "ttl": "1h"}));
+    assert_eq!(reserved(&asked).await, 2 * bytes(&asked) + 20);
+    let image = json!({"type": "image", "source": {"type": "base64", "data": "AA"}});
+    let mut asked = body(10, false);
+    asked["messages"][0]["content"] = json!([image, image]);
+    assert_eq!(reserved(&asked).await, bytes(&asked) + 10_000 + 20);
 }
 
 #[tokio::test]

@@ -66,6 +66,34 @@ async fn the_key_is_added_and_what_the_client_sent_as_one_is_dropped() {
 }
 
 #[tokio::test]
+async fn betas_that_change_prices_do_not_pass() {
+    let lab = Lab::playing([Move::text("ok"), Move::text("ok")]).await;
+    let relay = lab.open().await;
+    let mut client = client(relay.socket()).await;
+    let some = [
+        "claude-code-20250219, context-1m-2025-08-07",
+        "Fast-Mode-2026-02-01,files-api-2025-04-14",
+        "code-execution-2025-08-25,interleaved-thinking-2025-05-14,mcp-client-2025-11-20,web-fetch-2025-09-10",
+    ];
+    for betas in [&some as &[&str], &some[1..2]] {
+        let mut request = request("POST", "/v1/messages", body(10, false).to_string());
+        request.headers_mut().remove("anthropic-beta");
+        for beta in betas {
+            let beta = beta.parse().unwrap();
+            request.headers_mut().append("anthropic-beta", beta);
+        }
+        let reply = read(client.send_request(request).await.unwrap()).await;
+        assert_eq!(reply.status, 200);
+    }
+    let received = lab.claude.requests();
+    assert_eq!(
+        received[0].header("anthropic-beta"),
+        Some("claude-code-20250219,interleaved-thinking-2025-05-14")
+    );
+    assert_eq!(received[1].header("anthropic-beta"), None);
+}
+
+#[tokio::test]
 async fn an_error_of_the_provider_passes_with_its_wait_and_costs_nothing() {
     let echo = format!("your key {KEY} is tired");
     let lab = Lab::playing([
