@@ -150,7 +150,7 @@ pub(super) struct Followed {
     /// Why it was cut off from here, where it was.
     pub cut: Option<SessionEnd>,
     /// The end of its standard error.
-    errors: String,
+    pub errors: String,
 }
 
 impl Followed {
