@@ -41,6 +41,7 @@ pub(super) async fn lint(session: &Session) -> Result<Checked, ToolError> {
     let (mut report, diff) =
         lint_trees(&*session.ports.datasets, spec, &trees, &session.stop).await?;
     report.refusals.splice(0..0, refused);
+    let diff = diff.stats;
     Ok(Checked { tree, report, diff })
 }
 
