@@ -7,6 +7,9 @@ mod lexer;
 
 use std::collections::BTreeSet;
 
+/// Longest name of an imported module that is read, with its dots.
+const MOST_MODULE_BYTES: usize = 256;
+
 /// A statement, or a part of a line between semicolons. What follows a colon in the same line belongs to it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Statement {
@@ -58,7 +61,8 @@ pub struct Fault {
 /// What is imported.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Import {
-    /// The module with its dots, such as `urllib.parse`; of a relative import what follows the leading dots.
+    /// The module with its dots, such as `urllib.parse`; of a relative import what follows the leading dots. A name that is
+    /// far too long is cut, and ends in `…`.
     pub module: String,
     /// Whether it is relative to the file's own folder.
     pub relative: bool,
@@ -110,39 +114,45 @@ impl Source {
         })
     }
 
-    /// Everything that is imported, wherever it stands.
+    /// Everything that is imported, wherever it stands. An import ends at the next `import` or `from`, so that each token is
+    /// looked at once, whatever the file holds.
     pub fn imports(&self) -> BTreeSet<Import> {
         let mut found = BTreeSet::new();
-        for statement in &self.statements {
-            let tokens = &statement.tokens;
-            for (at, token) in tokens.iter().enumerate() {
-                if token.name() == Some("import") {
-                    match from_before(&tokens[..at]) {
-                        Some((module, relative)) => {
-                            let names = tokens[at + 1..]
-                                .split(|token| token.is(','))
-                                .filter_map(|part| part.iter().find(|token| !token.is('('))?.name())
-                                .map(str::to_owned)
-                                .collect();
-                            found.insert(Import {
-                                module,
-                                relative,
-                                names,
-                            });
-                        }
-                        None => {
-                            found.extend(tokens[at + 1..].split(|token| token.is(',')).map(
-                                |part| Import {
-                                    module: dotted(part.iter().take_while(|token| {
-                                        token.name() != Some("as")
-                                            && (token.name().is_some() || token.is('.'))
-                                    })),
-                                    relative: false,
-                                    names: Vec::new(),
-                                },
-                            ));
-                        }
+        for Statement { tokens, .. } in &self.statements {
+            let is = |at: usize, word: &str| tokens[at].name() == Some(word);
+            let keywords: Vec<usize> = (0..tokens.len())
+                .filter(|at| is(*at, "import") || is(*at, "from"))
+                .collect();
+            for (number, at) in keywords.iter().copied().enumerate() {
+                if !is(at, "import") {
+                    continue;
+                }
+                let end = keywords.get(number + 1).copied().unwrap_or(tokens.len());
+                let parts = tokens[at + 1..end].split(|token| token.is(','));
+                let from = number
+                    .checked_sub(1)
+                    .map(|before| keywords[before])
+                    .filter(|before| is(*before, "from"))
+                    .and_then(|before| module_of(&tokens[before + 1..at]));
+                match from {
+                    Some((module, relative)) => {
+                        let names = parts
+                            .filter_map(|part| part.iter().find(|token| !token.is('('))?.name())
+                            .map(str::to_owned)
+                            .collect();
+                        found.insert(Import {
+                            module,
+                            relative,
+                            names,
+                        });
                     }
+                    None => found.extend(parts.map(|part| Import {
+                        module: dotted(part.iter().take_while(|token| {
+                            token.name() != Some("as") && (token.name().is_some() || token.is('.'))
+                        })),
+                        relative: false,
+                        names: Vec::new(),
+                    })),
                 }
             }
         }
@@ -175,12 +185,8 @@ impl Source {
     }
 }
 
-/// The module of a `from` that ends right before an `import`.
-fn from_before(tokens: &[Token]) -> Option<(String, bool)> {
-    let from = tokens
-        .iter()
-        .rposition(|token| token.name() == Some("from"))?;
-    let between = &tokens[from + 1..];
+/// The module between a `from` and its `import`.
+fn module_of(between: &[Token]) -> Option<(String, bool)> {
     if !between
         .iter()
         .all(|token| token.name().is_some() || token.is('.'))
@@ -192,10 +198,17 @@ fn from_before(tokens: &[Token]) -> Option<(String, bool)> {
     Some((module, relative))
 }
 
+/// A module's name with its dots. One that is cut ends in `…`, which no module's name can hold.
 fn dotted<'a>(tokens: impl Iterator<Item = &'a Token>) -> String {
-    tokens
-        .map(|token| token.name().unwrap_or("."))
-        .collect::<String>()
+    let mut module = String::new();
+    for part in tokens.map(|token| token.name().unwrap_or(".")) {
+        if module.len() + part.len() > MOST_MODULE_BYTES {
+            module.push('…');
+            break;
+        }
+        module.push_str(part);
+    }
+    module
 }
 
 /// Whether a text can name a function or a module.

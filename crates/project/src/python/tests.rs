@@ -71,6 +71,31 @@ fn imports_are_found_wherever_they_stand() {
 }
 
 #[test]
+fn imports_of_any_text_hold_no_more_than_the_text() {
+    let repeated = |text: &str| text.repeat(32 * 1024 / text.len());
+    for text in [
+        repeated("import "),
+        format!("from x {}", repeated("import ")),
+        repeated("from a import "),
+        repeated("import a, "),
+        format!("import {}", repeated("a.")),
+        format!("import {}", "a".repeat(32 * 1024)),
+    ] {
+        let imports = Source::read(&text).imports();
+        let held: usize = imports
+            .iter()
+            .map(|import| import.module.len() + import.names.iter().map(String::len).sum::<usize>())
+            .sum();
+        assert!(held <= text.len() + 3, "{held} bytes of {}...", &text[..20]);
+        for import in imports {
+            assert!(import.module.len() <= 260, "{}", import.module.len());
+        }
+    }
+    let long = Source::read(&format!("import {}", "a".repeat(300)));
+    assert!(long.imports().iter().all(|one| one.module == "…"));
+}
+
+#[test]
 fn a_name_is_defined_at_the_top_or_not_at_all() {
     let source = Source::read(
         "import a.b as run1\nfrom x import run2\ndef run3(i): pass\nasync def run4(i): pass\nrun5 = run3\nclass C:\n    def run6(self): pass\nif 1:\n    run7 = 2\n",

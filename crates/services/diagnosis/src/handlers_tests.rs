@@ -1,5 +1,6 @@
 //! The three handlers on one small job: attribute, propose, review.
 
+mod lints;
 mod models;
 
 use std::collections::BTreeMap;

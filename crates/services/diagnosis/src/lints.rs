@@ -28,6 +28,8 @@ use fapo_domain::model::proposal::{Lint, LintFinding, LintReport};
 use fapo_domain::model::variant::VariantTree;
 use fapo_project::{Pipeline, PipelineContext, check_scope, read_pipeline, semantic_diff};
 
+use crate::text::cut;
+
 pub use added::Added;
 pub use leaks::Leaks;
 pub use service::{ReviewService, Trees, lint_trees};
@@ -51,7 +53,14 @@ pub struct Candidate<'a> {
     pub input_keys: Option<&'a BTreeSet<String>>,
 }
 
-/// All checks that need no cases.
+/// Findings of one report. A tree within its sizes can still hold a great many files, each with a fault.
+const MOST_FINDINGS: usize = 200;
+/// Characters of a finding's place.
+const PLACE_CHARS: usize = 200;
+/// Characters of a finding's message.
+const MESSAGE_CHARS: usize = 400;
+
+/// All checks that need no cases. Where a tree is too large or no text, only that is said: nothing else reads it.
 pub fn check(candidate: &Candidate<'_>) -> LintReport {
     let Candidate {
         project,
@@ -62,8 +71,10 @@ pub fn check(candidate: &Candidate<'_>) -> LintReport {
     let mut report = LintReport::default();
     let refusals = &mut report.refusals;
 
-    refusals.extend(tree::too_large(project, child));
-    refusals.extend(tree::not_text(child));
+    refusals.extend(gate(project, child));
+    if !refusals.is_empty() {
+        return report;
+    }
     refusals.extend(code::forbidden_code(parent, child));
     if parent.id() != child.id() {
         refusals.extend(tree::duplicate(parent, child, candidate.earlier));
@@ -111,22 +122,66 @@ pub fn check(candidate: &Candidate<'_>) -> LintReport {
         };
         refusals.extend(cost::predicted(project, against_baseline));
     }
-    dedup(refusals);
+    bounded(refusals);
     report
         .notes
         .insert("added_words".to_owned(), added.words().to_string());
     report
 }
 
-/// Each (lint, place, message) once, in order of first appearance.
-fn dedup(refusals: &mut Vec<LintFinding>) {
+/// What is said, in a report, of a proposal with a held-out case's text, answer or id. None of it is quoted.
+const HELD_OUT_TEXT: &str = "holds text of a validation or test case";
+const HELD_OUT_ANSWER: &str =
+    "holds the answer of a validation or test case beside words of its input";
+const HELD_OUT_ID: &str = "names a validation or test case";
+
+/// What a session hears of findings. Whoever may change the files and ask again could find out, word by word and id by id,
+/// what stands in held-out cases; so all that is said of them is one sentence, without the file, and nothing of their ids.
+pub(crate) fn heard(refusals: &[LintFinding]) -> Vec<LintFinding> {
+    let said = |finding: &LintFinding, one: &str| finding.message == one;
+    let is_text = |finding: &LintFinding| {
+        finding.lint == Lint::HeldOutLeak
+            || said(finding, HELD_OUT_TEXT)
+            || said(finding, HELD_OUT_ANSWER)
+    };
+    let mut heard: Vec<LintFinding> = refusals
+        .iter()
+        .filter(|finding| !is_text(finding) && !said(finding, HELD_OUT_ID))
+        .cloned()
+        .collect();
+    if refusals.iter().any(is_text) {
+        heard.push(finding(
+            Lint::HeldOutLeak,
+            "pipeline/",
+            "some text stands in validation or test cases",
+        ));
+    }
+    heard
+}
+
+/// What must hold before anything else reads a tree: its sizes, and that it is text.
+pub(crate) fn gate(project: &ProjectSpec, child: &VariantTree) -> Vec<LintFinding> {
+    let mut refusals = tree::too_large(project, child);
+    refusals.extend(tree::not_text(child));
+    bounded(&mut refusals);
+    refusals
+}
+
+/// Each (lint, place, message) once, in order of first appearance, and no more than [`MOST_FINDINGS`], each cut.
+fn bounded(refusals: &mut Vec<LintFinding>) {
     let mut seen = BTreeSet::new();
+    refusals.truncate(MOST_FINDINGS * 4);
+    for one in &mut *refusals {
+        // those of other crates were not made here
+        *one = finding(one.lint, &*one.place, &*one.message);
+    }
     refusals.retain(|finding| {
         seen.insert((finding.lint, finding.place.clone(), finding.message.clone()))
     });
+    refusals.truncate(MOST_FINDINGS);
 }
 
-/// A finding.
+/// A finding. Whatever it is made of, it stays short: it is stored, and told to people and sessions.
 pub(crate) fn finding(
     lint: Lint,
     place: impl Into<String>,
@@ -134,7 +189,7 @@ pub(crate) fn finding(
 ) -> LintFinding {
     LintFinding {
         lint,
-        place: place.into(),
-        message: message.into(),
+        place: cut(&place.into(), PLACE_CHARS),
+        message: cut(&message.into(), MESSAGE_CHARS),
     }
 }

@@ -24,18 +24,31 @@ pub(crate) async fn each_case(
 ) -> Result<(), WorkError> {
     let mut from = 0u64;
     loop {
-        if stop.is_cancelled() {
-            return Err(WorkError::interrupted());
-        }
-        let page = datasets
-            .page(dataset, split, from, PAGE)
-            .await
-            .map_err(|error| WorkError::from_port("cannot read cases", error))?;
+        let page = page_from(datasets, (dataset, split), from, stop).await?;
         if page.is_empty() || page.iter().try_for_each(&mut see).is_break() {
             return Ok(());
         }
         from += page.len() as u64;
     }
+}
+
+/// The page of a split that begins at a case; empty where the split has ended.
+///
+/// # Errors
+/// The port's; interrupted where `stop` is cancelled.
+pub(crate) async fn page_from(
+    datasets: &dyn Datasets,
+    (dataset, split): (DatasetId, Split),
+    from: u64,
+    stop: &CancellationToken,
+) -> Result<Vec<Case>, WorkError> {
+    if stop.is_cancelled() {
+        return Err(WorkError::interrupted());
+    }
+    datasets
+        .page(dataset, split, from, PAGE)
+        .await
+        .map_err(|error| WorkError::from_port("cannot read cases", error))
 }
 
 /// Breaks where `done`.

@@ -21,6 +21,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{AgentHouse, Attended, expires, limits, session_id};
+use crate::lints::heard;
 use crate::lints::service::{Trees, lint_trees, read_tree};
 use crate::lints::tree::normal_hash;
 use crate::mcp::{SessionGrant, SessionRole};
@@ -158,7 +159,8 @@ impl AgentProposer {
                 earlier: &held.earlier,
             };
             let (report, _) = lint_trees(&*self.house.tools.datasets, spec, &trees, stop).await?;
-            amiss.extend(report.refusals.iter().map(words));
+            // what is told of held-out cases is told to a session
+            amiss.extend(heard(&report.refusals).iter().map(words));
         } else {
             amiss.push(
                 "nothing in pipeline/ was changed. Make the change, or answer with \"no_idea\""

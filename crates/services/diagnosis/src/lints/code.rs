@@ -12,7 +12,15 @@ use fapo_domain::model::variant::VariantTree;
 use fapo_project::python::{Import, Source, Token};
 
 use super::added::texts;
-use super::finding;
+use super::{MESSAGE_CHARS, finding};
+use crate::text::one_line;
+
+/// Faults of a file that are named.
+const FAULTS_NAMED: usize = 20;
+/// Characters of one of them.
+const FAULT_CHARS: usize = 100;
+/// Characters of all that are named, so that how many more there are can still be said.
+const LIST_CHARS: usize = MESSAGE_CHARS - 40;
 
 /// Modules that compute and do nothing else, with all below them. Those whose answers differ from call to call (`random`,
 /// `time`, `uuid`, `secrets`) are not among them: a variant is compared on its answers. `fapo` is the helper that comes
@@ -176,18 +184,41 @@ pub fn forbidden_code(parent: &VariantTree, child: &VariantTree) -> Vec<LintFind
             .map(Source::read)
             .map_or_else(BTreeSet::new, |source| faults(&source, &local));
         let source = Source::read(text);
-        let mut named: Vec<String> = faults(&source, &local)
+        let broken = source
+            .fault
+            .as_ref()
+            .map(|fault| format!("line {}: {}", fault.line, fault.message));
+        let named: Vec<String> = broken
             .into_iter()
+            .chain(faults(&source, &local))
             .filter(|fault| !before.contains(fault))
             .collect();
-        if let Some(fault) = &source.fault {
-            named.push(format!("line {}: {}", fault.line, fault.message));
-        }
         if !named.is_empty() {
-            found.push(finding(Lint::ForbiddenCode, path, named.join(", ")));
+            found.push(finding(Lint::ForbiddenCode, path, listed(&named)));
         }
     }
     found
+}
+
+/// The first faults in words, and how many more there are.
+fn listed(faults: &[String]) -> String {
+    let mut list = String::new();
+    let mut left = faults.len();
+    for fault in faults.iter().take(FAULTS_NAMED) {
+        let fault = one_line(fault, FAULT_CHARS);
+        if list.chars().count() + fault.chars().count() > LIST_CHARS {
+            break;
+        }
+        if !list.is_empty() {
+            list.push_str(", ");
+        }
+        list.push_str(&fault);
+        left -= 1;
+    }
+    if left > 0 {
+        list.push_str(&format!(", and {left} more"));
+    }
+    list
 }
 
 fn is_code(path: &str) -> bool {
@@ -342,6 +373,23 @@ mod tests {
         ] {
             let found = said(code).join(" ");
             assert!(found.contains(word), "{code}: {found}");
+        }
+    }
+
+    #[test]
+    fn a_file_full_of_faults_gets_one_short_message() {
+        let many: String = (0..2000).map(|n| format!("import b{n}\n")).collect();
+        let short: String = ('a'..='z').map(|c| format!("import {c}\n")).collect();
+        for (code, more) in [
+            ("import ".repeat(32 * 1024 / 7), ""),
+            (format!("x = __{}__", "a".repeat(32 * 1024)), "…"),
+            (many, ", and 1980 more"),
+            (short, ", and 6 more"),
+        ] {
+            let found = said(&code);
+            assert_eq!(found.len(), 1);
+            assert!(found[0].chars().count() <= 400, "{}", found[0].len());
+            assert!(found[0].ends_with(more), "{}", found[0]);
         }
     }
 

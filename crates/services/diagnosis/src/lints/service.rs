@@ -1,13 +1,13 @@
 //! The handler of `Topic::Review`, and the same lints over files that are not stored.
 
 use std::collections::BTreeSet;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use fapo_domain::model::case::Split;
 use fapo_domain::model::job::{JobSpec, Reviewed};
 use fapo_domain::model::level::Level;
+use fapo_domain::model::project::ProjectSpec;
 use fapo_domain::model::proposal::{Lint, LintReport};
 use fapo_domain::model::task::{ClaimedTask, ReviewTask, TaskPayload, Topic};
 use fapo_domain::model::variant::{DiffStats, VariantTree};
@@ -16,13 +16,13 @@ use fapo_domain::ports::jobs::Jobs;
 use fapo_domain::ports::variants::Variants;
 use fapo_domain::ports::work::{TaskHandler, WorkError};
 use fapo_domain::{ContentHash, Spend, VariantId};
-use fapo_project::semantic_diff;
+use fapo_project::{SemanticDiff, semantic_diff};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::{Candidate, Leaks, check, tree::normal_hash};
+use super::{Candidate, Leaks, check, gate, tree::normal_hash};
 use crate::attribution::service::{to_value, wrong_payload};
-use crate::pages::{break_when, each_case};
+use crate::pages::{break_when, each_case, page_from};
 use crate::review::Reviewing;
 
 /// Train cases whose input keys are taken for all there are, unless the proposal uses another.
@@ -70,7 +70,8 @@ impl ReviewService {
             baseline: &baseline,
             earlier: &earlier,
         };
-        lint_trees(&*self.datasets, spec, &trees, stop).await
+        let (report, diff) = lint_trees(&*self.datasets, spec, &trees, stop).await?;
+        Ok((report, diff.stats))
     }
 }
 
@@ -100,30 +101,37 @@ pub struct Trees<'a> {
     pub earlier: &'a [ContentHash],
 }
 
-/// All lints over one proposal, and the size of its change. Reads every split, and never quotes a held-out one.
+/// All lints over one proposal, and its change. Reads every split, and never quotes a held-out one. What computes runs on
+/// threads of its own, so that leases are renewed and other work goes on meanwhile.
 ///
 /// # Errors
-/// The port's errors; a bad proposal is a report with refusals, no error.
+/// The port's errors; interrupted where `stop` is cancelled; a bad proposal is a report with refusals, no error.
 pub async fn lint_trees(
     datasets: &dyn Datasets,
     spec: &JobSpec,
     trees: &Trees<'_>,
     stop: &CancellationToken,
-) -> Result<(LintReport, DiffStats), WorkError> {
-    let Trees { parent, child, .. } = *trees;
-    let look = |input_keys: Option<&BTreeSet<String>>| {
-        check(&Candidate {
-            project: &spec.project,
-            open: trees.open,
-            parent,
-            child,
-            baseline: Some(trees.baseline),
-            earlier: trees.earlier,
-            input_keys,
-        })
-    };
+) -> Result<(LintReport, SemanticDiff), WorkError> {
+    // the files themselves are shared, not copied
+    let own = Arc::new(Owned {
+        project: spec.project.clone(),
+        open: trees.open,
+        parent: trees.parent.clone(),
+        child: trees.child.clone(),
+        baseline: trees.baseline.clone(),
+        earlier: trees.earlier.to_vec(),
+    });
+    let at_gate = own.clone();
+    let refusals = compute(stop, move || gate(&at_gate.project, &at_gate.child)).await?;
+    if !refusals.is_empty() {
+        let report = LintReport {
+            refusals,
+            ..LintReport::default()
+        };
+        return Ok((report, SemanticDiff::default()));
+    }
     let first = input_keys(datasets, spec, KEY_SAMPLE, stop).await?;
-    let mut report = look(first.as_ref());
+    let mut report = own.clone().check(first, stop).await?;
     let unknown = |report: &LintReport| {
         let mut lints = report.refusals.iter().map(|finding| finding.lint);
         lints.any(|lint| lint == Lint::VariableUnknown)
@@ -131,23 +139,86 @@ pub async fn lint_trees(
     if unknown(&report) {
         // a key may be first used later in the split
         let all = input_keys(datasets, spec, u64::MAX, stop).await?;
-        report = look(all.as_ref());
+        report = own.clone().check(all, stop).await?;
     }
-    let mut leaks = Leaks::new(&spec.project, parent, child);
+    let looking = own.clone();
+    let mut leaks = compute(stop, move || {
+        Leaks::new(&looking.project, &looking.parent, &looking.child)
+    })
+    .await?;
     if !leaks.is_clean() {
         for split in Split::ALL {
-            each_case(datasets, (spec.dataset, split), stop, |case| {
-                leaks.visit(split, case);
-                ControlFlow::Continue(())
-            })
-            .await?;
+            let mut from = 0u64;
+            loop {
+                let page = page_from(datasets, (spec.dataset, split), from, stop).await?;
+                if page.is_empty() {
+                    break;
+                }
+                from += page.len() as u64;
+                leaks = compute(stop, move || {
+                    page.iter().for_each(|case| leaks.visit(split, case));
+                    leaks
+                })
+                .await?;
+            }
         }
-        report.refusals.extend(leaks.finish());
+        report
+            .refusals
+            .extend(compute(stop, move || leaks.finish()).await?);
     }
-    // a pipeline that cannot be read was refused above; its size is not known
-    let diff =
-        semantic_diff(parent, child).map_or_else(|_| DiffStats::default(), |diff| diff.stats);
-    Ok((report, diff))
+    // a pipeline that cannot be read was refused above; its change is not known
+    let diff = compute(stop, move || semantic_diff(&own.parent, &own.child)).await?;
+    Ok((report, diff.unwrap_or_default()))
+}
+
+/// [`Trees`] that a thread of its own can hold.
+struct Owned {
+    project: ProjectSpec,
+    open: Level,
+    parent: VariantTree,
+    child: VariantTree,
+    baseline: VariantTree,
+    earlier: Vec<ContentHash>,
+}
+
+impl Owned {
+    async fn check(
+        self: Arc<Self>,
+        input_keys: Option<BTreeSet<String>>,
+        stop: &CancellationToken,
+    ) -> Result<LintReport, WorkError> {
+        compute(stop, move || {
+            check(&Candidate {
+                project: &self.project,
+                open: self.open,
+                parent: &self.parent,
+                child: &self.child,
+                baseline: Some(&self.baseline),
+                earlier: &self.earlier,
+                input_keys: input_keys.as_ref(),
+            })
+        })
+        .await
+    }
+}
+
+/// Runs what computes on a thread of its own, unless the work was stopped. What has begun is waited for: there is never
+/// more of it than there are proposals.
+async fn compute<T: Send + 'static>(
+    stop: &CancellationToken,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, WorkError> {
+    if stop.is_cancelled() {
+        return Err(WorkError::interrupted());
+    }
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => Ok(done),
+        Err(error) => match error.try_into_panic() {
+            // a panic is the caller's, as if it had done the work itself
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(WorkError::interrupted()),
+        },
+    }
 }
 
 /// The keys of the inputs of the first `count` train cases.

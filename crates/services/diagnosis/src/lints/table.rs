@@ -106,6 +106,62 @@ fn every_lint_of_the_domain_refuses_something() {
 }
 
 #[test]
+fn what_is_too_large_or_no_text_is_looked_at_no_further() {
+    let project = limited();
+    let mut large = say("TODO");
+    large.insert("steps/a.py", "import ".repeat(64 * 1024).into_bytes());
+    let mut binary = say("TODO");
+    binary.insert("prompts/b.md", vec![0xff]);
+    for (child, lint) in [(large, Lint::TooLarge), (binary, Lint::NotText)] {
+        let refusals = check(&Candidate {
+            project: &project,
+            open: Level::Prompt,
+            parent: &parent(),
+            child: &child,
+            baseline: None,
+            earlier: &[],
+            input_keys: None,
+        })
+        .refusals;
+        assert!(
+            !refusals.is_empty() && refusals.iter().all(|finding| finding.lint == lint),
+            "{refusals:?}"
+        );
+    }
+}
+
+#[test]
+fn a_report_stays_short_whatever_the_files_hold() {
+    let mut project = limited();
+    project.scope.max_file_bytes = 1 << 20;
+    project.scope.max_tree_bytes = 1 << 20;
+    let mut child = say("x");
+    for number in 0..1000 {
+        let path = format!("prompts/{number}{}.sh", "long".repeat(100));
+        child.insert(path, format!("TODO {}", "y".repeat(500)).into_bytes());
+    }
+    let word = "z".repeat(100_000);
+    child.insert(
+        "pipeline.yaml",
+        format!("{PIPELINE}\n{word}: 1\n").into_bytes(),
+    );
+    let report = check(&Candidate {
+        project: &project,
+        open: Level::Prompt,
+        parent: &parent(),
+        child: &child,
+        baseline: None,
+        earlier: &[],
+        input_keys: None,
+    });
+    assert_eq!(report.refusals.len(), 200);
+    for finding in &report.refusals {
+        assert!(finding.message.chars().count() <= 400, "{finding:?}");
+        assert!(finding.place.chars().count() <= 200, "{finding:?}");
+    }
+}
+
+#[test]
 fn ordinary_edits_raise_no_false_alarm() {
     let project = limited();
     let mut wrong = Vec::new();

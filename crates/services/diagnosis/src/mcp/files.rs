@@ -1,33 +1,72 @@
 //! The tool that checks the files as they are now: `check`.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use fapo_domain::ContentHash;
 use fapo_domain::hash::Hasher;
 use fapo_domain::model::proposal::{LintFinding, LintReport};
-use fapo_domain::model::variant::{DiffStats, VariantTree};
-use fapo_project::semantic_diff;
+use fapo_domain::model::variant::VariantTree;
+use fapo_project::SemanticDiff;
 use serde_json::{Map, Value, json};
 
 use super::answer::{cut_value, list, object, rounded};
 use super::read::From;
 use super::session::{Session, ToolError};
-use crate::lints::{Trees, lint_trees};
+use crate::lints::{Trees, heard, lint_trees};
 use crate::text::one_line;
 
 /// Changes named one by one.
 const CHANGES: usize = 24;
 
-/// The files with all that the rules and lints say of them.
+/// The files with all that the rules and lints say of them to a session.
 pub(super) struct Checked {
+    /// The hash of the files and of what the rules refuse.
+    state: ContentHash,
     pub(super) tree: VariantTree,
     pub(super) report: LintReport,
-    pub(super) diff: DiffStats,
+    diff: SemanticDiff,
 }
 
 /// Every lint over the files as they are now. What the rules for files refuse stands among the refusals.
-pub(super) async fn lint(session: &Session) -> Result<Checked, ToolError> {
-    let (tree, refused) = session.files().await?;
+///
+/// Whatever tool asks, it is counted: the answer says whether a text stands in a held-out case. It is counted, and others
+/// are waited for, before the files are read. Equal files are linted once, and counted once.
+pub(super) async fn checked(session: &Session) -> Result<Arc<Checked>, ToolError> {
+    let _alone = session
+        .heavy
+        .acquire()
+        .await
+        .map_err(|_| ToolError::Ended)?;
+    if session.checks.take(1) == 0 {
+        return Err(ToolError::Refused(
+            "the files were checked as often as it may be; the same checks are made when you end"
+                .to_owned(),
+        ));
+    }
+    let (tree, refused) = session
+        .files()
+        .await
+        .inspect_err(|_| session.checks.give_back(1))?;
+    let state = state(&tree, &refused);
+    let last = || {
+        let last = session.checked.lock();
+        last.unwrap_or_else(PoisonError::into_inner)
+    };
+    if let Some(known) = last().as_ref().filter(|known| known.state == state) {
+        session.checks.give_back(1);
+        return Ok(known.clone());
+    }
+    let checked = Arc::new(lint(session, state, tree, refused).await?);
+    *last() = Some(checked.clone());
+    Ok(checked)
+}
+
+async fn lint(
+    session: &Session,
+    state: ContentHash,
+    tree: VariantTree,
+    refused: Vec<LintFinding>,
+) -> Result<Checked, ToolError> {
     let parent = session.parent().await?;
     let baseline = session.baseline().await?;
     let trees = Trees {
@@ -40,62 +79,26 @@ pub(super) async fn lint(session: &Session) -> Result<Checked, ToolError> {
     let spec = &session.grant.spec;
     let (mut report, diff) =
         lint_trees(&*session.ports.datasets, spec, &trees, &session.stop).await?;
+    report.refusals = heard(&report.refusals);
     report.refusals.splice(0..0, refused);
-    Ok(Checked { tree, report, diff })
-}
-
-/// What `check` answers: its head and its refusals.
-pub(super) struct Answer(Map<String, Value>, Vec<Value>);
-
-impl Answer {
-    fn from(&self, from: usize) -> Value {
-        list(self.0.clone(), "refusals", self.1.iter().cloned(), from)
-    }
+    Ok(Checked {
+        state,
+        tree,
+        report,
+        diff,
+    })
 }
 
 /// What would refuse the change, how deep it goes, how large it is.
 pub(super) async fn check(session: &Session, asked: From) -> Result<Value, ToolError> {
-    let from = asked.from as usize;
-    let (tree, refused) = session.files().await?;
-    let state = state(&tree, &refused);
-    let remembered = |session: &Session| {
-        let checked = session.checked.lock();
-        let checked = checked.unwrap_or_else(PoisonError::into_inner);
-        checked
-            .as_ref()
-            .filter(|(known, _)| *known == state)
-            .map(|(_, answer)| answer.from(from))
-    };
-    if let Some(answer) = remembered(session) {
-        return Ok(answer);
-    }
-    let _alone = session
-        .heavy
-        .acquire()
-        .await
-        .map_err(|_| ToolError::Ended)?;
-    if let Some(answer) = remembered(session) {
-        return Ok(answer);
-    }
-    if session.checks.take(1) == 0 {
-        return Err(ToolError::Refused(
-            "`check` was asked as often as it may be; the same checks are made when you end"
-                .to_owned(),
-        ));
-    }
-    let checked = lint(session).await?;
-    let parent = session.parent().await?;
-    let answer = answer(&checked, &parent);
-    let told = answer.from(from);
-    // the files may have changed meanwhile: what is remembered is about those that were looked at
-    if checked.tree.id() == tree.id() {
-        let mut last = session
-            .checked
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *last = Some((state, answer));
-    }
-    Ok(told)
+    let checked = checked(session).await?;
+    let refusals = checked.report.refusals.iter().map(row);
+    Ok(list(
+        head(&checked),
+        "refusals",
+        refusals,
+        asked.from as usize,
+    ))
 }
 
 fn state(tree: &VariantTree, refused: &[LintFinding]) -> ContentHash {
@@ -110,28 +113,28 @@ fn state(tree: &VariantTree, refused: &[LintFinding]) -> ContentHash {
     hasher.finish()
 }
 
-fn answer(checked: &Checked, parent: &VariantTree) -> Answer {
-    let report = &checked.report;
-    let changes: Vec<Value> = semantic_diff(parent, &checked.tree)
-        .map(|diff| diff.changes)
-        .unwrap_or_default()
-        .into_iter()
+/// All but the refusals.
+fn head(checked: &Checked) -> Map<String, Value> {
+    let Checked { report, diff, .. } = checked;
+    let changes: Vec<Value> = diff
+        .changes
+        .iter()
+        .take(CHANGES)
         .map(|change| {
             let what = json!({"level": change.level, "path": change.path, "what": change.what});
             cut_value(&what, 160)
         })
         .collect();
-    let head = json!({
+    object(json!({
         "passes": report.passed(),
         "level": report.level,
-        "diff": {"files": checked.diff.files, "added": checked.diff.added, "removed": checked.diff.removed},
-        "changes": changes.iter().take(CHANGES).collect::<Vec<_>>(),
-        "changes_in_all": changes.len(),
+        "diff": {"files": diff.stats.files, "added": diff.stats.added, "removed": diff.stats.removed},
+        "changes": changes,
+        "changes_in_all": diff.changes.len(),
         "predicted_cost_over_the_parent": report.predicted_cost_ratio.map(rounded),
         "notes": report.notes,
         "refusals_in_all": report.refusals.len(),
-    });
-    Answer(object(head), report.refusals.iter().map(row).collect())
+    }))
 }
 
 fn row(finding: &LintFinding) -> Value {

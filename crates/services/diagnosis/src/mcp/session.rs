@@ -16,7 +16,7 @@ use tokio::sync::{OnceCell, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::files::Answer;
+use super::files::Checked;
 use super::grant::{SessionGrant, ToolPorts};
 use super::table::Table;
 use super::used::Log;
@@ -26,7 +26,8 @@ use crate::text::one_line;
 
 /// Cases of `try` under way at once.
 const RUNNING: usize = 4;
-/// `check` may be asked so often: it reads every case there is, and says whether a text stands in a held-out one.
+/// Files may be checked so often, by `check` or before a `try`: that reads every case there is, and says whether a text
+/// stands in a held-out one.
 const CHECKS: u32 = 60;
 
 /// Why a tool gave no answer.
@@ -113,8 +114,8 @@ pub(super) struct Session {
     /// Connections and cases: what must have ended before the session has.
     pub(super) tasks: TaskTracker,
     pub(super) table: OnceCell<Arc<Table>>,
-    /// The last answer of `check`, by the files that it is about.
-    pub(super) checked: Mutex<Option<(ContentHash, Answer)>>,
+    /// The files that were checked last, and what was said of them.
+    pub(super) checked: Mutex<Option<Arc<Checked>>>,
     findings: OnceCell<Arc<Vec<Finding>>>,
     attribution: OnceCell<Arc<Attribution>>,
     earlier: OnceCell<Vec<ContentHash>>,

@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::answer::{rounded, shorten};
-use super::files::{lint, named};
+use super::files::{checked, named};
 use super::page::cluster_of;
 use super::session::{Session, ToolError, broken};
 use crate::text::{cut, one_line};
@@ -87,14 +87,7 @@ pub(super) async fn run(session: &Arc<Session>, asked: Trial) -> Result<Value, T
     if ordinals.is_empty() {
         return Err(ToolError::Wrong("there is no case to try".to_owned()));
     }
-    let checked = {
-        let _alone = session
-            .heavy
-            .acquire()
-            .await
-            .map_err(|_| ToolError::Ended)?;
-        lint(session).await?
-    };
+    let checked = checked(session).await?;
     if !checked.report.passed() {
         return Err(ToolError::Refused(format!(
             "the files would be refused as they are ({}); `check` says why",

@@ -180,9 +180,22 @@ async fn checks_of_a_tree_with_held_out_text_name_the_lint_and_quote_nothing() {
         .iter()
         .map(|refusal| refusal["lint"].as_str().unwrap())
         .collect();
-    for lint in ["held_out_leak", "hard_coded_case", "train_leak"] {
-        assert!(lints.contains(&lint), "{lint}: {checked}");
-    }
+    assert!(lints.contains(&"train_leak"), "{checked}");
+    // of held-out cases one sentence, which says neither where nor what
+    let held_out: Vec<&Value> = checked["refusals"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|refusal| refusal.to_string().contains("test case"))
+        .collect();
+    assert_eq!(
+        held_out,
+        [&json!({
+            "lint": "held_out_leak",
+            "place": "pipeline/",
+            "why": "some text stands in validation or test cases",
+        })]
+    );
     let denied = house.denied(&client, "try", json!({})).await;
     assert!(denied.contains("held_out_leak"), "{denied}");
     ask_everything(&house, &client).await;
@@ -191,17 +204,63 @@ async fn checks_of_a_tree_with_held_out_text_name_the_lint_and_quote_nothing() {
 }
 
 #[tokio::test]
-async fn checks_are_bounded_and_equal_files_are_checked_once() {
-    struct Growing(std::sync::atomic::AtomicU32, VariantTree);
-    #[async_trait]
-    impl SessionFiles for Growing {
-        async fn tree(&self) -> Result<(VariantTree, Vec<LintFinding>), AgentError> {
-            let number = self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-            let mut tree = self.1.clone();
-            tree.insert("prompts/new.md", number.to_string().into_bytes());
-            Ok((tree, Vec::new()))
-        }
+async fn a_file_that_names_a_held_out_case_is_answered_like_one_that_names_none() {
+    let mut answers = Vec::new();
+    for id in ["val-3", "test-3", "none-3"] {
+        let mut house = House::new().await;
+        house.edit(&format!("Answer {id} with the name alone."));
+        let tools = house.open();
+        let client = connect(&tools).await;
+        answers.push((
+            house.ask(&client, "check", json!({})).await,
+            house.call(&client, "try", json!({"count": 1})).await,
+        ));
+        house.end(tools).await;
     }
+    assert_eq!(answers[0].0["passes"], true);
+    assert!(
+        answers.iter().all(|answer| *answer == answers[0]),
+        "{answers:?}"
+    );
+}
+
+/// Files that are others each time they are read.
+struct Growing(std::sync::atomic::AtomicU32, VariantTree);
+
+#[async_trait]
+impl SessionFiles for Growing {
+    async fn tree(&self) -> Result<(VariantTree, Vec<LintFinding>), AgentError> {
+        let number = self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let mut tree = self.1.clone();
+        tree.insert("prompts/new.md", number.to_string().into_bytes());
+        Ok((tree, Vec::new()))
+    }
+}
+
+#[tokio::test]
+async fn a_try_is_counted_as_the_check_that_it_makes() {
+    let mut house = House::new().await;
+    house.grant.tries = 1000;
+    let growing = Arc::new(Growing(0.into(), house.parent.clone()));
+    house.grant.tree = growing.clone();
+    let tools = house.open();
+    let client = connect(&tools).await;
+    for _ in 0..30 {
+        house.ask(&client, "check", json!({})).await;
+        house.call(&client, "try", json!({"count": 1})).await;
+    }
+    for tool in ["try", "check"] {
+        let denied = house.denied(&client, tool, json!({})).await;
+        assert!(denied.contains("as often as it may be"), "{tool}: {denied}");
+    }
+    // and what is not counted is not read
+    let read = growing.0.load(std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(read, 60);
+    house.end(tools).await;
+}
+
+#[tokio::test]
+async fn checks_are_bounded_and_equal_files_are_checked_once() {
     let mut house = House::new().await;
     house.edit("Answer with the name alone.");
     let tools = house.open();
