@@ -185,26 +185,14 @@ impl Engine<'_> {
     /// Drops what the lints refuse.
     fn refuse(&mut self, index: usize, candidate: VariantId) {
         let slot = &self.out.state.slots[index];
-        let words: Vec<String> = slot
-            .refusals
-            .iter()
-            .map(|finding| {
-                format!(
-                    "{} at {}: {}",
-                    finding.lint.name(),
-                    finding.place,
-                    finding.message
-                )
-            })
-            .collect();
-        let words = words.join("; ");
+        let (words, told) = words_of(&slot.refusals);
         let reason = if slot.revision == 0 {
             format!("refused: {words}")
         } else {
             format!("its revision is refused: {words}")
         };
         let evidence = json!({ "slot": slot.slot, "refusals": slot.refusals });
-        self.drop_slot(index, candidate, Refuser::Lints, (words, reason), evidence);
+        self.drop_slot(index, candidate, Refuser::Lints, (told, reason), evidence);
     }
 
     /// Drops what the reviewer fails.
@@ -293,5 +281,50 @@ pub fn with_caution(reason: String, review: Option<&Review>) -> String {
             format!("{reason}; the reviewer warned: {words}")
         }
         _ => reason,
+    }
+}
+
+/// Refusals in words: for the record, and for later proposers, who hear nothing finer of held-out cases than that they are there.
+fn words_of(refusals: &[LintFinding]) -> (String, String) {
+    let words = |finding: &LintFinding| {
+        format!(
+            "{} at {}: {}",
+            finding.lint.name(),
+            finding.place,
+            finding.message
+        )
+    };
+    let all: Vec<String> = refusals.iter().map(words).collect();
+    let (held_out, open): (Vec<&LintFinding>, Vec<&LintFinding>) = refusals
+        .iter()
+        .partition(|finding| finding.is_about_held_out());
+    let mut told: Vec<String> = open.into_iter().map(words).collect();
+    if !held_out.is_empty() {
+        told.push("something in it stands in validation or test cases".to_owned());
+    }
+    (all.join("; "), told.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn later_proposers_hear_nothing_fine_of_held_out_cases() {
+        let finding = |lint, message: &str| LintFinding {
+            lint,
+            place: "prompts/a.md".to_owned(),
+            message: message.to_owned(),
+        };
+        let (all, told) = words_of(&[
+            finding(Lint::ScopeFile, "not allowed"),
+            finding(Lint::HardCodedCase, LintFinding::HELD_OUT_ID),
+            finding(Lint::HardCodedAnswer, LintFinding::HELD_OUT_ANSWER),
+        ]);
+        assert!(all.contains("hard_coded_case at prompts/a.md: names a validation or test case"));
+        assert_eq!(
+            told,
+            "scope_file at prompts/a.md: not allowed; something in it stands in validation or test cases"
+        );
     }
 }

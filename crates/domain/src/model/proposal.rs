@@ -216,6 +216,29 @@ pub struct LintFinding {
     pub message: String,
 }
 
+impl LintFinding {
+    /// That text of held-out cases stands in a file.
+    pub const HELD_OUT_TEXT: &str = "holds text of a validation or test case";
+    /// That the answer of a held-out case stands in a file.
+    pub const HELD_OUT_ANSWER: &str =
+        "holds the answer of a validation or test case beside words of its input";
+    /// That the id of a held-out case stands in a file.
+    pub const HELD_OUT_ID: &str = "names a validation or test case";
+
+    /// Whether it says something of held-out cases: whoever proposes could find out by asking again and again what stands in
+    /// them, so it is not repeated to them as it is.
+    pub fn is_about_held_out(&self) -> bool {
+        let said = self.message.as_str();
+        self.lint == Lint::HeldOutLeak
+            || [
+                Self::HELD_OUT_TEXT,
+                Self::HELD_OUT_ANSWER,
+                Self::HELD_OUT_ID,
+            ]
+            .contains(&said)
+    }
+}
+
 /// What all lints say; empty means that the proposal may be evaluated.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct LintReport {

@@ -129,26 +129,17 @@ pub fn check(candidate: &Candidate<'_>) -> LintReport {
     report
 }
 
-/// What is said, in a report, of a proposal with a held-out case's text, answer or id. None of it is quoted.
-const HELD_OUT_TEXT: &str = "holds text of a validation or test case";
-const HELD_OUT_ANSWER: &str =
-    "holds the answer of a validation or test case beside words of its input";
-const HELD_OUT_ID: &str = "names a validation or test case";
-
 /// What a session hears of findings. Whoever may change the files and ask again could find out, word by word and id by id,
 /// what stands in held-out cases; so all that is said of them is one sentence, without the file, and nothing of their ids.
 pub(crate) fn heard(refusals: &[LintFinding]) -> Vec<LintFinding> {
-    let said = |finding: &LintFinding, one: &str| finding.message == one;
-    let is_text = |finding: &LintFinding| {
-        finding.lint == Lint::HeldOutLeak
-            || said(finding, HELD_OUT_TEXT)
-            || said(finding, HELD_OUT_ANSWER)
-    };
     let mut heard: Vec<LintFinding> = refusals
         .iter()
-        .filter(|finding| !is_text(finding) && !said(finding, HELD_OUT_ID))
+        .filter(|finding| !finding.is_about_held_out())
         .cloned()
         .collect();
+    let is_text = |finding: &LintFinding| {
+        finding.is_about_held_out() && finding.message != LintFinding::HELD_OUT_ID
+    };
     if refusals.iter().any(is_text) {
         heard.push(finding(
             Lint::HeldOutLeak,

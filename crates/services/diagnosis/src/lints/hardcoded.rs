@@ -13,8 +13,8 @@ use fapo_domain::model::project::ProjectSpec;
 use fapo_domain::model::proposal::{Lint, LintFinding};
 
 use super::added::{Added, MAX_GRAM, gram, is_code};
+use super::finding;
 use super::leaks::{COMMON_CASES, strings};
-use super::{HELD_OUT_ANSWER, finding};
 use crate::attribution::answers::expected_answers;
 use crate::attribution::scored::parts;
 use crate::text::{is_stopword, quote, words};
@@ -202,7 +202,7 @@ impl HardCoded {
                     let telling = shared.iter().filter(|word| rare(word)).count();
                     if telling >= 2 || (telling == 1 && window.condition) {
                         let message = if suspect.held_out {
-                            HELD_OUT_ANSWER.to_owned()
+                            LintFinding::HELD_OUT_ANSWER.to_owned()
                         } else {
                             format!(
                                 "holds the answer {} of train case {} beside words of its input",

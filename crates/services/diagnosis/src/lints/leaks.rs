@@ -13,8 +13,8 @@ use fapo_domain::model::variant::VariantTree;
 use serde_json::Value;
 
 use super::added::{Added, MAX_GRAM, gram, prose_of};
+use super::finding;
 use super::hardcoded::HardCoded;
-use super::{HELD_OUT_ID, HELD_OUT_TEXT, finding};
 use crate::text::{quote, words};
 
 /// A whole text of fewer words is not looked up: it says too little.
@@ -189,17 +189,19 @@ impl Leaks {
                 )
             })
             .collect();
-        found.extend(
-            held_out
-                .into_iter()
-                .map(|file| finding(Lint::HeldOutLeak, &self.files[file], HELD_OUT_TEXT)),
-        );
+        found.extend(held_out.into_iter().map(|file| {
+            finding(
+                Lint::HeldOutLeak,
+                &self.files[file],
+                LintFinding::HELD_OUT_TEXT,
+            )
+        }));
         found.extend(self.id_hits.into_iter().map(|((file, is_held_out), id)| {
             finding(
                 Lint::HardCodedCase,
                 &self.files[file],
                 if is_held_out {
-                    HELD_OUT_ID.to_owned()
+                    LintFinding::HELD_OUT_ID.to_owned()
                 } else {
                     format!("names train case {id}")
                 },
