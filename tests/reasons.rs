@@ -22,6 +22,7 @@ const OTHER_NAMES: &[(&str, &str)] = &[
         "CLAUDE_CODE_MAX_RETRIES",
         "an environment variable of a session",
     ),
+    ("CLAUDE_CODE_TMPDIR", "an environment variable of a session"),
     ("CLICOLOR_FORCE", "an environment variable"),
     ("CODEX_HOME", "an environment variable of a session"),
     ("CODEX_OSS_BASE_URL", "an environment variable of a session"),

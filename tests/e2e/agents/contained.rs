@@ -1,5 +1,8 @@
 //! Proposals and sessions that break rules: each is stopped by name, on record, and the search goes on.
 
+use fapo_e2e::Running;
+use fapo_testkit::messages::Gate;
+
 use super::*;
 
 /// A stage for so many proposals, with a script of its own.
@@ -300,6 +303,33 @@ fn a_reviewer_that_fails_a_change_gets_one_revision_then_drops_it() {
     );
     // the reviewer of the revision was another session, and saw nothing of the first
     assert_eq!(stage.sessions().len(), 4);
+}
+
+#[test]
+fn a_session_that_is_interrupted_is_recorded_as_cancelled() {
+    let gate = Gate::closed();
+    let script = Script::new().conversation(
+        proposer("interrupted", "prompt")
+            .then(read(ANSWER))
+            .then(Move::text("never said").behind(&gate)),
+    );
+    let Some(stage) = stage("a_session_that_is_interrupted", 1, script) else {
+        return;
+    };
+    let command = stage.project.command("optimize", &["--json"], &stage.env());
+    let running = Running::start(command.unwrap()).unwrap();
+    // the relay waits a while for the reply that is under way: longer than a call of a model is given
+    stage
+        .claude
+        .wait_for_blocking(|requests| requests.len() == 2)
+        .unwrap();
+    running.signal("INT").unwrap();
+    let ran = running.end().unwrap();
+    assert_eq!(ran.code(), 130, "{}", ran.stderr());
+    let sessions = stage.sessions();
+    assert_eq!(sessions.len(), 1, "{sessions:#?}");
+    assert_eq!(sessions[0]["end"]["end"], "cancelled", "{:#}", sessions[0]);
+    assert_eq!(sessions[0]["role"], "proposer");
 }
 
 #[test]

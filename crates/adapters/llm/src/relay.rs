@@ -4,7 +4,8 @@
 //! worst case in the ledger and under the session's own caps ([`session`]), pass it on with the key, pass the reply back as it comes
 //! while counting what it reports as used ([`count`]), and settle.
 //!
-//! * **Worst case.** Every byte of the body counts as an input token, and the reply is as long as the request allows. Where the budget
+//! * **Worst case.** Every byte of the body counts as an input token, an image as so many more, all of it as written to the cache where
+//!   anything is to be cached, and the reply is as long as the request allows. Where the budget
 //!   has no room but may have it later, the request waits ([`RelayConfig::budget_wait`]); else it is answered with status 402 and
 //!   `billing_error`, which neither Claude Code nor the SDKs try again.
 //! * **Settled once.** A reply that reports what it used is settled at that, also when the client went away meanwhile: the rest of the reply is
@@ -13,7 +14,8 @@
 //!   died had reserved counts as lost at the end of its claim.
 //! * **What is sent is what was read.** The body is parsed, checked and written anew, so nobody can mean one thing to
 //!   the relay and another to the provider. Features that cost what cannot be foreseen or that would let the provider reach
-//!   other hosts for the process (tools that run at the provider, MCP connectors, sources given by URL) are refused.
+//!   other hosts for the process (tools that run at the provider, MCP connectors, sources given by URL) or that cost by the page
+//!   (documents) are refused; betas that change prices or the context's length are dropped.
 //! * **The key** is added here, whatever the client sent as one is dropped, and a provider that echoes it in an error is scrubbed.
 //! * **Prices.** Tokens written to Anthropic's prompt cache cost 1.25 times the input price, or twice that for an hour's cache. Tokens
 //!   are billed at the model's list price; higher tiers (`speed`, `service_tier`, `inference_geo`) are refused, because no price is
@@ -52,6 +54,10 @@ const SOCKET: &str = "relay.sock";
 pub struct RelayConfig {
     /// Largest request body.
     pub request_bytes: usize,
+    /// Most bytes of bodies that a relay holds at once, from reading them until they are settled; further requests wait.
+    pub memory_bytes: usize,
+    /// Most requests of a session that count tokens: they cost nothing, and no money bounds them. Two are under way at once.
+    pub counts: u32,
     /// Largest reply; a larger one is cut off.
     pub reply_bytes: usize,
     /// How long a request waits for other reservations to make room in a budget.
@@ -70,7 +76,9 @@ pub struct RelayConfig {
 impl Default for RelayConfig {
     fn default() -> Self {
         Self {
-            request_bytes: 32 * 1024 * 1024,
+            request_bytes: 16 * 1024 * 1024,
+            memory_bytes: 128 * 1024 * 1024,
+            counts: 200,
             reply_bytes: 64 * 1024 * 1024,
             budget_wait: Duration::from_secs(120),
             budget_poll: Duration::from_millis(25),

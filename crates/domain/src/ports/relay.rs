@@ -49,8 +49,10 @@ pub struct RelayUse {
     pub refused: Vec<String>,
     /// Whether a cap stopped it: the session's or the job's.
     pub out_of_money: bool,
-    /// The last failure of the provider that the session met, in one line.
+    /// How the provider failed the last request that it answered or gave up, in one line; `None` once it answered one.
     pub failure: Option<String>,
+    /// Paid requests under way of whose reply nothing came yet.
+    pub waiting: u32,
     /// Milliseconds from opening to the first request.
     pub first_request_ms: Option<u64>,
 }

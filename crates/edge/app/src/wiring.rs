@@ -22,6 +22,7 @@ use fapo_domain::model::case::Case;
 use fapo_domain::model::job::{Job, JobGoal, JobSpec};
 use fapo_domain::model::project::{ModelSpec, ProposerBackend, ReaderBackend, ReviewerBackend};
 use fapo_domain::model::score::CaseScore;
+use fapo_domain::model::task::Topic;
 use fapo_domain::model::trace::RunRecord;
 use fapo_domain::model::variant::VariantTree;
 use fapo_domain::money::{MicroUsd, Price};
@@ -36,7 +37,9 @@ use fapo_domain::ports::tasks::Tasks;
 use fapo_domain::ports::work::TaskHandler;
 use fapo_domain::{JobId, hash::Hasher};
 use fapo_executor::{ExecutorConfig, ExecutorService, Ports as ExecutorPorts};
-use fapo_llm::{EnvLookup, LlmRelays, Metered, MeteredConfig, PriceTable, ProviderModels};
+use fapo_llm::{
+    EnvLookup, LlmRelays, Metered, MeteredConfig, PriceTable, ProviderModels, RelayConfig,
+};
 use fapo_orchestrator::{OrchestratorConfig, OrchestratorService};
 use fapo_project::Pipeline;
 use fapo_queue::{MemoryQueue, Worker, WorkerConfig};
@@ -57,6 +60,11 @@ const LOCK_TRIES: u32 = 5;
 const LOCK_WAIT: Duration = Duration::from_millis(20);
 /// Blocks under way at once, so that one slow case does not hold up the next block.
 const BLOCKS: usize = 4;
+/// How long a coding agent's session may take to be ended and recorded once the work is stopped: longer than what asks for it waits.
+const SESSION_GRACE: Duration = Duration::from_secs(50);
+/// How long a session's model may say nothing. Its provider sends signs of life while a model thinks, and a session has minutes: a
+/// silence must end, and be told as the provider's, within them.
+const RELAY_SILENCE: Duration = Duration::from_secs(90);
 
 /// What a project needs besides its folder.
 #[derive(Debug, Clone, Default)]
@@ -127,7 +135,11 @@ impl Embedded {
                 .or_else(|| env.get(name).map(str::to_owned))
         });
         let ledger: Arc<dyn Ledger> = Arc::clone(&store) as Arc<dyn Ledger>;
-        let relays = LlmRelays::new(Arc::clone(&lookup), prices(dir)?, ledger);
+        let relays =
+            LlmRelays::new(Arc::clone(&lookup), prices(dir)?, ledger).with_config(RelayConfig {
+                silence: RELAY_SILENCE,
+                ..RelayConfig::default()
+            });
         let providers = Arc::new(
             ProviderModels::new(lookup, prices(dir)?)
                 .with_clock(Arc::clone(&clock))
@@ -318,13 +330,19 @@ impl Embedded {
         let quit = stop.child_token();
         let mut roles = JoinSet::new();
         for (handler, concurrency) in self.handlers() {
-            let name = format!("embedded-{}", handler.topic().as_str());
+            let mut config = WorkerConfig::new(
+                format!("embedded-{}", handler.topic().as_str()),
+                concurrency,
+            );
+            if matches!(handler.topic(), Topic::Propose | Topic::Review) {
+                config.grace = SESSION_GRACE;
+            }
             let worker = Arc::new(Worker::new(
                 Arc::clone(&self.queue),
                 Arc::clone(&self.store) as Arc<dyn Tasks>,
                 handler,
                 Arc::clone(&self.clock),
-                WorkerConfig::new(name, concurrency),
+                config,
             ));
             let quit = quit.clone();
             roles.spawn(async move { worker.run(quit).await.map_err(anyhow::Error::from) });

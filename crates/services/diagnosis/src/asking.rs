@@ -17,7 +17,10 @@ use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
 /// How long a call that is under way may go on once a stop is asked for: its reply is paid for, and is stored.
-const DRAIN: Duration = Duration::from_secs(5);
+pub(crate) const DRAIN: Duration = Duration::from_secs(5);
+/// The same for a coding agent's session. It ends by itself: its process is killed, its tools and its relay are closed, which may
+/// take 5 and 20 seconds, and it is recorded. Whoever asks for it must leave it that time, or its record is lost.
+pub(crate) const SESSION_DRAIN: Duration = Duration::from_secs(40);
 
 /// Who asks, and for what.
 #[derive(Debug, Clone, Copy)]
@@ -156,20 +159,21 @@ pub(crate) fn objects_with(text: &str, key: &str) -> Vec<Map<String, Value>> {
     found
 }
 
-/// Awaits `work` unless `stop` is asked for; a call under way then has a little time to end.
+/// Awaits `work` unless `stop` is asked for; what is under way then has the time `drain` to end.
 ///
 /// # Errors
 /// Interrupted.
 pub(crate) async fn unless_stopped<T>(
     work: impl Future<Output = T>,
     stop: &CancellationToken,
+    drain: Duration,
 ) -> Result<T, WorkError> {
     if stop.is_cancelled() {
         return Err(WorkError::interrupted());
     }
     let stopped = async {
         stop.cancelled().await;
-        tokio::time::sleep(DRAIN).await;
+        tokio::time::sleep(drain).await;
     };
     tokio::select! {
         () = stopped => Err(WorkError::interrupted()),

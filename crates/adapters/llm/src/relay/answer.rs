@@ -24,6 +24,8 @@ pub(super) enum Refusal {
     TooLarge(String),
     /// It cannot be paid for.
     Money(String),
+    /// It costs nothing, and there were enough of its kind.
+    TooMany(String),
     /// It is over, or its money cannot be counted: later, elsewhere.
     Unavailable(String),
 }
@@ -35,6 +37,7 @@ impl Refusal {
             | Self::NotFound(message)
             | Self::TooLarge(message)
             | Self::Money(message)
+            | Self::TooMany(message)
             | Self::Unavailable(message) => message,
         }
     }
@@ -47,6 +50,7 @@ impl Refusal {
             Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "request_too_large"),
             // The one status that no client tries again, and that none takes for a wrong key.
             Self::Money(_) => (StatusCode::PAYMENT_REQUIRED, "billing_error"),
+            Self::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, "rate_limit_error"),
             Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "api_error"),
         };
         let mut response = json_answer(status, &error(kind, self.message()));

@@ -14,15 +14,14 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::answer::{Body, Refusal, bytes_answer};
 use super::count::{Count, Used};
-use super::rules::Plan;
-use super::session::{End, Session};
+use super::rules::{Plan, betas};
+use super::session::{End, Held, Session};
 use crate::endpoint::{Endpoint, chain};
 use crate::wire::complaint;
 
 /// What of the client's headers is passed on. Never a key.
 const TO_PROVIDER: &[&str] = &[
     "accept",
-    "anthropic-beta",
     "anthropic-version",
     "openai-beta",
     "originator",
@@ -30,6 +29,8 @@ const TO_PROVIDER: &[&str] = &[
     "x-app",
     "x-claude-code-session-id",
 ];
+/// The header that asks for what is not in the protocol yet; some of it is passed on.
+const BETA: &str = "anthropic-beta";
 /// What of the provider's headers is passed on. Nothing that names the account.
 const TO_CLIENT: &[&str] = &[
     "content-type",
@@ -49,7 +50,7 @@ type Reply = Result<Response<Body>, Refusal>;
 /// Reserves, passes on, and settles, whatever becomes of the client.
 pub(super) async fn forward(
     session: Arc<Session>,
-    plan: Plan,
+    (plan, _held): (Plan, Held),
     headers: HeaderMap,
     mut reply: oneshot::Sender<Reply>,
 ) {
@@ -107,11 +108,22 @@ async fn exchange(
     mut reply: oneshot::Sender<Reply>,
 ) -> (End, Last) {
     let endpoint = &session.endpoint;
+    // what is free to ask fails nobody's session
+    let failed = |message: &str| {
+        if plan.call.is_paid() {
+            session.failed(message);
+        }
+    };
+    let waiting = plan.call.is_paid().then(|| session.waits());
     let mut request = endpoint.post(plan.call.path(), plan.body);
     for name in TO_PROVIDER {
         if let Some(value) = headers.get(*name) {
             request = request.header(*name, value);
         }
+    }
+    let asked = headers.get_all(BETA).iter();
+    if let Some(betas) = betas(asked.filter_map(|value| value.to_str().ok())) {
+        request = request.header(BETA, betas);
     }
     let sending = tokio::time::timeout(session.config.silence, request.send());
     let mut sending = std::pin::pin!(sending);
@@ -126,18 +138,25 @@ async fn exchange(
     let response = match sent {
         Some(Ok(response)) => response,
         Some(Err(error)) => {
+            // Surely not sent where there is no connection. One that broke may have broken while the provider was at work.
+            let end = if error.is_connect() {
+                End::Free
+            } else {
+                End::Lost
+            };
             let message = format!("{} cannot be reached: {}", endpoint.host, chain(error));
-            session.failed(&message);
+            failed(&message);
             let refusal = Refusal::Unavailable(endpoint.scrub(&message));
-            return (End::Free, Last::Reply(reply, Err(refusal)));
+            return (end, Last::Reply(reply, Err(refusal)));
         }
         None => {
             let message = silent(session);
-            session.failed(&message);
+            failed(&message);
             let refusal = Refusal::Unavailable(message);
             return (End::Lost, Last::Reply(reply, Err(refusal)));
         }
     };
+    drop(waiting);
     let status = response.status();
     let passed = passed(response.headers(), endpoint);
     if !status.is_success() {
@@ -149,11 +168,14 @@ async fn exchange(
             Ok(Err(_)) | Err(_) => Bytes::new(),
         };
         let said = complaint(&body).message;
-        session.failed(&format!(
-            "{} answered with status {}: {said}",
-            endpoint.host,
-            status.as_u16()
-        ));
+        // a request that was wrong is its sender's failure
+        if !matches!(status.as_u16(), 400 | 413 | 422) {
+            failed(&format!(
+                "{} answered with status {}: {said}",
+                endpoint.host,
+                status.as_u16()
+            ));
+        }
         let body = match std::str::from_utf8(&body) {
             Ok(text) => Bytes::from(endpoint.scrub(text)),
             Err(_) => Bytes::new(),

@@ -5,6 +5,7 @@ use fapo_domain::money::{MicroUsd, Price, Usage};
 use serde_json::{Map, Value, json};
 
 use super::answer::Refusal;
+use super::count::Used;
 use super::session::Session;
 use crate::wire::Protocol;
 
@@ -12,6 +13,23 @@ use crate::wire::Protocol;
 const UNBOUNDED_OUTPUT: u64 = 32_768;
 /// Above any model's longest reply; larger numbers are mistakes, and would overflow sums.
 const MOST_OUTPUT: u64 = 10_000_000;
+/// The most tokens that one image costs beyond its bytes, of which each counts as a token already: a few bytes can be a large
+/// picture of one colour. Providers scale pictures down first. Anthropic's take at most 4,784 tokens then; OpenAI's at most
+/// 2,833 and 5,667 for each of eight tiles.
+const ANTHROPIC_IMAGE: u64 = 5_000;
+const OPENAI_IMAGE: u64 = 50_000;
+/// Kinds of content that are an image.
+const IMAGES: &[&str] = &["computer_screenshot", "image", "image_url", "input_image"];
+/// Betas that change what tokens cost or how many there may be, or that let the provider reach other hosts, by how they begin.
+/// A client may ask for others.
+const DROPPED_BETAS: &[&str] = &[
+    "code-execution",
+    "context-1m",
+    "fast-mode",
+    "files-api",
+    "mcp-client",
+    "web-",
+];
 /// Tools that the client runs, by how their type begins. All others run at the provider.
 const CLIENT_TOOLS: &[&str] = &[
     "apply_patch",
@@ -101,14 +119,27 @@ pub(super) fn plan(session: &Session, call: Call, bytes: &[u8]) -> Result<Plan, 
         )));
     }
     let body = serde_json::to_vec(&fields).expect("what was read as JSON is written as JSON");
+    let mut seen = Seen::default();
+    fields.values().for_each(|value| seen.look(value));
+    seen.cached(&fields);
+    let image = match session.endpoint.protocol {
+        Protocol::Anthropic => ANTHROPIC_IMAGE,
+        Protocol::OpenAi => OPENAI_IMAGE,
+    };
     // What is sent counts; it is never longer than what came by more than its escapes.
-    let usage = Usage {
-        input_tokens: body.len().max(bytes.len()) as u64,
-        output_tokens: output,
-        ..Usage::default()
+    let input = body.len().max(bytes.len()) as u64 + seen.images.saturating_mul(image);
+    let used = Used {
+        usage: Usage {
+            input_tokens: input,
+            output_tokens: output,
+            ..Usage::default()
+        },
+        // all of it may be written to the cache
+        cache_creation: if seen.cache { input } else { 0 },
+        hour: if seen.hour { input } else { 0 },
     };
     let worst = match &price {
-        Some(price) if call.is_paid() => price.cost(&usage),
+        Some(price) if call.is_paid() => used.cost(price),
         Some(_) | None => MicroUsd::ZERO,
     };
     Ok(Plan {
@@ -117,6 +148,55 @@ pub(super) fn plan(session: &Session, call: Call, bytes: &[u8]) -> Result<Plan, 
         price,
         worst,
     })
+}
+
+/// What makes a request cost more than its bytes at the input price.
+#[derive(Default)]
+struct Seen {
+    images: u64,
+    /// Something is to be cached, somewhere for an hour.
+    cache: bool,
+    hour: bool,
+}
+
+impl Seen {
+    fn look(&mut self, value: &Value) {
+        match value {
+            Value::Array(values) => values.iter().for_each(|value| self.look(value)),
+            Value::Object(fields) => {
+                let kind = fields.get("type").and_then(Value::as_str);
+                self.images += u64::from(kind.is_some_and(|kind| IMAGES.contains(&kind)));
+                self.cached(fields);
+                fields.values().for_each(|value| self.look(value));
+            }
+            _ => {}
+        }
+    }
+
+    fn cached(&mut self, fields: &Map<String, Value>) {
+        match fields.get("cache_control") {
+            None | Some(Value::Null) => {}
+            Some(control) => {
+                self.cache = true;
+                // another time than the two that there are is taken for the dearer one
+                self.hour |= control.get("ttl").is_some_and(|ttl| ttl != "5m");
+            }
+        }
+    }
+}
+
+/// The betas of a client's that are passed on.
+pub(super) fn betas<'a>(asked: impl Iterator<Item = &'a str>) -> Option<String> {
+    let kept: Vec<&str> = asked
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .filter(|beta| !beta.is_empty())
+        .filter(|beta| {
+            let beta = beta.to_ascii_lowercase();
+            !DROPPED_BETAS.iter().any(|name| beta.starts_with(name))
+        })
+        .collect();
+    (!kept.is_empty()).then(|| kept.join(","))
 }
 
 /// The most tokens of the reply, written into the request where the protocol needs no bound.
@@ -218,7 +298,7 @@ fn client_tools(tools: Option<&Value>) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Refuses contents that the provider would have to fetch. What a tool was called with is the model's own text.
+/// Refuses contents that the provider would have to fetch, and documents, which cost by the page and show no number of them. What a tool was called with is the model's own text.
 fn sources(value: &Value) -> Result<(), Refusal> {
     match value {
         Value::Array(values) => values.iter().try_for_each(sources),
@@ -226,6 +306,17 @@ fn sources(value: &Value) -> Result<(), Refusal> {
             let kind = fields.get("type").and_then(Value::as_str);
             if kind == Some("tool_use") {
                 return Ok(());
+            }
+            if let Some(kind @ ("document" | "input_file" | "file")) = kind {
+                return Err(not_here(&format!(
+                    "content of type {kind}, whose cost cannot be foreseen"
+                )));
+            }
+            if let Some(source) = fields.get("source")
+                && let Some(kind) = source.get("media_type").and_then(Value::as_str)
+                && kind.to_ascii_lowercase().contains("pdf")
+            {
+                return Err(not_here(&format!("a source of type {kind}")));
             }
             if let Some(source) = fields.get("source")
                 && let Some(kind) = source.get("type").and_then(Value::as_str)

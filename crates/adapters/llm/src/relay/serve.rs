@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -102,8 +102,15 @@ async fn take(
     if call.is_paid() {
         session.arrived();
     }
-    let reading = session.readers.acquire().await.map_err(|_| closed())?;
     let most = session.config.request_bytes;
+    // a body that does not say how long it is may be of any length
+    let expected = body
+        .size_hint()
+        .upper()
+        .and_then(|bytes| bytes.try_into().ok());
+    let expected = expected.map_or(most, |bytes: usize| bytes.min(most));
+    let mut held = session.admit(call.is_paid(), expected).await?;
+    let reading = session.readers.acquire().await.map_err(|_| closed())?;
     let bytes = match Limited::new(body, most).collect().await {
         Ok(body) => body.to_bytes(),
         Err(error) if error.is::<LengthLimitError>() => {
@@ -115,8 +122,14 @@ async fn take(
     };
     let plan = plan(session, call, &bytes)?;
     drop((bytes, reading));
+    held.keep(plan.body.len());
     let (reply, replied) = oneshot::channel();
-    if !session.begin(forward(Arc::clone(session), plan, head.headers, reply)) {
+    if !session.begin(forward(
+        Arc::clone(session),
+        (plan, held),
+        head.headers,
+        reply,
+    )) {
         return Err(closed());
     }
     replied.await.unwrap_or_else(|_| Err(closed()))

@@ -8,7 +8,7 @@ use fapo_domain::money::{MicroUsd, Price, Spend};
 use fapo_domain::ports::StoreError;
 use fapo_domain::ports::ledger::{Amount, Charge, Ledger, LedgerError, ReservationId};
 use fapo_domain::ports::relay::{RelayGrant, RelayUse};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -22,6 +22,8 @@ use crate::wire::one_line;
 const LONGEST_POLL: Duration = Duration::from_secs(2);
 /// Request bodies that are in memory at once, unpacked.
 const READERS: usize = 4;
+/// Requests that count tokens at once.
+const COUNTING: usize = 2;
 /// Refusals that are kept.
 const MOST_REFUSED: usize = 20;
 
@@ -45,11 +47,17 @@ pub(super) struct Session {
     tasks: TaskTracker,
     /// Requests that are read and checked at once: each takes its memory.
     pub(super) readers: Semaphore,
+    /// Bytes of bodies that may still be taken in.
+    memory: Arc<Semaphore>,
+    /// Requests that count tokens.
+    counting: Arc<Semaphore>,
 }
 
 #[derive(Default)]
 struct Account {
     used: RelayUse,
+    /// Requests so far that count tokens.
+    counts: u32,
     /// Worst cases of what is under way.
     held: MicroUsd,
     /// The first failure of the ledger.
@@ -67,6 +75,30 @@ pub(super) enum End {
     Lost,
     /// It cost nothing.
     Free,
+}
+
+/// What a request holds from its reading until it is settled.
+pub(super) struct Held {
+    memory: OwnedSemaphorePermit,
+    /// Where it counts tokens.
+    _counting: Option<OwnedSemaphorePermit>,
+}
+
+impl Held {
+    /// Gives back what was taken beyond `bytes`.
+    pub(super) fn keep(&mut self, bytes: usize) {
+        let beyond = self.memory.num_permits().saturating_sub(bytes);
+        drop(self.memory.split(beyond));
+    }
+}
+
+/// A request that the provider did not answer yet.
+pub(super) struct Waiting<'a>(&'a Session);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.account().used.waiting -= 1;
+    }
 }
 
 impl Session {
@@ -93,6 +125,8 @@ impl Session {
             cutting: CancellationToken::new(),
             tasks: TaskTracker::new(),
             readers: Semaphore::new(READERS),
+            memory: Arc::new(Semaphore::new(config.memory_bytes)),
+            counting: Arc::new(Semaphore::new(COUNTING)),
         }
     }
 
@@ -123,6 +157,38 @@ impl Session {
         self.account().used.clone()
     }
 
+    /// Waits until there is room for a body of at most `bytes`, and, where the request is free, until few others like it are under
+    /// way. After too many of those there are no more.
+    pub(super) async fn admit(&self, paid: bool, bytes: usize) -> Result<Held, Refusal> {
+        let counting = if paid {
+            None
+        } else {
+            self.count()?;
+            let permit = Arc::clone(&self.counting).acquire_owned().await;
+            Some(permit.map_err(|_| closed())?)
+        };
+        // a body is never larger than all the room that there is, and may always come alone
+        let bytes = bytes.min(self.config.memory_bytes);
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let memory = Arc::clone(&self.memory).acquire_many_owned(bytes).await;
+        Ok(Held {
+            memory: memory.map_err(|_| closed())?,
+            _counting: counting,
+        })
+    }
+
+    fn count(&self) -> Result<(), Refusal> {
+        let most = self.config.counts;
+        let mut account = self.account();
+        if account.counts >= most {
+            return Err(Refusal::TooMany(format!(
+                "this session may count tokens {most} times"
+            )));
+        }
+        account.counts += 1;
+        Ok(())
+    }
+
     /// Notes that a request for a message came.
     pub(super) fn arrived(&self) {
         let since = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -137,9 +203,16 @@ impl Session {
         }
     }
 
+    /// Notes how the provider failed a paid request.
     pub(super) fn failed(&self, message: &str) {
         let message = one_line(&self.endpoint.scrub(message));
         self.account().used.failure = Some(message);
+    }
+
+    /// Counts a paid request as unanswered until what this returns is dropped.
+    pub(super) fn waits(&self) -> Waiting<'_> {
+        self.account().used.waiting += 1;
+        Waiting(self)
     }
 
     /// Reserves a request's worst case, under the session's caps and the job's. Waits while other requests may make room,
@@ -253,6 +326,9 @@ impl Session {
             account.held = account.held.saturating_sub(worst);
             match settled {
                 Ok(_) => {
+                    if matches!(end, End::Paid(_)) {
+                        account.used.failure = None;
+                    }
                     account.used.spend += spent;
                     account.used.lost += lost.cost;
                 }

@@ -177,6 +177,20 @@ impl Drop for AbortOnDrop {
     }
 }
 
+/// The provider's fault in a session that came to no end of its own: its last request failed, or nobody answers it. What a
+/// candidate could do nothing about is not held against it: the task is tried again.
+fn provider_at_fault(used: &RelayUse) -> Result<(), AgentError> {
+    let message = match &used.failure {
+        Some(failure) => failure.clone(),
+        None if used.waiting > 0 => "it did not answer the last request".to_owned(),
+        None => return Ok(()),
+    };
+    Err(AgentError::Provider {
+        message,
+        configuration: false,
+    })
+}
+
 /// What a prompt's end was, from what was seen from outside first and from the program's own words last.
 pub(super) fn ended_with(
     report: &Report,
@@ -184,9 +198,13 @@ pub(super) fn ended_with(
     used: &RelayUse,
 ) -> Result<SessionEnd, AgentError> {
     if let Some(cut) = &followed.cut {
+        if *cut == SessionEnd::OutOfTime {
+            provider_at_fault(used)?;
+        }
         return Ok(cut.clone());
     }
     if matches!(followed.exit, Some(ProcessExit::TimedOut)) {
+        provider_at_fault(used)?;
         return Ok(SessionEnd::OutOfTime);
     }
     Ok(match &report.outcome {
@@ -211,6 +229,7 @@ pub(super) fn ended_with(
             message: message.clone(),
         },
         Outcome::BrokenOff => {
+            provider_at_fault(used)?;
             let how = match followed.exit {
                 Some(ProcessExit::Code { code }) => format!("exit code {code}"),
                 Some(ProcessExit::Signal { signal }) => format!("signal {signal}"),

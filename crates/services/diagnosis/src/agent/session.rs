@@ -330,7 +330,10 @@ impl<C: Cli> AgentSession for Session<C> {
         let gathered = self.files.gather().await?;
         self.harvest_us += u64::try_from(ended.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.add(&report);
-        let end = ended_with(&report, &followed, &used)?;
+        let end = ended_with(&report, &followed, &used).inspect_err(|error| {
+            let message = error.to_string();
+            self.end = SessionEnd::Failed { message };
+        })?;
         self.end = end.clone();
         let answer = matches!(end, SessionEnd::Answered)
             .then_some(report.answer)
@@ -346,7 +349,17 @@ impl<C: Cli> AgentSession for Session<C> {
 
     async fn close(self: Box<Self>) -> Result<SessionRecord, AgentError> {
         let this = *self;
-        let used = this.relay.close().await?;
+        let before = this.relay.used();
+        // The record must not be lost with it. What could not be settled stays reserved, and counts as lost when the claim ends.
+        let used = this.relay.close().await.unwrap_or_else(|error| {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(
+                session = %this.request.id,
+                error,
+                "not all that a session spent could be settled"
+            );
+            before
+        });
         let mut refused = this.total.refused;
         refused.extend(used.refused);
         refused.truncate(MOST_REFUSED);

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use super::clusters::is_unclear;
 use super::reader::{Choice, Read, Reader, apply, hinders};
 use super::{Attributor, CaseView, Flow, attribute};
-use crate::asking::unless_stopped;
+use crate::asking::{DRAIN, unless_stopped};
 
 /// Scores read at a time.
 const PAGE: u32 = 256;
@@ -218,7 +218,7 @@ impl DiagnosisService {
                     let (case, run) = (case?.clone(), run?.clone());
                     Some(reader.read(finding, case, run).await)
                 });
-                let replies = unless_stopped(join_all(asked), stop).await?;
+                let replies = unless_stopped(join_all(asked), stop, DRAIN).await?;
                 for (finding, reply) in chunk.iter_mut().zip(replies) {
                     // it was found with its case and its run; should they be gone meanwhile, it stays unread
                     let Some(reply) = reply else { continue };

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use super::gather::Sources;
 use super::replay::RecordingError;
 use super::{Catalogue, Reflect, Replay};
-use crate::asking::unless_stopped;
+use crate::asking::{DRAIN, SESSION_DRAIN, unless_stopped};
 use crate::attribution::service::{only_train, to_value, wrong_payload};
 
 /// Every backend that is set up.
@@ -195,7 +195,12 @@ impl ProposeService {
         let backend = spec.project.proposer.backend;
         let proposer = self.backends.get(backend)?;
         let asked = proposer.propose(spec, &request, claimed.fence(), stop);
-        let answer = unless_stopped(asked, stop)
+        let drain = if backend.is_agent() {
+            SESSION_DRAIN
+        } else {
+            DRAIN
+        };
+        let answer = unless_stopped(asked, stop, drain)
             .await?
             .map_err(|error| WorkError::from_port("the proposer gave no answer", error))?;
         let mut body = json!({

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::ModelReviewer;
 use super::price::{footprint, sampling};
-use crate::asking::unless_stopped;
+use crate::asking::{DRAIN, SESSION_DRAIN, unless_stopped};
 use crate::attribution::service::to_value;
 use crate::lints::service::read_tree;
 use crate::proposers::gather::Sources;
@@ -143,7 +143,11 @@ impl Reviewing {
             .request((variants, datasets), (claimed, spec, task), lints, stop)
             .await?;
         let asked = reviewer.review(spec, &request, claimed.fence(), stop);
-        unless_stopped(asked, stop)
+        let drain = match spec.project.reviewer_backend().agent() {
+            Some(_) => SESSION_DRAIN,
+            None => DRAIN,
+        };
+        unless_stopped(asked, stop, drain)
             .await?
             .map(Some)
             .map_err(|error| WorkError::from_port("the reviewer gave no review", error))

@@ -1,5 +1,8 @@
 //! Money: no interleaving passes a cap.
 
+use std::sync::OnceLock;
+
+use fapo_testkit::messages::Gate;
 use futures::future::join_all;
 
 use super::*;
@@ -63,6 +66,88 @@ async fn a_session_may_make_so_many_requests() {
     }
     assert_eq!(statuses, [200, 529, 402]);
     assert!(relay.close().await.unwrap().out_of_money);
+}
+
+#[tokio::test]
+async fn tokens_are_counted_so_often_and_no_more() {
+    let lab = Lab::playing([]).await;
+    let relay = lab.open().await;
+    let asked = r#"{"model": "claude-scripted", "messages": []}"#;
+    let mut client = client(relay.socket()).await;
+    for count in 0..=200 {
+        let request = request("POST", "/v1/messages/count_tokens", asked);
+        let counted = read(client.send_request(request).await.unwrap()).await;
+        if count < 200 {
+            assert_eq!(counted.status, 200, "{}", counted.text);
+        } else {
+            assert_eq!(counted.error(), (429, "rate_limit_error".to_owned()));
+            assert_eq!(counted.headers["x-should-retry"], "false");
+        }
+    }
+    // what it has to do with money is as before
+    assert!(!relay.close().await.unwrap().out_of_money);
+}
+
+#[tokio::test]
+async fn bodies_wait_until_there_is_room_for_them() {
+    let shared: Arc<OnceLock<Box<dyn Relay>>> = Arc::default();
+    let replies = (0..12).map(|_| {
+        let shared = Arc::clone(&shared);
+        Move::react(move |_| {
+            let used = shared.get().unwrap().used();
+            let under_way = used.requests - used.spend.model_calls;
+            Move::text(if under_way == 1 { "alone" } else { "together" })
+        })
+    });
+    let mut lab = Lab::playing(replies).await;
+    let mut asked = body(10, false);
+    asked["messages"][0]["content"] = "x".repeat(6_000).into();
+    (lab.config.request_bytes, lab.config.memory_bytes) = (8_000, 10_000);
+    assert!(shared.set(lab.open().await).is_ok());
+    let relay = shared.get().unwrap();
+    let replies =
+        join_all((0..12).map(|_| async { read(send(relay.socket(), &asked).await).await })).await;
+    for reply in replies {
+        assert_eq!(reply.status, 200);
+        assert!(reply.text.contains("alone"), "{}", reply.text);
+    }
+}
+
+/// What is reserved for a request while it is under way.
+async fn reserved(asked: &Value) -> u64 {
+    let gate = Gate::closed();
+    let lab = Lab::playing([Move::text("slow").behind(&gate)]).await;
+    let relay = lab.open().await;
+    let (reply, reserved) = tokio::join!(send(relay.socket(), asked), async {
+        lab.claude
+            .wait_for(|requests| !requests.is_empty())
+            .await
+            .unwrap();
+        let reserved = lab.balance().await.reserved.cost.0;
+        gate.open();
+        reserved
+    });
+    assert_eq!(read(reply).await.status, 200);
+    relay.close().await.unwrap();
+    reserved
+}
+
+#[tokio::test]
+async fn what_is_cached_and_what_is_an_image_is_reserved_at_its_worst() {
+    let bytes = |asked: &Value| asked.to_string().len() as u64;
+    let mut asked = body(10, false);
+    assert_eq!(reserved(&asked).await, bytes(&asked) + 20);
+    let text = |control: Value| json!([{"type": "text", "text": "go", "cache_control": control}]);
+    asked["messages"][0]["content"] = text(json!({"type": "ephemeral"}));
+    let short = bytes(&asked) + bytes(&asked).div_ceil(4) + 20;
+    assert_eq!(reserved(&asked).await, short);
+    // one for an hour makes all of it so
+    asked["system"] = text(json!({"type": "ephemeral", "ttl": "1h"}));
+    assert_eq!(reserved(&asked).await, 2 * bytes(&asked) + 20);
+    let image = json!({"type": "image", "source": {"type": "base64", "data": "AA"}});
+    let mut asked = body(10, false);
+    asked["messages"][0]["content"] = json!([image, image]);
+    assert_eq!(reserved(&asked).await, bytes(&asked) + 10_000 + 20);
 }
 
 #[tokio::test]

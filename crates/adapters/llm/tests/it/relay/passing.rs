@@ -66,6 +66,34 @@ async fn the_key_is_added_and_what_the_client_sent_as_one_is_dropped() {
 }
 
 #[tokio::test]
+async fn betas_that_change_prices_do_not_pass() {
+    let lab = Lab::playing([Move::text("ok"), Move::text("ok")]).await;
+    let relay = lab.open().await;
+    let mut client = client(relay.socket()).await;
+    let some = [
+        "claude-code-20250219, context-1m-2025-08-07",
+        "Fast-Mode-2026-02-01,files-api-2025-04-14",
+        "code-execution-2025-08-25,interleaved-thinking-2025-05-14,mcp-client-2025-11-20,web-fetch-2025-09-10",
+    ];
+    for betas in [&some as &[&str], &some[1..2]] {
+        let mut request = request("POST", "/v1/messages", body(10, false).to_string());
+        request.headers_mut().remove("anthropic-beta");
+        for beta in betas {
+            let beta = beta.parse().unwrap();
+            request.headers_mut().append("anthropic-beta", beta);
+        }
+        let reply = read(client.send_request(request).await.unwrap()).await;
+        assert_eq!(reply.status, 200);
+    }
+    let received = lab.claude.requests();
+    assert_eq!(
+        received[0].header("anthropic-beta"),
+        Some("claude-code-20250219,interleaved-thinking-2025-05-14")
+    );
+    assert_eq!(received[1].header("anthropic-beta"), None);
+}
+
+#[tokio::test]
 async fn an_error_of_the_provider_passes_with_its_wait_and_costs_nothing() {
     let echo = format!("your key {KEY} is tired");
     let lab = Lab::playing([
@@ -83,6 +111,8 @@ async fn an_error_of_the_provider_passes_with_its_wait_and_costs_nothing() {
     assert!(relay.used().failure.unwrap().contains("status 401"));
     assert_eq!(ask(&*relay, 10).await.status, 200);
     let used = relay.close().await.unwrap();
+    // it is well again
+    assert_eq!(used.failure, None);
     assert_eq!((used.spend.cost, used.lost), (MicroUsd(20), MicroUsd::ZERO));
     assert_eq!(used.requests, 3);
     nothing_is_reserved(&lab.balance().await);
@@ -102,11 +132,30 @@ async fn a_reply_that_breaks_off_is_seen_to_and_counts_as_lost() {
     let reset = read(send(relay.socket(), &asked).await).await;
     assert_eq!(reset.error(), (503, "api_error".to_owned()));
     let used = relay.close().await.unwrap();
-    assert_eq!(used.lost, MicroUsd(2 * worst(&asked)));
+    // also the one whose connection was reset: the provider had it
+    assert_eq!(used.lost, MicroUsd(3 * worst(&asked)));
     assert_eq!(used.spend.model_calls, 0);
     let balance = lab.balance().await;
     assert_eq!(balance.lost.cost, used.lost);
     nothing_is_reserved(&balance);
+}
+
+#[tokio::test]
+async fn a_provider_that_is_not_there_costs_nothing() {
+    let lab = Lab::playing([]).await;
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = nobody.local_addr().unwrap();
+    drop(nobody);
+    let mut grant = lab.grant();
+    grant.model.base_url = Some(format!("http://{address}"));
+    let relay = lab.try_open(grant).await.unwrap();
+    assert_eq!(
+        ask(&*relay, 10).await.error(),
+        (503, "api_error".to_owned())
+    );
+    let used = relay.close().await.unwrap();
+    assert_eq!((used.spend.model_calls, used.lost), (0, MicroUsd::ZERO));
+    nothing_is_reserved(&lab.balance().await);
 }
 
 #[tokio::test]
@@ -125,6 +174,29 @@ async fn a_provider_that_falls_silent_is_given_up() {
     let used = relay.close().await.unwrap();
     assert_eq!(used.lost, MicroUsd(2 * worst(&asked)));
     assert!(used.failure.unwrap().contains("did not answer"));
+}
+
+#[tokio::test]
+async fn a_request_waits_until_its_reply_begins() {
+    let gate = Gate::closed();
+    let lab = Lab::playing([Move::text("slow").behind(&gate), Move::status(400)]).await;
+    let relay = lab.open().await;
+    let asked = body(100, true);
+    let (reply, ()) = tokio::join!(send(relay.socket(), &asked), async {
+        lab.claude
+            .wait_for(|requests| !requests.is_empty())
+            .await
+            .unwrap();
+        assert_eq!(relay.used().waiting, 1);
+        gate.let_through(1);
+    });
+    assert_eq!(relay.used().waiting, 0);
+    gate.open();
+    read(reply).await;
+    // what was wrong about a request is nobody else's failure
+    assert_eq!(ask(&*relay, 10).await.status, 400);
+    let used = relay.close().await.unwrap();
+    assert_eq!((used.waiting, used.failure), (0, None));
 }
 
 #[tokio::test]

@@ -58,6 +58,7 @@ async fn what_would_reach_elsewhere_or_cost_the_unforeseen_is_refused() {
             {"type": "image", "source": source},
         ]}]}])
     };
+    let document = |source: Value| json!([{"role": "user", "content": [{"type": "document", "source": source}]}]);
     let url = "https://elsewhere.example/?secret";
     for (name, value) in [
         (
@@ -74,6 +75,14 @@ async fn what_would_reach_elsewhere_or_cost_the_unforeseen_is_refused() {
         ),
         ("messages", image(json!({"type": "url", "url": url}))),
         ("messages", image(json!({"type": "file", "file_id": "f"}))),
+        (
+            "messages",
+            document(json!({"type": "text", "media_type": "text/plain", "data": "x"})),
+        ),
+        (
+            "messages",
+            image(json!({"type": "base64", "media_type": "application/pdf", "data": "AA"})),
+        ),
         ("speed", json!("fast")),
         ("service_tier", json!("priority")),
         ("inference_geo", json!("us")),
@@ -97,7 +106,7 @@ async fn what_would_reach_elsewhere_or_cost_the_unforeseen_is_refused() {
         assert_eq!(refused.status, 400, "{text}");
     }
     assert!(lab.claude.requests().is_empty());
-    assert_eq!(relay.used().refused.len(), 18);
+    assert_eq!(relay.used().refused.len(), 20);
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use super::*;
 use crate::agent::Installed;
 use crate::agent::cli::{Outcome, Reader};
+use crate::agent::follow::Followed;
 use crate::testing::tree;
 
 /// A program that asks its model as often as its prompt says, then says a line and ends.
@@ -70,6 +71,8 @@ type Used = Arc<Mutex<RelayUse>>;
 
 struct Double {
     used: Used,
+    /// Whether the ledger fails at the end.
+    fails: bool,
 }
 
 #[async_trait]
@@ -83,6 +86,11 @@ impl Relay for Double {
     }
 
     async fn close(self: Box<Self>) -> Result<RelayUse, StoreError> {
+        if self.fails {
+            return Err(StoreError::Invalid {
+                message: "the ledger failed".to_owned(),
+            });
+        }
         Ok(self.used())
     }
 }
@@ -91,7 +99,8 @@ impl Relay for Double {
 impl Relays for Double {
     async fn open(&self, _: RelayGrant, _: &Path) -> Result<Box<dyn Relay>, RelayError> {
         let used = Arc::clone(&self.used);
-        Ok(Box::new(Self { used }))
+        let fails = self.fails;
+        Ok(Box::new(Self { used, fails }))
     }
 }
 
@@ -170,11 +179,18 @@ impl SandboxedProcess for Running {
 }
 
 async fn turn(prompts: &[&str], turns: u32) -> (SessionEnd, u32) {
+    let record = recorded(prompts, turns, false).await;
+    (record.end, record.turns)
+}
+
+/// The record of a session; `fails` says whether its relay cannot be closed.
+async fn recorded(prompts: &[&str], turns: u32, fails: bool) -> SessionRecord {
     let scratch = tempfile::tempdir().unwrap();
     let used = Used::default();
     let double = || {
         Arc::new(Double {
             used: Arc::clone(&used),
+            fails,
         })
     };
     let agent = CliAgent::new(
@@ -218,8 +234,7 @@ async fn turn(prompts: &[&str], turns: u32) -> (SessionEnd, u32) {
     for prompt in prompts {
         session.prompt(prompt, turns, &stop).await.unwrap();
     }
-    let record = session.close().await.unwrap();
-    (record.end, record.turns)
+    session.close().await.unwrap()
 }
 
 #[tokio::test]
@@ -235,6 +250,66 @@ async fn a_program_that_asks_for_ever_and_says_nothing_is_ended() {
     let (end, turns) = turn(&["for ever"], 3).await;
     assert_eq!(end, SessionEnd::OutOfTurns);
     assert!(turns > 3);
+}
+
+#[tokio::test]
+async fn a_session_whose_relay_cannot_be_closed_is_recorded_all_the_same() {
+    let record = recorded(&["3"], 3, true).await;
+    assert_eq!(record.end, SessionEnd::Answered);
+    assert_eq!(record.spend.model_calls, 3);
+    assert!(!record.transcript_text.is_empty());
+}
+
+/// How a prompt ended in which the program said nothing, by its exit and what its relay saw.
+fn end_of_silence(exit: ProcessExit, used: &RelayUse) -> Result<SessionEnd, AgentError> {
+    let followed = Followed {
+        exit: Some(exit),
+        ..Followed::default()
+    };
+    ended_with(&Report::default(), &followed, used)
+}
+
+#[test]
+fn a_provider_that_fails_or_says_nothing_is_not_held_against_the_session() {
+    let failed = RelayUse {
+        failure: Some("the provider answered with status 529".to_owned()),
+        ..RelayUse::default()
+    };
+    let unanswered = RelayUse {
+        waiting: 1,
+        ..RelayUse::default()
+    };
+    let code = ProcessExit::Code { code: 1 };
+    for exit in [ProcessExit::TimedOut, code] {
+        for used in [&failed, &unanswered] {
+            let error = end_of_silence(exit, used).unwrap_err();
+            assert!(
+                matches!(
+                    error,
+                    AgentError::Provider {
+                        configuration: false,
+                        ..
+                    }
+                ),
+                "{error}"
+            );
+        }
+    }
+    // where it answered, the time and the exit are the program's own
+    let answered = RelayUse::default();
+    let late = end_of_silence(ProcessExit::TimedOut, &answered).unwrap();
+    assert_eq!(late, SessionEnd::OutOfTime);
+    let broken = end_of_silence(code, &answered).unwrap();
+    assert!(matches!(broken, SessionEnd::Failed { .. }), "{broken}");
+    // money is known to be the end before anything else is
+    let broke = RelayUse {
+        out_of_money: true,
+        ..failed
+    };
+    assert_eq!(
+        end_of_silence(code, &broke).unwrap(),
+        SessionEnd::OutOfMoney
+    );
 }
 
 #[test]
