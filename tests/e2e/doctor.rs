@@ -39,7 +39,8 @@ impl Findings {
     #[track_caller]
     fn find(&self, what: &str) -> &Value {
         let found = self.0.iter().find(|finding| finding["what"] == what);
-        found.unwrap_or_else(|| panic!("nothing of {what}: {:#?}", self.0))
+        assert!(found.is_some(), "nothing of {what}: {:#?}", self.0);
+        found.unwrap()
     }
 
     #[track_caller]

@@ -196,7 +196,7 @@ fn broken_projects() {
         (
             "a reviewer that nobody asks",
             "target:",
-            "reviewer: {model: small, turns: 3, minutes: 0}\ntarget:",
+            "proposer: {backend: catalogue}\nreviewer: {model: small, turns: 3, minutes: 0}\ntarget:",
         ),
         (
             "a reviewer of another model",
