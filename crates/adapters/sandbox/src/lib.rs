@@ -18,6 +18,7 @@ mod advice;
 mod bubblewrap;
 mod config;
 mod control;
+mod hidden;
 pub mod init;
 mod order;
 mod process;

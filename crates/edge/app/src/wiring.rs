@@ -140,8 +140,8 @@ impl Embedded {
             MeteredConfig::default(),
         ));
 
-        let sandbox: Arc<dyn Sandbox> = sandbox::sandbox(&options.env)?;
-        let python = sandbox::interpreter(&options.env);
+        let sandbox: Arc<dyn Sandbox> = sandbox::sandbox(&options.env, dir)?;
+        let python = sandbox::interpreter(&options.env, dir);
         let scripts = PythonScripts::new(Arc::clone(&sandbox), Arc::clone(&python));
         let code: Arc<dyn CodeRunner> = sandbox::pool(Arc::clone(&sandbox), python);
         let executor = ExecutorService::new(
