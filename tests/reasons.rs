@@ -8,14 +8,42 @@ use std::path::{Path, PathBuf};
 /// Upper-case texts that name something else.
 const OTHER_NAMES: &[(&str, &str)] = &[
     ("ANTHROPIC_API_KEY", "an environment variable"),
+    ("ANTHROPIC_BASE_URL", "an environment variable of a session"),
     ("CARGO_PKG_VERSION", "the version, at compile time"),
+    (
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC",
+        "an environment variable of a session",
+    ),
+    (
+        "CLAUDE_CODE_MAX_OUTPUT_TOKENS",
+        "an environment variable of a session",
+    ),
+    (
+        "CLAUDE_CODE_MAX_RETRIES",
+        "an environment variable of a session",
+    ),
+    ("CLAUDE_CODE_TMPDIR", "an environment variable of a session"),
     ("CLICOLOR_FORCE", "an environment variable"),
+    ("CODEX_HOME", "an environment variable of a session"),
+    ("CODEX_OSS_BASE_URL", "an environment variable of a session"),
+    (
+        "DISABLE_AUTOUPDATER",
+        "an environment variable of a session",
+    ),
+    (
+        "DISABLE_ERROR_REPORTING",
+        "an environment variable of a session",
+    ),
+    ("DISABLE_TELEMETRY", "an environment variable of a session"),
+    ("FAPO_CLAUDE", "an environment variable"),
+    ("FAPO_CODEX", "an environment variable"),
     ("FAPO_LOG", "an environment variable"),
     ("FAPO_PYTHON", "an environment variable"),
     ("FAPO_SANDBOX", "an environment variable"),
     ("FAPO_SESSION_TOKEN", "an environment variable of a session"),
     ("HTTPS_PROXY", "an environment variable"),
     ("MALLOC_ARENA_MAX", "an environment variable of Python"),
+    ("MCP_TOOL_TIMEOUT", "an environment variable of a session"),
     ("MKL_NUM_THREADS", "an environment variable of Python"),
     ("NO_COLOR", "an environment variable"),
     ("OMP_NUM_THREADS", "an environment variable of Python"),

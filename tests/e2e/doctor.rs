@@ -243,3 +243,20 @@ fn claude_code_proposes_where_a_project_names_nobody() {
     assert_eq!(plan["proposer"], "claude-code", "{plan:#}");
     assert_eq!(plan["reviewer"], "claude-code", "{plan:#}");
 }
+
+#[test]
+fn a_model_without_a_price_is_told_before_anything_is_paid_where_dollars_are_capped() {
+    let project = Project::example("missing-hop").unwrap();
+    project
+        .edit("fapo.yaml", "backend: catalogue", "backend: codex, usd: 1")
+        .unwrap();
+    let env = [("FAPO_CODEX", "/bin/sh"), ("OPENAI_API_KEY", "sk-none")];
+    let ran = project
+        .fapo_with_env("optimize", &["--json"], &env)
+        .unwrap();
+    assert_eq!(ran.code(), FAILED, "{}", ran.stderr());
+    let said = ran.stderr();
+    assert!(said.contains("no price is known for gpt-5-codex"), "{said}");
+    let jobs = project.fapo("status", &["--json"]).unwrap().json().unwrap();
+    assert_eq!(jobs, serde_json::json!([]), "nothing was begun");
+}

@@ -26,7 +26,7 @@ mod wire;
 pub use limiter::{Limiter, Paused, Permit, Snapshot};
 pub use metered::{Metered, MeteredConfig};
 pub use price::{DEFAULT_PRICES, PriceError, PriceTable};
-pub use provider::{EnvLookup, ProviderModels, unpriced};
+pub use provider::{EnvLookup, ProviderModels, is_exact, unpriced};
 pub use relay::{LlmRelays, RelayConfig};
 
 /// Installs the process's TLS cryptography (ring). The app calls it once at its start; calling it again, or after

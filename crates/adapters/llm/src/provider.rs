@@ -236,6 +236,12 @@ pub fn unpriced(entry: &str, spec: &ModelSpec) -> ModelError {
     }
 }
 
+/// Whether a model's name is one that the provider knows. `opus` and the like are not: the program of a coding agent makes of
+/// them the model of its time, whose price is known only when it is asked for.
+pub fn is_exact(spec: &ModelSpec) -> bool {
+    spec.model.bytes().any(|byte| byte.is_ascii_digit())
+}
+
 /// Bytes of the request's texts.
 fn input_bytes(request: &ModelRequest) -> u64 {
     request

@@ -42,7 +42,7 @@ use tokio::task::JoinHandle;
 use self::session::Session;
 use crate::endpoint::Endpoint;
 use crate::price::PriceTable;
-use crate::provider::{EnvLookup, unpriced};
+use crate::provider::{EnvLookup, is_exact, unpriced};
 
 /// The socket's name in its folder.
 const SOCKET: &str = "relay.sock";
@@ -128,7 +128,8 @@ impl LlmRelays {
 
     fn check(&self, grant: &RelayGrant, capped: bool) -> Result<(), RelayError> {
         let spec: &ModelSpec = &grant.model;
-        if capped && self.prices.price(spec).is_none() {
+        // what a mere word stands for is seen, and priced, with each request
+        if capped && is_exact(spec) && self.prices.price(spec).is_none() {
             return Err(unpriced(&grant.entry, spec).into());
         }
         Ok(())

@@ -36,6 +36,7 @@ pub fn project() -> ProjectSpec {
         "data": {"train": "data/train.jsonl", "corpora": {"wiki": "data/corpus.jsonl"}},
         "scorer": {"metric": "exact_match", "expected": "answer"},
         "scope": {"allow": ["prompt", "parameter", "structure"]},
+        "proposer": {"backend": "catalogue"},
     }))
     .unwrap()
 }
@@ -229,7 +230,6 @@ pub fn job_spec(project: ProjectSpec, baseline: VariantId) -> JobSpec {
         corpora: BTreeMap::new(),
         seal: ContentHash::of(b"s"),
         protect: Vec::new(),
-        scorer_code: BTreeMap::new(),
         playbook: None,
         prompts: BTreeMap::new(),
         scorer_code: BTreeMap::new(),

@@ -133,6 +133,20 @@ async fn project(context: &Context, dir: &Path, findings: &mut Vec<Finding>) {
             return;
         }
     };
+    for agent in &agents {
+        // entries are looked at below
+        let is_entry = project.spec.models.contains_key(&agent.entry);
+        if !is_entry && agent.is_unpriced(&project.spec, &|model| prices.price(model)) {
+            findings.push(Finding::missing(
+                agent.backend.as_str(),
+                format!(
+                    "nobody knows what {} costs, so its dollars cannot be bounded",
+                    agent.model.model
+                ),
+                "in fapo.yaml: an entry of models: for it, with price: { input: ..., output: ... }",
+            ));
+        }
+    }
     for (entry, model) in &project.spec.models {
         let what = format!("model {entry}");
         if model.provider == Provider::Sim {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use fapo_domain::CaseId;
-use fapo_domain::model::case::Case;
+use fapo_domain::model::case::{Case, Split};
 use fapo_domain::model::job::{JobGoal, JobSpec};
 use fapo_domain::model::score::CaseScore;
 use fapo_domain::model::trace::{RunRecord, RunStatus, StepRecord, StepStatus};
@@ -26,7 +26,13 @@ pub async fn run(context: &Context, args: &RunArgs) -> anyhow::Result<Exit> {
         Ok(session) => session,
         Err(exit) => return Ok(exit),
     };
-    let spec = match session.import(context, JobGoal::Optimize).await? {
+    // nobody proposes or reviews: what only they need is not asked for
+    let goal = JobGoal::Evaluate {
+        split: Split::Train,
+        cases: Some(1),
+        sample: 0,
+    };
+    let spec = match session.import(context, goal).await? {
         Ok(spec) => spec,
         Err(exit) => return Ok(exit),
     };

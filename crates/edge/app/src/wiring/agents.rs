@@ -10,7 +10,7 @@ use fapo_diagnosis::agent::{
 use fapo_domain::hash::ContentHash;
 use fapo_domain::model::job::{JobGoal, JobSpec};
 use fapo_domain::model::project::{ModelSpec, ProjectSpec, ProposerBackend};
-use fapo_domain::money::SpendRole;
+use fapo_domain::money::{Price, SpendRole};
 use fapo_domain::ports::agents::{AgentError, CodingAgent};
 use fapo_domain::ports::models::ModelError;
 
@@ -59,6 +59,23 @@ impl Wanted {
             }
         };
         format!("`{}` is to {verb}", self.backend.as_str())
+    }
+
+    /// Whether its dollars are to be bounded and nobody knows what its model costs. What a mere word such as `opus` stands for is
+    /// known to the program alone; the relay asks for the price then.
+    pub fn is_unpriced(
+        &self,
+        project: &ProjectSpec,
+        price: &dyn Fn(&ModelSpec) -> Option<Price>,
+    ) -> bool {
+        let own = match self.role {
+            SpendRole::Reviewer => project.reviewer.usd,
+            SpendRole::Task | SpendRole::Judge | SpendRole::Diagnosis | SpendRole::Proposer => {
+                project.proposer.usd
+            }
+        };
+        let is_capped = own.or(project.budget.usd).is_some();
+        is_capped && fapo_llm::is_exact(&self.model) && price(&self.model).is_none()
     }
 
     /// That its program is not on this machine; `None` where it is.
@@ -111,9 +128,7 @@ impl Embedded {
                 }
                 Err(error) => return Err(error.into()),
             }
-            // a name such as `opus` stands for a model that only the program knows; the relay asks for its price
-            let is_entry = project.models.contains_key(&agent.entry);
-            if is_entry && project.budget.usd.is_some() && self.price(&agent.model).is_none() {
+            if agent.is_unpriced(project, &|model| self.price(model)) {
                 return Err(fapo_llm::unpriced(&agent.entry, &agent.model).into());
             }
         }

@@ -226,7 +226,7 @@ fn broken_projects() {
         (
             "model that is not used",
             "target:",
-            "proposer: {model: big}\ntarget:",
+            "proposer: {backend: catalogue, model: big}\ntarget:",
         ),
         (
             "budget of nothing",

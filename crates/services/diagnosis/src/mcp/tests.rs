@@ -81,7 +81,6 @@ impl House {
             corpora: BTreeMap::new(),
             seal: ContentHash::of(b"s"),
             protect: Vec::new(),
-            scorer_code: BTreeMap::new(),
             playbook: None,
             prompts: BTreeMap::new(),
             scorer_code: BTreeMap::new(),

@@ -98,8 +98,31 @@ async fn another_model_is_paid_at_its_own_price_and_none_without_one() {
     );
 
     let mut unpriced = lab.grant();
+    unpriced.model.model = "claude-unheard-of-9".to_owned();
     unpriced.model.price = None;
     unpriced.cost = Some(MicroUsd(1));
     let refused = lab.try_open(unpriced).await.err().unwrap();
     assert!(matches!(refused, RelayError::Model(_)));
+}
+
+#[tokio::test]
+async fn a_word_that_only_the_program_knows_is_priced_by_what_it_asks_for() {
+    let lab = Lab::playing([Move::text("ok").using(usage(1000, 0))]).await;
+    let mut grant = lab.grant();
+    grant.model.model = "opus".to_owned();
+    grant.model.price = None;
+    grant.cost = Some(MicroUsd(1_000_000));
+    let relay = lab.try_open(grant).await.unwrap();
+    let naming = |model: &str| {
+        let mut body = body(100, false);
+        body["model"] = json!(model);
+        body
+    };
+    let known = read(send(relay.socket(), &naming("claude-opus-4-5")).await).await;
+    assert_eq!(known.status, 200);
+    let unknown = read(send(relay.socket(), &naming("claude-unheard-of-9")).await).await;
+    assert_eq!(unknown.error(), (402, "billing_error".to_owned()));
+    let used = relay.close().await.unwrap();
+    // 5 dollars a million
+    assert_eq!(used.spend.cost, MicroUsd(5_000));
 }
