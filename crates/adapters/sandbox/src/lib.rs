@@ -23,6 +23,7 @@ pub mod init;
 mod order;
 mod process;
 mod python;
+mod removal;
 mod sandbox;
 mod spawner;
 mod wire;

@@ -24,6 +24,7 @@ use crate::control::Control;
 use crate::hidden::open_without_namespaces;
 use crate::order::order;
 use crate::process::Running;
+use crate::removal::PrivateTmp;
 use crate::spawner::{Owned, Spawner};
 use crate::wire::{Report, inside};
 
@@ -189,9 +190,9 @@ impl ProcessSandbox {
         let listener = UnixListener::bind(folder.path().join("control"))?;
         let tmp = match held.namespaces {
             true => None,
-            false => Some(tempfile::Builder::new().prefix("fapo-tmp-").tempdir()?),
+            false => Some(PrivateTmp::new()?),
         };
-        let place = tmp.as_ref().map(tempfile::TempDir::path);
+        let place = tmp.as_ref().map(PrivateTmp::path);
         let order = serde_json::to_vec(&order(
             self.init(held.namespaces),
             held.namespaces,

@@ -190,7 +190,7 @@ impl Embedded {
             scripts: Arc::new(scripts),
         };
         // the lock is ours: whoever had a session there is dead
-        let scratch = agents::Scratch::of(dir)?;
+        let scratch = agents::Scratch::of(dir);
         let parts = AgentParts {
             sandbox: Arc::clone(&sandbox),
             relays: Arc::new(relays),
