@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use fapo_domain::ports::sandbox::{Mount, ProcessSpec};
 
 use crate::config::SandboxConfig;
+use crate::hidden;
 use crate::wire::inside;
 
 /// Folders at the root that hold programs and libraries; on most systems links into `/usr`.
@@ -62,8 +63,8 @@ pub(crate) fn write_files(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Refuses mounts that are not there, or whose places could be misread.
-pub(crate) fn check_mounts(spec: &ProcessSpec) -> io::Result<()> {
+/// Refuses mounts that are not there, whose places could be misread, or that would show what is hidden.
+pub(crate) fn check_mounts(spec: &ProcessSpec, hidden: &[PathBuf]) -> io::Result<()> {
     for mount in spec.read_only.iter().chain(&spec.writable) {
         let plain = |path: &Path| {
             path.is_absolute() && !path.components().any(|part| part == Component::ParentDir)
@@ -76,6 +77,7 @@ pub(crate) fn check_mounts(spec: &ProcessSpec) -> io::Result<()> {
             let why = format!("{} cannot be shown: {error}", mount.host.display());
             io::Error::new(error.kind(), why)
         })?;
+        hidden::check(mount, hidden)?;
     }
     Ok(())
 }
@@ -90,7 +92,7 @@ impl Arguments {
         spec: &ProcessSpec,
         folder: &Path,
         forbid_namespaces: bool,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let mut all = Self(Vec::new());
         // All namespaces. Init as PID 1, so that the end of the session is seen only when all of it is gone.
         all.add([
@@ -106,6 +108,12 @@ impl Arguments {
             all.add(["--disable-userns"]);
         }
         all.system(folder);
+        // after the system's folders, which they lie within, and before the mounts, some of which may lie within them
+        let covered = hidden::covered(&config.hidden)?;
+        for place in &covered {
+            all.0.push("--tmpfs".into());
+            all.0.push(place.into());
+        }
         let size = config.tmp_bytes.to_string();
         // Read-only, because root out here is root to the kernel's settings even without any capability in there:
         // `/proc/sys/kernel/core_pattern` alone would be the way out.
@@ -114,6 +122,10 @@ impl Arguments {
         all.add(["--tmpfs", "/dev/shm", "--remount-ro", "/dev"]);
         all.add(["--perms", "1777", "--size", &size, "--tmpfs", "/tmp"]);
         all.mounts(spec);
+        for place in &covered {
+            all.0.push("--remount-ro".into());
+            all.0.push(place.into());
+        }
         all.bind("--ro-bind", &config.init.0, Path::new(inside::INIT));
         all.bind(
             "--ro-bind",
@@ -124,7 +136,7 @@ impl Arguments {
             all.bind("--ro-bind", &forward.socket, &socket(at));
         }
         all.add(["--remount-ro", "/", "--chdir", "/", "--"]);
-        all
+        Ok(all)
     }
 
     /// The arguments.

@@ -27,16 +27,20 @@ pub struct SandboxConfig {
     pub init: (PathBuf, Vec<String>),
     /// Bytes that the private `/tmp` may hold, and `/dev/shm` as many: both are memory.
     pub tmp_bytes: u64,
+    /// Folders, by their real paths, that no process may see, wherever they lie: a project below `/usr`, which every
+    /// process sees otherwise. What a process is shown of them by name (a virtual environment) it does see.
+    pub hidden: Vec<PathBuf>,
 }
 
 impl SandboxConfig {
-    /// Namespaces required, a private `/tmp` of at most 1 GiB.
+    /// Namespaces required, a private `/tmp` of at most 1 GiB, nothing hidden.
     pub fn new(bwrap: Option<PathBuf>, init: PathBuf, leading: Vec<String>) -> Self {
         Self {
             mode: SandboxMode::Required,
             bwrap,
             init: (init, leading),
             tmp_bytes: 1 << 30,
+            hidden: Vec::new(),
         }
     }
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use fapo_domain::ports::sandbox::{ProcessExit, SandboxError, SandboxedProcess, Streams};
-use tempfile::TempDir;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::control::Control;
+use crate::removal::PrivateTmp;
 use crate::spawner::Owned;
 
 /// Init keeps the time; when it is this late, it is not trusted to.
@@ -23,7 +23,7 @@ pub(crate) struct Running {
     pub(crate) deadline: Option<Instant>,
     pub(crate) end: Option<ProcessExit>,
     /// Its `/tmp`, where there are no namespaces that give it one; removed after the rest has ended.
-    pub(crate) _tmp: Option<TempDir>,
+    pub(crate) _tmp: Option<PrivateTmp>,
 }
 
 impl Running {

@@ -21,8 +21,10 @@ use crate::advice::advice;
 use crate::bubblewrap::{Arguments, check_mounts, write_files};
 use crate::config::{SandboxConfig, SandboxMode};
 use crate::control::Control;
+use crate::hidden::open_without_namespaces;
 use crate::order::order;
 use crate::process::Running;
+use crate::removal::PrivateTmp;
 use crate::spawner::{Owned, Spawner};
 use crate::wire::{Report, inside};
 
@@ -71,6 +73,10 @@ impl ProcessSandbox {
         };
         if self.config.mode == SandboxMode::Required {
             return Err(SandboxError::Unavailable { why: advice(&why) });
+        }
+        if let Some(open) = open_without_namespaces(&self.config.hidden) {
+            let why = format!("{open} (no namespaces: {why})");
+            return Err(SandboxError::Unavailable { why });
         }
         let mut held = Held {
             namespaces: false,
@@ -178,15 +184,15 @@ impl ProcessSandbox {
     }
 
     async fn start_process(&self, held: &Held, spec: ProcessSpec) -> io::Result<Running> {
-        check_mounts(&spec)?;
+        check_mounts(&spec, &self.config.hidden)?;
         // Removed as soon as init has called back: from then on the session needs nothing of it.
         let folder = tempfile::Builder::new().prefix("fapo-").tempdir()?;
         let listener = UnixListener::bind(folder.path().join("control"))?;
         let tmp = match held.namespaces {
             true => None,
-            false => Some(tempfile::Builder::new().prefix("fapo-tmp-").tempdir()?),
+            false => Some(PrivateTmp::new()?),
         };
-        let place = tmp.as_ref().map(tempfile::TempDir::path);
+        let place = tmp.as_ref().map(PrivateTmp::path);
         let order = serde_json::to_vec(&order(
             self.init(held.namespaces),
             held.namespaces,
@@ -198,7 +204,7 @@ impl ProcessSandbox {
             write_files(folder.path())?;
             let bwrap = self.config.bwrap.clone().unwrap_or_default();
             let forbid = held.forbid_namespaces;
-            let arguments = Arguments::new(&self.config, &spec, folder.path(), forbid);
+            let arguments = Arguments::new(&self.config, &spec, folder.path(), forbid)?;
             let mut command = Command::new(bwrap);
             command.args(arguments.into_inner()).arg(inside::INIT);
             command

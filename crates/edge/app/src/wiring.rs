@@ -152,8 +152,8 @@ impl Embedded {
             MeteredConfig::default(),
         ));
 
-        let sandbox: Arc<dyn Sandbox> = sandbox::sandbox(&options.env)?;
-        let python = sandbox::interpreter(&options.env);
+        let sandbox: Arc<dyn Sandbox> = sandbox::sandbox(&options.env, dir)?;
+        let python = sandbox::interpreter(&options.env, dir);
         let scripts = PythonScripts::new(Arc::clone(&sandbox), Arc::clone(&python));
         let code: Arc<dyn CodeRunner> = sandbox::pool(Arc::clone(&sandbox), python);
         let executor = ExecutorService::new(
@@ -202,7 +202,7 @@ impl Embedded {
             scripts: Arc::new(scripts),
         };
         // the lock is ours: whoever had a session there is dead
-        let scratch = agents::Scratch::of(dir)?;
+        let scratch = agents::Scratch::of(dir);
         let parts = AgentParts {
             sandbox: Arc::clone(&sandbox),
             relays: Arc::new(relays),

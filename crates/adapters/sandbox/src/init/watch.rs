@@ -53,7 +53,7 @@ impl Ending {
         self.session.kill();
         if let Some(tmp) = &self.tmp {
             // fapo does the same, where it lives
-            let _ = std::fs::remove_dir_all(tmp);
+            let _ = crate::removal::remove_all(tmp);
         }
         self.say(&Report::Ended {
             exit,

@@ -13,6 +13,7 @@ use tokio::sync::OnceCell;
 
 use crate::bubblewrap::SYSTEM;
 use crate::config::find_program;
+use crate::hidden::{shows, within};
 
 /// What an interpreter is asked about itself.
 const QUESTION: &str = "import json, sys, sysconfig
@@ -46,6 +47,7 @@ pub(super) struct Found {
 pub struct Interpreter {
     named: Option<PathBuf>,
     path: OsString,
+    hidden: Vec<PathBuf>,
     found: OnceCell<Found>,
 }
 
@@ -56,8 +58,17 @@ impl Interpreter {
         Self {
             named,
             path,
+            hidden: Vec::new(),
             found: OnceCell::new(),
         }
+    }
+
+    /// Folders that the sandbox hides, [`SandboxConfig::hidden`](crate::SandboxConfig::hidden): what Python needs of them is
+    /// shown, and a Python that they lie within is refused.
+    #[must_use]
+    pub fn hiding(mut self, hidden: Vec<PathBuf>) -> Self {
+        self.hidden = hidden;
+        self
     }
 
     /// Where it is and which version it has, for people.
@@ -98,21 +109,29 @@ impl Interpreter {
             let last = said.trim().lines().last().unwrap_or("it said nothing");
             failed(last.to_owned())
         })?;
+        let mounts = mounts(&answer, &self.hidden);
+        for mount in &mounts {
+            if let Some(folder) = within(&mount.host, &self.hidden) {
+                return Err(failed(shows(&mount.host, folder)));
+            }
+        }
         Ok(Found {
-            mounts: mounts(&answer),
+            mounts,
             program: answer.program,
             version: answer.version,
         })
     }
 }
 
-/// The folders that are not the system's, each once, without those that lie within another.
-fn mounts(answer: &Answer) -> Vec<Mount> {
+/// The folders that are not shown with the system's, each once, without those that lie within another.
+fn mounts(answer: &Answer, hidden: &[PathBuf]) -> Vec<Mount> {
     let mut folders: Vec<&PathBuf> = answer.folders.iter().collect();
     folders.sort();
     let mut mounts: Vec<Mount> = Vec::new();
     for folder in folders {
-        let shown = is_system(folder) || mounts.iter().any(|mount| folder.starts_with(&mount.host));
+        let is_hidden = hidden.iter().any(|hidden| folder.starts_with(hidden));
+        let shown = is_system(folder) && !is_hidden
+            || mounts.iter().any(|mount| folder.starts_with(&mount.host));
         if folder.is_absolute() && folder.parent().is_some() && folder.is_dir() && !shown {
             mounts.push(Mount::same(folder));
         }
@@ -150,6 +169,17 @@ mod tests {
             ],
         };
         let wanted = [Mount::same(home.path().join("a")), Mount::same(other)];
-        assert_eq!(mounts(&answer), wanted);
+        assert_eq!(mounts(&answer, &[]), wanted);
+    }
+
+    #[test]
+    fn what_python_needs_of_a_hidden_folder_within_the_system_is_mounted() {
+        let answer = Answer {
+            program: "/usr/bin/python3".into(),
+            version: "3".into(),
+            folders: vec!["/usr/bin".into(), "/usr/lib".into()],
+        };
+        let wanted = [Mount::same("/usr/lib")];
+        assert_eq!(mounts(&answer, &["/usr/lib".into()]), wanted);
     }
 }

@@ -1,6 +1,8 @@
 //! What a process can read and write.
 
+use fapo_domain::error::chain;
 use fapo_domain::ports::sandbox::{Mount, Sandbox};
+use fapo_sandbox::ProcessSandbox;
 
 use crate::support::*;
 
@@ -108,4 +110,68 @@ async fn what_cannot_be_started_says_why() {
         let text = fapo_domain::error::chain(&error);
         assert!(text.contains(wanted), "{text}");
     }
+}
+
+/// A folder below `/usr` that is on every machine, and a folder within it.
+fn within_the_system() -> (std::path::PathBuf, std::path::PathBuf) {
+    let hidden = std::fs::canonicalize("/usr/share").unwrap();
+    let inner = std::fs::read_dir(&hidden).unwrap().find_map(|entry| {
+        let path = entry.unwrap().path();
+        let is_full = path.is_dir() && !path.is_symlink() && path.read_dir().unwrap().count() > 0;
+        is_full.then_some(path)
+    });
+    (hidden, inner.unwrap())
+}
+
+#[tokio::test]
+async fn a_hidden_folder_within_a_shown_one_cannot_be_read_and_the_rest_can() {
+    let (hidden, inner) = within_the_system();
+    let list = format!(
+        "ls -A {}; test -x /usr/bin/env && echo the rest",
+        hidden.display()
+    );
+    let open = run(&*sandbox(), shell(&list)).await;
+    assert!(open.stdout.lines().count() > 1, "{}", open.stderr);
+
+    let mut config = config();
+    config.hidden = vec![hidden.clone()];
+    let sandbox = ProcessSandbox::new(config);
+    let script = format!(
+        "{list}; (echo a > {}/new) 2>/dev/null && echo written",
+        hidden.display()
+    );
+    let ran = run(&sandbox, shell(&script)).await;
+    assert_eq!(ran.stdout, "the rest\n", "{}", ran.stderr);
+
+    // what is shown by name is seen, and it alone
+    let mut shown = shell(&format!(
+        "{list}; ls -A {} | grep -q . && echo shown",
+        inner.display()
+    ));
+    shown.read_only.push(Mount::same(&inner));
+    let ran = run(&sandbox, shown).await;
+    let name = inner.file_name().unwrap().to_str().unwrap();
+    assert_eq!(
+        ran.stdout,
+        format!("{name}\nthe rest\nshown\n"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[tokio::test]
+async fn a_mount_around_a_hidden_folder_is_refused_with_advice() {
+    let outer = tempfile::tempdir().unwrap();
+    let project = outer.path().canonicalize().unwrap().join("project");
+    std::fs::create_dir(&project).unwrap();
+    let mut config = config();
+    config.hidden = vec![project];
+    let mut spec = shell("true");
+    spec.read_only.push(Mount::same(outer.path()));
+    let error = ProcessSandbox::new(config).spawn(spec).await.err().unwrap();
+    assert!(
+        chain(&error).contains("move the project"),
+        "{}",
+        chain(&error)
+    );
 }

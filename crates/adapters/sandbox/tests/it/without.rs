@@ -119,3 +119,13 @@ async fn the_tmp_is_a_folder_of_the_sessions_own_and_goes_with_it() {
     }
     std::fs::remove_file("/tmp/fapo-shared").ok();
 }
+
+#[tokio::test]
+async fn what_cannot_be_hidden_without_namespaces_is_refused() {
+    let mut config = config();
+    config.mode = SandboxMode::Off;
+    config.hidden = vec![std::fs::canonicalize("/usr/share").unwrap()];
+    let error = ProcessSandbox::new(config).confinement().await.unwrap_err();
+    let said = error.to_string();
+    assert!(said.contains("move the project"), "{said}");
+}

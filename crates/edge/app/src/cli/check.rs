@@ -27,7 +27,7 @@ pub async fn run(context: &Context, args: &DirArgs) -> anyhow::Result<Exit> {
         Err(exit) => return Ok(exit),
     };
     if project.runs_code()
-        && let Err(error) = crate::wiring::sandbox::try_code(&context.config.env).await
+        && let Err(error) = crate::wiring::sandbox::try_code(&context.config.env, &args.dir).await
     {
         let mut problems = Problems::new();
         problems.push(no_code(&project, &error));
@@ -66,7 +66,7 @@ pub async fn show(context: &Context, project: &LoadedProject, plan: bool) -> any
         list_problems(&context.output, &scan.problems);
         return Ok(Exit::Problems);
     }
-    let agents = agents::problems(&context.config.env, spec).await;
+    let agents = agents::problems(&context.config.env, &project.dir, spec).await;
     for warning in scan.problems.iter().chain(agents.iter()) {
         context.output.note(&problem_line(&context.output, warning));
     }

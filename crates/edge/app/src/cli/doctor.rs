@@ -38,7 +38,7 @@ pub async fn run(context: &Context, args: &DoctorArgs) -> anyhow::Result<Exit> {
     let dir = args.dir.as_deref().unwrap_or_else(|| Path::new("."));
     findings.push(writable(dir));
     findings.extend(space(dir));
-    if let Err(error) = crate::wiring::sandbox::sandbox(&context.config.env) {
+    if let Err(error) = crate::wiring::sandbox::sandbox(&context.config.env, dir) {
         findings.push(Finding::missing(
             "sandbox",
             super::advice::explain(&error),
@@ -54,7 +54,7 @@ pub async fn run(context: &Context, args: &DoctorArgs) -> anyhow::Result<Exit> {
             "fapo init my-project, or fapo doctor DIR",
         ));
         // none is needed yet: what one would need is worth knowing
-        let usual = agents::look(&context.config.env, &[usual()]).await;
+        let usual = agents::look(&context.config.env, dir, &[usual()]).await;
         findings.extend(usual.into_iter().map(Finding::at_most_a_note));
     }
     if context.output.json {
@@ -108,7 +108,7 @@ async fn project(context: &Context, dir: &Path, findings: &mut Vec<Finding>) {
         format!("{} reads well", project.spec.name),
     ));
     if project.runs_code() {
-        findings.push(match crate::wiring::sandbox::try_code(env).await {
+        findings.push(match crate::wiring::sandbox::try_code(env, dir).await {
             Ok(detail) => Finding::fine("code", detail),
             Err(error) => Finding::missing(
                 "code",
@@ -119,7 +119,7 @@ async fn project(context: &Context, dir: &Path, findings: &mut Vec<Finding>) {
     }
     let agents = wanted(&project.spec);
     if !agents.is_empty() {
-        findings.extend(agents::look(env, &agents).await);
+        findings.extend(agents::look(env, dir, &agents).await);
         findings.extend(agents::endpoints(env, &agents).await);
     }
     let prices = match crate::wiring::prices(dir) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use fapo_diagnosis::agent::{
     AgentParts, ClaudeCode, CliAgent, Codex, Installed, MissingProgram, find_claude, find_codex,
+    remove_all,
 };
 use fapo_domain::hash::ContentHash;
 use fapo_domain::model::job::{JobGoal, JobSpec};
@@ -174,26 +175,16 @@ pub struct Scratch(PathBuf);
 impl Scratch {
     /// That of the project in `dir`: short, because sockets' paths must be, and its own. The first session makes it. What a
     /// process that died left there is removed: call it only while the project's lock is held.
-    ///
-    /// # Errors
-    /// When what was left cannot be removed.
-    pub fn of(dir: &Path) -> anyhow::Result<Self> {
+    /// What cannot be removed is warned of.
+    pub fn of(dir: &Path) -> Self {
         let place = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
         let hash = ContentHash::of(place.as_os_str().as_encoded_bytes());
         let scratch = std::env::temp_dir().join(format!("fapo-{}", hash.short()));
-        match std::fs::remove_dir_all(&scratch) {
-            Ok(()) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => {
-                return Err(error).with_context(|| {
-                    format!(
-                        "cannot remove what an earlier session left in {}",
-                        scratch.display()
-                    )
-                });
-            }
+        if let Err(error) = remove_all(&scratch) {
+            // each session has a folder of its own, so that what stays is in nobody's way
+            tracing::warn!(folder = %scratch.display(), %error, "what an earlier session left stays");
         }
-        Ok(Self(scratch))
+        Self(scratch)
     }
 
     /// Where it is.

@@ -1,5 +1,6 @@
 //! The sandbox and what runs in it. Nothing is looked for or started before something is to be run.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
@@ -15,10 +16,11 @@ use crate::config::Env;
 pub const INIT: &str = "sandbox-init";
 
 /// The sandbox, as the operator wants it: `FAPO_SANDBOX` is `required` (also where it is not set), `preferred` or `off`.
+/// No process sees the project in `dir`, wherever it lies.
 ///
 /// # Errors
 /// When it is none of these, or the program does not know where it is itself.
-pub fn sandbox(env: &Env) -> anyhow::Result<Arc<ProcessSandbox>> {
+pub fn sandbox(env: &Env, dir: &Path) -> anyhow::Result<Arc<ProcessSandbox>> {
     let mode = match env.get("FAPO_SANDBOX") {
         None | Some("required") => SandboxMode::Required,
         Some("preferred") => SandboxMode::Preferred,
@@ -31,13 +33,19 @@ pub fn sandbox(env: &Env) -> anyhow::Result<Arc<ProcessSandbox>> {
     let bwrap = find_program("bwrap", search_path(env).as_ref());
     let mut config = SandboxConfig::new(bwrap, own, vec![INIT.to_owned()]);
     config.mode = mode;
+    config.hidden = hidden(dir);
     Ok(Arc::new(ProcessSandbox::new(config)))
 }
 
-/// The Python that runs code: `FAPO_PYTHON`, or `python3` on the path.
-pub fn interpreter(env: &Env) -> Arc<Interpreter> {
+/// The project's folder where it really is.
+fn hidden(dir: &Path) -> Vec<PathBuf> {
+    vec![std::fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned())]
+}
+
+/// The Python that runs the code of the project in `dir`: `FAPO_PYTHON`, or `python3` on the path.
+pub fn interpreter(env: &Env, dir: &Path) -> Arc<Interpreter> {
     let named = env.get("FAPO_PYTHON").map(Into::into);
-    Arc::new(Interpreter::new(named, search_path(env).into()))
+    Arc::new(Interpreter::new(named, search_path(env).into()).hiding(hidden(dir)))
 }
 
 /// Workers for the code of steps and scorers.
@@ -54,17 +62,17 @@ pub fn pool(sandbox: Arc<dyn Sandbox>, interpreter: Arc<Interpreter>) -> Arc<Pyt
 ///
 /// # Errors
 /// When there is no sandbox, or `FAPO_SANDBOX` is not understood; with what to do.
-pub async fn confinement(env: &Env) -> anyhow::Result<Confinement> {
-    Ok(sandbox(env)?.confinement().await?)
+pub async fn confinement(env: &Env, dir: &Path) -> anyhow::Result<Confinement> {
+    Ok(sandbox(env, dir)?.confinement().await?)
 }
 
-/// Tries whether code could be run here; the error says what is missing and what to do.
+/// Tries whether the code of the project in `dir` could be run here; the error says what is missing and what to do.
 ///
 /// # Errors
 /// When there is no sandbox or no Python.
-pub async fn try_code(env: &Env) -> anyhow::Result<String> {
-    let held = confinement(env).await?;
-    let (program, version) = match interpreter(env).describe().await {
+pub async fn try_code(env: &Env, dir: &Path) -> anyhow::Result<String> {
+    let held = confinement(env, dir).await?;
+    let (program, version) = match interpreter(env, dir).describe().await {
         Ok(found) => found,
         Err(CodeError::Unavailable { message, .. }) => bail!(message),
         Err(error) => return Err(error.into()),
@@ -86,20 +94,21 @@ mod tests {
 
     #[test]
     fn a_wish_that_is_not_understood_is_refused() {
+        let dir = Path::new(".");
         for right in ["required", "preferred", "off", ""] {
             assert!(
-                sandbox(&Env::from_pairs([("FAPO_SANDBOX", right)])).is_ok(),
+                sandbox(&Env::from_pairs([("FAPO_SANDBOX", right)]), dir).is_ok(),
                 "{right}"
             );
         }
-        let error = sandbox(&Env::from_pairs([("FAPO_SANDBOX", "none")])).err();
+        let error = sandbox(&Env::from_pairs([("FAPO_SANDBOX", "none")]), dir).err();
         assert!(error.is_some_and(|error| error.to_string().contains("required")));
     }
 
     #[tokio::test]
     async fn a_python_that_is_not_there_is_named() {
         let env = Env::from_pairs([("FAPO_SANDBOX", "off"), ("FAPO_PYTHON", "/nowhere/python3")]);
-        let said = match interpreter(&env).describe().await {
+        let said = match interpreter(&env, Path::new(".")).describe().await {
             Err(error) => error.to_string(),
             Ok(found) => panic!("{found:?}"),
         };

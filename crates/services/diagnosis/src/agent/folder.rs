@@ -26,13 +26,14 @@
 use std::ffi::OsStr;
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Component, Path, PathBuf};
 
 use fapo_domain::model::proposal::{Lint, LintFinding};
 use fapo_domain::model::variant::VariantTree;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, openat2, statat};
 
+use super::removal::remove_all;
 use crate::lints::finding;
 
 /// The variant's files in a session's working folder.
@@ -62,11 +63,7 @@ impl Folder {
     pub fn lay(scratch: &Path, name: &str, tree: &VariantTree) -> io::Result<Self> {
         own_folder(scratch)?;
         let root = scratch.join(name);
-        match std::fs::remove_dir_all(&root) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
+        remove_all(&root)?;
         let mut private = std::fs::DirBuilder::new();
         private.mode(0o700);
         private.create(&root)?;
@@ -174,25 +171,8 @@ fn own_folder(folder: &Path) -> io::Result<()> {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // a folder that its owner made unreadable is made readable again, so that nothing stays
-        if std::fs::remove_dir_all(&self.root).is_err() {
-            unlock(&self.root, 0);
-            if let Err(error) = std::fs::remove_dir_all(&self.root) {
-                tracing::warn!(folder = %self.root.display(), %error, "a session's folder stays");
-            }
-        }
-    }
-}
-
-/// Gives the owner back the right to list and change folders.
-fn unlock(folder: &Path, depth: usize) {
-    let _ = std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700));
-    let Ok(entries) = std::fs::read_dir(folder) else {
-        return;
-    };
-    for entry in entries.flatten() {
-        if depth < DEEPEST * 4 && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            unlock(&entry.path(), depth + 1);
+        if let Err(error) = remove_all(&self.root) {
+            tracing::warn!(folder = %self.root.display(), %error, "a session's folder stays");
         }
     }
 }
@@ -391,7 +371,7 @@ pub fn put_home(home: &Path, files: &[(String, String)]) -> std::io::Result<()> 
             Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) if error.kind() == std::io::ErrorKind::IsADirectory => {
-                std::fs::remove_dir_all(&path)?;
+                remove_all(&path)?;
             }
             Err(error) => return Err(error),
         }
@@ -410,7 +390,7 @@ mod tests {
     mod bounds;
 
     use std::os::unix::ffi::OsStringExt as _;
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
 
     use super::*;
     use crate::testing::tree;

@@ -1,5 +1,7 @@
 //! Whether the coding agents of a project can be run here, as far as that can be told without a call.
 
+use std::path::Path;
+
 use fapo_domain::model::project::ProjectSpec;
 use fapo_domain::problem::{Problem, Problems, Severity};
 
@@ -9,7 +11,7 @@ use crate::wiring::agents::wanted;
 
 /// That an agent is to propose or review, and cannot here: one problem for each program, since who lacks it for the one lacks
 /// it for the other. A warning: everything but an optimization works without.
-pub async fn problems(env: &Env, spec: &ProjectSpec) -> Problems {
+pub async fn problems(env: &Env, dir: &Path, spec: &ProjectSpec) -> Problems {
     let mut problems = Problems::new();
     let mut seen = Vec::new();
     for agent in wanted(spec) {
@@ -19,7 +21,7 @@ pub async fn problems(env: &Env, spec: &ProjectSpec) -> Problems {
         seen.push(agent.backend);
         let message = match agent.missing(env) {
             Some(missing) => missing.to_string(),
-            None => match crate::wiring::sandbox::confinement(env).await {
+            None => match crate::wiring::sandbox::confinement(env, dir).await {
                 Ok(_) => continue,
                 Err(error) => format!("{}, and cannot here: {}", agent.words(), explain(&error)),
             },

@@ -47,9 +47,9 @@ const fn about(backend: ProposerBackend) -> Program {
 }
 
 /// Looks at everything that these agents need. Starts their programs in the sandbox to ask for the version; calls no model.
-pub async fn look(env: &Env, wanted: &[Wanted]) -> Vec<Finding> {
+pub async fn look(env: &Env, dir: &Path, wanted: &[Wanted]) -> Vec<Finding> {
     // a mode that is not understood was told before
-    let Ok(sandbox) = wiring::sandbox::sandbox(env) else {
+    let Ok(sandbox) = wiring::sandbox::sandbox(env, dir) else {
         return Vec::new();
     };
     let confinement = sandbox.confinement().await;
