@@ -70,6 +70,8 @@ type Used = Arc<Mutex<RelayUse>>;
 
 struct Double {
     used: Used,
+    /// Whether programs leave something behind that holds their output open.
+    leaves: bool,
 }
 
 #[async_trait]
@@ -91,7 +93,8 @@ impl Relay for Double {
 impl Relays for Double {
     async fn open(&self, _: RelayGrant, _: &Path) -> Result<Box<dyn Relay>, RelayError> {
         let used = Arc::clone(&self.used);
-        Ok(Box::new(Self { used }))
+        let leaves = self.leaves;
+        Ok(Box::new(Self { used, leaves }))
     }
 }
 
@@ -111,6 +114,8 @@ impl Sandbox for Double {
         let program = tokio::spawn(asks(Arc::clone(&self.used), input, output));
         Ok(Box::new(Running {
             program,
+            leaves: self.leaves,
+            left: None,
             ended: None,
             streams: Some(Streams {
                 stdin: Box::new(stdin),
@@ -125,22 +130,27 @@ impl Sandbox for Double {
     }
 }
 
-async fn asks(used: Used, mut input: DuplexStream, mut output: DuplexStream) {
+/// Returns its output, which is open as long as somebody has it.
+async fn asks(used: Used, mut input: DuplexStream, mut output: DuplexStream) -> DuplexStream {
     let mut prompt = String::new();
     input.read_to_string(&mut prompt).await.unwrap();
     let replies = prompt.parse::<u64>().ok();
-    for asked in 0.. {
+    let mut asked = 0;
+    loop {
         if Some(asked) == replies {
             output.write_all(b"done\n").await.unwrap();
-            return;
+            return output;
         }
+        asked += 1;
         used.lock().unwrap().spend.model_calls += 1;
         tokio::task::yield_now().await;
     }
 }
 
 struct Running {
-    program: tokio::task::JoinHandle<()>,
+    program: tokio::task::JoinHandle<DuplexStream>,
+    leaves: bool,
+    left: Option<DuplexStream>,
     ended: Option<ProcessExit>,
     streams: Option<Streams>,
 }
@@ -153,7 +163,8 @@ impl SandboxedProcess for Running {
 
     async fn wait(&mut self) -> Result<ProcessExit, SandboxError> {
         if self.ended.is_none() {
-            let _ = (&mut self.program).await;
+            let output = (&mut self.program).await.ok();
+            self.left = output.filter(|_| self.leaves);
         }
         Ok(*self.ended.get_or_insert(ProcessExit::Code { code: 0 }))
     }
@@ -170,11 +181,16 @@ impl SandboxedProcess for Running {
 }
 
 async fn turn(prompts: &[&str], turns: u32) -> (SessionEnd, u32) {
+    turn_of(false, prompts, turns).await
+}
+
+async fn turn_of(leaves: bool, prompts: &[&str], turns: u32) -> (SessionEnd, u32) {
     let scratch = tempfile::tempdir().unwrap();
     let used = Used::default();
     let double = || {
         Arc::new(Double {
             used: Arc::clone(&used),
+            leaves,
         })
     };
     let agent = CliAgent::new(
@@ -235,6 +251,13 @@ async fn a_program_that_asks_for_ever_and_says_nothing_is_ended() {
     let (end, turns) = turn(&["for ever"], 3).await;
     assert_eq!(end, SessionEnd::OutOfTurns);
     assert!(turns > 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_program_leaves_behind_does_not_hold_its_session() {
+    let turn = turn_of(true, &["1", "1"], 3);
+    let turn = tokio::time::timeout(Duration::from_secs(3600), turn);
+    assert_eq!(turn.await, Ok((SessionEnd::Answered, 2)));
 }
 
 #[test]
