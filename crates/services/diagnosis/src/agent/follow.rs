@@ -19,6 +19,9 @@ const MOST_OUTPUT: u64 = 64 * 1024 * 1024;
 const ERROR_TAIL: usize = 1_000;
 /// How often a program that does not count its turns is looked at while it writes nothing.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How long the streams of a program that has ended are read on. Behind namespaces they end with it; without, a process that it
+/// left behind may hold them open for ever.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// What a program is followed with.
 pub(super) struct Watch<'a> {
@@ -75,6 +78,7 @@ impl Watch<'_> {
         let mut followed = Followed::default();
         // a program may go on without writing a line
         let mut look = tokio::time::interval(LOOK_EVERY);
+        let mut left_at = None;
         while output_open || errors_open {
             if self.is_out_of_replies() {
                 followed.cut = Some(SessionEnd::OutOfTurns);
@@ -86,11 +90,12 @@ impl Watch<'_> {
                     followed.cut = Some(SessionEnd::Cancelled);
                     break;
                 }
+                () = until(left_at) => break,
                 line = output.next(), if output_open => (line, Source::Output),
                 line = errors.next(), if errors_open => (line, Source::Errors),
                 exit = process.wait(), if followed.exit.is_none() => {
-                    // nothing of the group is left, so both streams end
                     followed.exit = Some(exit?);
+                    left_at = Some(tokio::time::Instant::now() + LAST_WORDS);
                     continue;
                 }
                 _ = look.tick(), if self.most_replies.is_some() => continue,
@@ -134,6 +139,14 @@ impl Watch<'_> {
             followed.exit = Some(exit);
         }
         Ok(followed)
+    }
+}
+
+/// Waits until then; for ever where there is no such time.
+async fn until(then: Option<tokio::time::Instant>) {
+    match then {
+        Some(then) => tokio::time::sleep_until(then).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -83,18 +83,22 @@ fn find(
 ) -> Result<Installed, MissingProgram> {
     let command = std::mem::take(&mut missing.looked);
     if let Some(named) = env(missing.variable) {
-        return installed(Path::new(&named), env).ok_or_else(|| MissingProgram {
-            looked: format!("{} names {named}, which is no file", missing.variable),
+        return installed(Path::new(&named), env).map_err(|why| MissingProgram {
+            looked: format!("{} names {named}, {why}", missing.variable),
             ..missing
         });
     }
     let path = env("PATH").unwrap_or_default();
-    on_path(&path, &command)
-        .and_then(|found| installed(&found, env))
-        .ok_or_else(|| MissingProgram {
+    let Some(found) = on_path(&path, &command) else {
+        return Err(MissingProgram {
             looked: format!("no `{command}` on PATH"),
             ..missing
-        })
+        });
+    };
+    installed(&found, env).map_err(|why| MissingProgram {
+        looked: format!("`{command}` on PATH is {}, {why}", found.display()),
+        ..missing
+    })
 }
 
 fn on_path(path: &str, command: &str) -> Option<PathBuf> {
@@ -104,37 +108,70 @@ fn on_path(path: &str, command: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-/// The real file behind a name, and what is shown of it: a program of its own as it is, a script with its package and Node.
-fn installed(named: &Path, env: &dyn Fn(&str) -> Option<String>) -> Option<Installed> {
-    use std::io::Read as _;
+/// The real file behind a name, and what is shown of it: a program of its own as it is, a script of Node's with its package
+/// and Node. Why it cannot be run, where it cannot: what another interpreter needs to be shown is not known here.
+fn installed(named: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Installed, String> {
     let program = std::fs::canonicalize(named)
         .ok()
-        .filter(|file| file.is_file())?;
-    let mut start = [0u8; 2];
-    let is_script = std::fs::File::open(&program)
-        .and_then(|mut file| file.read_exact(&mut start))
-        .is_ok()
-        && &start == b"#!";
-    if !is_script {
-        return Some(native(program));
-    }
+        .filter(|file| file.is_file())
+        .ok_or("which is no file")?;
+    let Some(line) = shebang(&program) else {
+        return Ok(native(program));
+    };
     if let Some(program) = packaged_codex(&program) {
-        return Some(native(program));
+        return Ok(native(program));
+    }
+    match interpreter(&line) {
+        Some("node") => {}
+        Some(other) => {
+            return Err(format!(
+                "which is a script for `{}`, and only a program of its own or a script for `node` can be run in a \
+                 sandbox: a wrapper of yours is to be replaced by the program that it starts",
+                other.escape_default()
+            ));
+        }
+        None => return Err("which is a script that does not say what runs it".to_owned()),
     }
     // a package of npm: all of its node_modules, where what it needs lies beside it
     let package = program
         .ancestors()
         .filter(|folder| folder.ends_with("node_modules"))
         .last()
-        .or_else(|| program.parent())?
+        .or_else(|| program.parent())
+        .ok_or("which is no file")?
         .to_owned();
     let node = on_path(&env("PATH").unwrap_or_default(), "node")
-        .and_then(|node| std::fs::canonicalize(node).ok())?;
-    Some(Installed {
+        .and_then(|node| std::fs::canonicalize(node).ok())
+        .ok_or("which is a script for `node`, and there is no `node` on PATH")?;
+    Ok(Installed {
         mounts: vec![Mount::same(package), Mount::same(&node)],
         program,
         interpreter: Some(node),
     })
+}
+
+/// The first line of a script after `#!`, as much of it as the kernel reads; `None` for what is no script.
+fn shebang(program: &Path) -> Option<String> {
+    use std::io::Read as _;
+    let mut start = Vec::new();
+    let file = std::fs::File::open(program).ok()?;
+    file.take(256).read_to_end(&mut start).ok()?;
+    let line = start
+        .strip_prefix(b"#!")?
+        .split(|byte| *byte == b'\n')
+        .next();
+    Some(String::from_utf8_lossy(line.unwrap_or_default()).into_owned())
+}
+
+/// The name of the program that runs a script with this first line: that which `env` would look for, where `env` is asked.
+fn interpreter(line: &str) -> Option<&str> {
+    let name = |word: &'_ str| word.rfind('/').map_or(0, |at| at + 1);
+    let mut words = line.split_whitespace().map(|word| &word[name(word)..]);
+    match words.next() {
+        // its own options (`-S`) come first
+        Some("env") => words.find(|word| !word.starts_with('-')),
+        first => first,
+    }
 }
 
 /// A program that needs nothing but itself, and the folder of helpers that Codex puts beside its own (`rg`).
@@ -238,5 +275,47 @@ mod tests {
             nowhere.contains("npm install -g @anthropic-ai/claude-code"),
             "{nowhere}"
         );
+    }
+
+    #[test]
+    fn a_script_is_run_by_node_only_where_it_says_so() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().canonicalize().unwrap();
+        let script = folder.join("claude");
+        let node = folder.join("node");
+        std::fs::write(&node, b"\x7fELF").unwrap();
+        std::fs::set_permissions(&node, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let path = folder.to_str().unwrap().to_owned();
+        let find = |content: &str| {
+            std::fs::write(&script, content).unwrap();
+            find_claude(&|name| (name == "PATH").then(|| path.clone()))
+        };
+        for line in [
+            "#!/usr/bin/env node",
+            "#! /usr/local/bin/node --no-warnings",
+            "#!/usr/bin/env -S node --no-warnings",
+            "#!/usr/bin/env node\r",
+        ] {
+            let found = find(&format!("{line}\nlet a = 1\n")).unwrap();
+            assert_eq!(found.interpreter.as_deref(), Some(&*node), "{line}");
+        }
+        for (line, named) in [
+            ("#!/bin/sh", "`sh`"),
+            ("#!/usr/bin/env bash", "`bash`"),
+            ("#!/usr/bin/env python3 node", "`python3`"),
+            ("#!/opt/node/bin/deno", "`deno`"),
+            ("#!/usr/bin/nodemon", "`nodemon`"),
+            ("#!", "does not say"),
+        ] {
+            let said = find(&format!("{line}\nexec node\n"))
+                .unwrap_err()
+                .to_string();
+            assert!(said.contains(named), "{said}");
+            assert!(said.contains("FAPO_CLAUDE"), "{said}");
+        }
+        std::fs::remove_file(&node).unwrap();
+        let said = find("#!/usr/bin/env node\n").unwrap_err().to_string();
+        assert!(said.contains("no `node` on PATH"), "{said}");
     }
 }

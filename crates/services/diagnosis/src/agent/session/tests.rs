@@ -73,6 +73,8 @@ struct Double {
     used: Used,
     /// Whether the ledger fails at the end.
     fails: bool,
+    /// Whether programs leave something behind that holds their output open.
+    leaves: bool,
 }
 
 #[async_trait]
@@ -99,8 +101,12 @@ impl Relay for Double {
 impl Relays for Double {
     async fn open(&self, _: RelayGrant, _: &Path) -> Result<Box<dyn Relay>, RelayError> {
         let used = Arc::clone(&self.used);
-        let fails = self.fails;
-        Ok(Box::new(Self { used, fails }))
+        let (fails, leaves) = (self.fails, self.leaves);
+        Ok(Box::new(Self {
+            used,
+            fails,
+            leaves,
+        }))
     }
 }
 
@@ -120,6 +126,8 @@ impl Sandbox for Double {
         let program = tokio::spawn(asks(Arc::clone(&self.used), input, output));
         Ok(Box::new(Running {
             program,
+            leaves: self.leaves,
+            left: None,
             ended: None,
             streams: Some(Streams {
                 stdin: Box::new(stdin),
@@ -134,22 +142,27 @@ impl Sandbox for Double {
     }
 }
 
-async fn asks(used: Used, mut input: DuplexStream, mut output: DuplexStream) {
+/// Returns its output, which is open as long as somebody has it.
+async fn asks(used: Used, mut input: DuplexStream, mut output: DuplexStream) -> DuplexStream {
     let mut prompt = String::new();
     input.read_to_string(&mut prompt).await.unwrap();
     let replies = prompt.parse::<u64>().ok();
-    for asked in 0.. {
+    let mut asked = 0;
+    loop {
         if Some(asked) == replies {
             output.write_all(b"done\n").await.unwrap();
-            return;
+            return output;
         }
+        asked += 1;
         used.lock().unwrap().spend.model_calls += 1;
         tokio::task::yield_now().await;
     }
 }
 
 struct Running {
-    program: tokio::task::JoinHandle<()>,
+    program: tokio::task::JoinHandle<DuplexStream>,
+    leaves: bool,
+    left: Option<DuplexStream>,
     ended: Option<ProcessExit>,
     streams: Option<Streams>,
 }
@@ -162,7 +175,8 @@ impl SandboxedProcess for Running {
 
     async fn wait(&mut self) -> Result<ProcessExit, SandboxError> {
         if self.ended.is_none() {
-            let _ = (&mut self.program).await;
+            let output = (&mut self.program).await.ok();
+            self.left = output.filter(|_| self.leaves);
         }
         Ok(*self.ended.get_or_insert(ProcessExit::Code { code: 0 }))
     }
@@ -179,18 +193,24 @@ impl SandboxedProcess for Running {
 }
 
 async fn turn(prompts: &[&str], turns: u32) -> (SessionEnd, u32) {
-    let record = recorded(prompts, turns, false).await;
+    let record = recorded(prompts, turns, (false, false)).await;
     (record.end, record.turns)
 }
 
-/// The record of a session; `fails` says whether its relay cannot be closed.
-async fn recorded(prompts: &[&str], turns: u32, fails: bool) -> SessionRecord {
+async fn turn_of(leaves: bool, prompts: &[&str], turns: u32) -> (SessionEnd, u32) {
+    let record = recorded(prompts, turns, (false, leaves)).await;
+    (record.end, record.turns)
+}
+
+/// The record of a session whose relay cannot be closed (`fails`), or whose programs leave something behind (`leaves`).
+async fn recorded(prompts: &[&str], turns: u32, (fails, leaves): (bool, bool)) -> SessionRecord {
     let scratch = tempfile::tempdir().unwrap();
     let used = Used::default();
     let double = || {
         Arc::new(Double {
             used: Arc::clone(&used),
             fails,
+            leaves,
         })
     };
     let agent = CliAgent::new(
@@ -254,7 +274,7 @@ async fn a_program_that_asks_for_ever_and_says_nothing_is_ended() {
 
 #[tokio::test]
 async fn a_session_whose_relay_cannot_be_closed_is_recorded_all_the_same() {
-    let record = recorded(&["3"], 3, true).await;
+    let record = recorded(&["3"], 3, (true, false)).await;
     assert_eq!(record.end, SessionEnd::Answered);
     assert_eq!(record.spend.model_calls, 3);
     assert!(!record.transcript_text.is_empty());
@@ -310,6 +330,13 @@ fn a_provider_that_fails_or_says_nothing_is_not_held_against_the_session() {
         end_of_silence(code, &broke).unwrap(),
         SessionEnd::OutOfMoney
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_program_leaves_behind_does_not_hold_its_session() {
+    let turn = turn_of(true, &["1", "1"], 3);
+    let turn = tokio::time::timeout(Duration::from_secs(3600), turn);
+    assert_eq!(turn.await, Ok((SessionEnd::Answered, 2)));
 }
 
 #[test]
