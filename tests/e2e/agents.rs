@@ -2,6 +2,7 @@
 //! relay, the tools, the gates.
 
 mod contained;
+mod reader;
 mod whole;
 
 use std::path::PathBuf;

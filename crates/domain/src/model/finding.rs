@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::hash::ContentHash;
 use crate::ids::{CaseId, EvaluationId, StepId};
 use crate::model::level::Level;
+use crate::model::session::SessionId;
 use crate::money::Spend;
 
 /// The deterministic rules, in the order in which they are asked (docs/attribution.md). A rule's thresholds stand in
@@ -154,6 +155,9 @@ pub struct ReaderSummary {
     pub prompt_hash: Option<ContentHash>,
     /// What reading cost.
     pub spend: Spend,
+    /// The session that read, where a coding agent did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionId>,
 }
 
 /// Failures with one pattern: the same rule at the same step.

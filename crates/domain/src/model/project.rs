@@ -137,6 +137,24 @@ impl ProjectSpec {
         }
     }
 
+    /// What a coding agent that reads failures is asked to use: `diagnosis.reader.model`, else the entry `reader`, else the
+    /// proposer's, where that agent can use it.
+    pub fn reading_agent_model(&self, backend: ProposerBackend) -> Option<&str> {
+        if let Some(named) = &self.diagnosis.reader.model {
+            return Some(named);
+        }
+        if self.models.contains_key("reader") {
+            return Some("reader");
+        }
+        let named = self.proposer.model.as_deref()?;
+        let fits = match self.models.get(named) {
+            Some(entry) => entry.provider == backend.provider(),
+            // a name that is known only to the agent that proposes
+            None => self.proposer.backend == backend,
+        };
+        fits.then_some(named)
+    }
+
     /// The reviewer that the project has.
     pub const fn reviewer_backend(&self) -> ReviewerBackend {
         self.reviewer.resolved(self.proposer.backend)

@@ -14,8 +14,8 @@ use anyhow::{Context as _, bail};
 use fapo_diagnosis::agent::AgentParts;
 use fapo_diagnosis::mcp::ToolPorts;
 use fapo_diagnosis::{
-    AgentHouse, AgentProposer, AgentReviewer, Backends, DiagnosisService, ProposeService,
-    ReviewService, Reviewers, Reviewing,
+    AgentHouse, AgentProposer, AgentReaders, AgentReviewer, Backends, DiagnosisService,
+    ProposeService, ReviewService, Reviewers, Reviewing,
 };
 use fapo_domain::clock::{Clock, SystemClock};
 use fapo_domain::model::case::Case;
@@ -179,17 +179,9 @@ impl Embedded {
             store.clone(),
             code,
         ));
-        let diagnosis = DiagnosisService {
-            jobs: store.clone(),
-            variants: store.clone(),
-            scores: store.clone(),
-            traces: store.clone(),
-            datasets: store.clone(),
-            findings: store.clone(),
-            models: Arc::clone(&models),
-        };
         let mut reviewers = Reviewers::new(Arc::clone(&models));
-        let mut backends = Backends::new(models, options.recording.as_deref())
+        let mut readers = AgentReaders::new(store.clone());
+        let mut backends = Backends::new(Arc::clone(&models), options.recording.as_deref())
             .context("the recorded proposals cannot be read")?;
         let tools = ToolPorts {
             variants: store.clone(),
@@ -210,6 +202,7 @@ impl Embedded {
             scratch: scratch.path().to_owned(),
         };
         for (backend, agent) in agents::agents(&options.env, &parts) {
+            readers = readers.with(backend, Arc::clone(&agent));
             let house = AgentHouse {
                 agent,
                 tools: tools.clone(),
@@ -222,6 +215,16 @@ impl Embedded {
                 reviewers = reviewers.with(reviews, Arc::new(reviewer));
             }
         }
+        let diagnosis = DiagnosisService {
+            jobs: store.clone(),
+            variants: store.clone(),
+            scores: store.clone(),
+            traces: store.clone(),
+            datasets: store.clone(),
+            findings: store.clone(),
+            models,
+            agents: readers,
+        };
         let proposers = ProposeService {
             jobs: store.clone(),
             variants: store.clone(),

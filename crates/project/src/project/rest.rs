@@ -1,7 +1,7 @@
 //! Checks of the smaller parts of `fapo.yaml`: limits, budget, proposer, reviewer, diagnosis.
 
 use fapo_domain::model::project::{
-    ProjectSpec, ProposerBackend, ReaderBackend, ReviewerBackend, ReviewerSpec,
+    ProjectSpec, ProposerBackend, ReaderBackend, ReaderSpec, ReviewerBackend, ReviewerSpec,
 };
 
 use super::Check;
@@ -208,13 +208,33 @@ fn reviewer(spec: &ProjectSpec, check: &mut Check<'_>) {
 
 fn reader(spec: &ProjectSpec, check: &mut Check<'_>) {
     let reader = &spec.diagnosis.reader;
+    let agent = reader.backend.agent();
+    if let Some(agent) = agent {
+        let named = spec.reading_agent_model(agent);
+        provider_fits(spec, agent, named, "diagnosis.reader.model", check);
+        if reader.cases > ReaderSpec::MOST_OF_A_SESSION {
+            check.error(
+                "out-of-range",
+                "diagnosis.reader.cases",
+                format!(
+                    "{} failures are more than one session of an agent can hold, which is {}",
+                    reader.cases,
+                    ReaderSpec::MOST_OF_A_SESSION
+                ),
+                "lower it, or write `backend: model`",
+            );
+        }
+    }
     if let Some(name) = &reader.model {
-        model(spec, name, "diagnosis.reader.model", check);
+        // a coding agent knows models by name, too
+        if agent.is_none() {
+            model(spec, name, "diagnosis.reader.model", check);
+        }
         if reader.backend == ReaderBackend::None {
             check.warning(
                 "ignored-key",
                 "diagnosis.reader.model",
-                "`model` is only used by `backend: model`",
+                "`model` is only used by `model`, `claude-code` and `codex`",
                 "remove it, or change the backend",
             );
         }

@@ -1,13 +1,16 @@
-//! Coding agents at work: as proposer, and as reviewer.
+//! Coding agents at work: as proposer, as reviewer, and as reader of failures.
 //!
 //! * [`proposer`]: a session over the parent's files, which it may edit; then one continuation where something is amiss.
 //! * [`reviewer`]: another session, which shares nothing with the first and may only read.
+//! * [`reader`]: a session that names what was missing in failures, and may only read, too.
 //!
-//! What they are told stands in [`crate::proposers::agent`] and [`crate::review`]. Both get the tools of [`crate::mcp`], are recorded with their whole transcript, and are believed in nothing: what counts of
-//! a proposal is the difference of its files, and what counts of a review is judged by
-//! [`Review`](fapo_domain::model::proposal::Review).
+//! What they are told stands in [`crate::proposers::agent`], [`crate::review`] and [`crate::attribution::reader`]. Proposer and
+//! reviewer get the tools of [`crate::mcp`]. All are recorded with their whole transcript, and are believed in nothing: what
+//! counts of a proposal is the difference of its files, what counts of a review is judged by
+//! [`Review`](fapo_domain::model::proposal::Review), and of readings those count whose quotes stand in the trace.
 
 pub mod proposer;
+pub mod reader;
 pub mod reviewer;
 
 use std::sync::Arc;
@@ -23,6 +26,7 @@ use tokio::time::Instant;
 use crate::mcp::{SessionGrant, SessionTools, ToolPorts, Tools};
 
 pub use proposer::AgentProposer;
+pub use reader::AgentReaders;
 pub use reviewer::AgentReviewer;
 
 /// What a session needs of the house.
@@ -57,11 +61,20 @@ impl AgentHouse {
     /// Ends a session and records it: what it said, what it was refused by whom, what it cost.
     async fn end(&self, attended: Attended) -> Result<SessionRecord, AgentError> {
         let used = attended.tools.close().await;
-        let mut record = attended.session.close().await?;
-        record.refused.extend(used.refusals);
-        self.sessions.record_session(record.clone()).await?;
-        Ok(record)
+        close(attended.session, &*self.sessions, used.refusals).await
     }
+}
+
+/// Ends a session and records it, with what else was refused to it.
+async fn close(
+    session: Box<dyn AgentSession>,
+    sessions: &dyn Sessions,
+    refused: Vec<String>,
+) -> Result<SessionRecord, AgentError> {
+    let mut record = session.close().await?;
+    record.refused.extend(refused);
+    sessions.record_session(record.clone()).await?;
+    Ok(record)
 }
 
 /// The bounds of a session.

@@ -28,13 +28,17 @@ use crate::proposers::evidence::compile;
 use crate::testing::model::{Says, Scripted};
 use crate::testing::store::Store;
 use crate::testing::{case_with, record, run, said, samples, score, tree};
-use crate::{Backends, DiagnosisService, ProposeService, ReviewService, Reviewers, Reviewing};
+use crate::{
+    AgentReaders, Backends, DiagnosisService, ProposeService, ReviewService, Reviewers, Reviewing,
+};
 
 struct Setting {
     store: Arc<Store>,
     parent: VariantId,
     /// What proposers, reviewer and reader ask; without a key, where a test does not say otherwise.
     model: Arc<Scripted>,
+    /// The coding agents that read; none, where a test does not say otherwise.
+    agents: AgentReaders,
 }
 
 /// Twenty train cases: twelve right, six with the answer buried, one wrong, one missing; and five of val and test each.
@@ -113,6 +117,7 @@ fn setting(change: impl FnOnce(&mut JobSpec)) -> Setting {
         }
     }
     Setting {
+        agents: AgentReaders::new(store.clone()),
         store,
         parent,
         model: Scripted::new([Says::NoKey]),
@@ -155,6 +160,7 @@ impl Setting {
             datasets: store.clone(),
             findings: store.clone(),
             models: self.model.clone(),
+            agents: self.agents.clone(),
         }
     }
 
@@ -188,16 +194,19 @@ impl Setting {
         }
     }
 
-    async fn attribute(&self) -> Attribution {
+    async fn try_attribute(&self) -> Result<Attribution, WorkError> {
         let task = claimed(TaskPayload::Attribute {
             evaluation: self.evaluation(Split::Train),
         });
         let value = self
             .diagnosis()
             .handle(&task, &CancellationToken::new())
-            .await
-            .unwrap();
-        serde_json::from_value(value).unwrap()
+            .await?;
+        Ok(serde_json::from_value(value).unwrap())
+    }
+
+    async fn attribute(&self) -> Attribution {
+        self.try_attribute().await.unwrap()
     }
 
     fn propose_task(&self, attribution: &Attribution) -> ProposeTask {

@@ -2,7 +2,8 @@
 //!
 //! * [`attribution`] turns an evaluation's scores and runs into findings, clusters and ceilings (`Topic::Diagnose`).
 //! * [`proposers`] turns an attribution and train evidence into one changed variant (`Topic::Propose`).
-//! * [`agent`] runs coding agents in a sandbox; [`agentic`] proposes and reviews with them, over the tools of [`mcp`].
+//! * [`agent`] runs coding agents in a sandbox; [`agentic`] reads failures, proposes and reviews with them, over the tools of
+//!   [`mcp`].
 //! * [`lints`] turns a changed variant into a report of what is wrong with it (`Topic::Review`), [`review`] asks a reviewer
 //!   about what passes.
 //! * [`prompts`] are what the models among them are told, as files that a project can replace.
@@ -28,7 +29,7 @@ mod handlers_tests;
 #[cfg(test)]
 mod testing;
 
-pub use agentic::{AgentHouse, AgentProposer, AgentReviewer};
+pub use agentic::{AgentHouse, AgentProposer, AgentReaders, AgentReviewer};
 pub use attribution::DiagnosisService;
 pub use lints::ReviewService;
 pub use proposers::{Backends, Catalogue, ProposeService, Reflect, Replay};

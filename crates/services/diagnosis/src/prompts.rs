@@ -99,6 +99,12 @@ pub const PROMPTS: &[Prompt] = &[
         ["evidence", "mark"]
     ),
     prompt!(
+        "reader_batch",
+        "what a coding agent that reads is told around several failures",
+        ["failures"],
+        ["failures"]
+    ),
+    prompt!(
         "reader_system",
         "what the reader of unclear failures is told"
     ),

@@ -1,5 +1,6 @@
 //! What this crate's tests share: small projects, trees, cases, runs.
 
+pub mod agent;
 pub mod flow;
 pub mod model;
 pub mod samples;

@@ -7,8 +7,9 @@ use fapo_domain::model::finding::{
     Attribution, CaseReading, Cluster, FailureKind, Finding, Points, ReaderSummary, Reading, Rule,
 };
 use fapo_domain::model::level::Level;
+use fapo_domain::model::session::SessionId;
 use fapo_domain::ports::StoreError;
-use fapo_domain::{CaseId, StepId};
+use fapo_domain::{CaseId, ContentHash, StepId};
 use serde_json::json;
 
 use super::Ports;
@@ -87,6 +88,7 @@ fn attribution() -> Attribution {
             kept: 3,
             discarded: 1,
             note: Some("no call is left".to_owned()),
+            session: Some(SessionId(ContentHash::of(b"session"))),
             ..ReaderSummary::default()
         }),
     }

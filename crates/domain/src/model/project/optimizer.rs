@@ -248,10 +248,11 @@ pub struct ReaderSpec {
     /// The backend.
     #[serde(default)]
     pub backend: ReaderBackend,
-    /// An entry of `models:`; `reader` where absent, else the proposer's.
+    /// An entry of `models:`, and for an agent any name that it knows; `reader` where absent, else the proposer's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// Most failures read for one attribution, one call each; which ones is chosen by the seed.
+    /// Most failures read for one attribution: by a model with one call each, by an agent in one session, which takes at
+    /// most 40. Which ones is chosen by the seed.
     #[serde(default = "default_reader_cases")]
     #[schemars(range(min = 1, max = 1000))]
     pub cases: u32,
@@ -259,6 +260,11 @@ pub struct ReaderSpec {
 
 const fn default_reader_cases() -> u32 {
     20
+}
+
+impl ReaderSpec {
+    /// Most failures that one session of an agent reads: its context holds no more of them.
+    pub const MOST_OF_A_SESSION: u32 = 40;
 }
 
 impl Default for ReaderSpec {
@@ -280,6 +286,40 @@ pub enum ReaderBackend {
     None,
     /// One structured call to a model for each failure.
     Model,
+    /// Claude Code: one session for all of them, in a sandbox that it cannot write in.
+    ClaudeCode,
+    /// Codex, likewise.
+    Codex,
+}
+
+impl ReaderBackend {
+    /// The reader that is this coding agent; `None` for what is no agent.
+    pub const fn of(agent: ProposerBackend) -> Option<Self> {
+        match agent {
+            ProposerBackend::ClaudeCode => Some(Self::ClaudeCode),
+            ProposerBackend::Codex => Some(Self::Codex),
+            ProposerBackend::Catalogue | ProposerBackend::Reflect | ProposerBackend::Replay => None,
+        }
+    }
+
+    /// The coding agent that it is, where it is one.
+    pub const fn agent(self) -> Option<ProposerBackend> {
+        match self {
+            Self::ClaudeCode => Some(ProposerBackend::ClaudeCode),
+            Self::Codex => Some(ProposerBackend::Codex),
+            Self::None | Self::Model => None,
+        }
+    }
+
+    /// The name in files and reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Model => "model",
+            Self::ClaudeCode => "claude-code",
+            Self::Codex => "codex",
+        }
+    }
 }
 
 /// When a candidate is accepted.

@@ -127,7 +127,7 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
 
 /// What can be done where a coding agent is not there.
 pub const WITHOUT_AGENT: &str = "`fapo doctor DIR` looks at all that an agent needs; without one: `proposer: { backend: catalogue }` in fapo.yaml (offline, \
-     free), or `reflect` (a model of `models:` proposes), and `reviewer: { backend: none }`";
+     free), or `reflect` (a model of `models:` proposes), `reviewer: { backend: none }`, and no `diagnosis.reader`";
 
 const FULL: &str = "the disk is full: make room, then run the same command again; nothing is lost";
 const FORBIDDEN: &str =

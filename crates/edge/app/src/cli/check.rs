@@ -280,8 +280,11 @@ impl Plan {
             },
         );
         let reads = match self.reader {
-            ReaderBackend::None => "",
-            ReaderBackend::Model => "; a model reads what the rules leave unclear",
+            ReaderBackend::None => String::new(),
+            ReaderBackend::Model => "; a model reads what the rules leave unclear".to_owned(),
+            agent @ (ReaderBackend::ClaudeCode | ReaderBackend::Codex) => {
+                format!("; `{}` reads what the rules leave unclear", agent.as_str())
+            }
         };
         let reviews = match self.reviewer {
             ReviewerBackend::None | ReviewerBackend::Auto => String::new(),

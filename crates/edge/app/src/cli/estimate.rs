@@ -24,7 +24,7 @@ const VALIDATED: f64 = 1.0 / 3.0;
 /// Reviews of a proposal: most lints and one revision taken together.
 const REVIEWED: f64 = 1.0;
 /// Attributions of a job: the baseline's, and one for each promotion.
-const ATTRIBUTIONS: f64 = 3.0;
+const ATTRIBUTIONS: u64 = 3;
 /// Tokens of a failure with its trace, usually and at most.
 const TRACE: f64 = 2000.0;
 const TRACE_HIGH: f64 = 24_000.0;
@@ -131,7 +131,7 @@ pub fn estimate(
                 .times(proposals as f64 * REVIEWED, proposals * 2),
         )
         .plus(case.times(tried.0, tried.1))
-        .plus(counter.readings().times(ATTRIBUTIONS, proposals + 1));
+        .plus(counter.readings().times(ATTRIBUTIONS as f64, proposals + 1));
     Estimate {
         case,
         train,

@@ -46,7 +46,9 @@ fn the_markdown_report_reads_well() {
 
 #[test]
 fn what_a_model_read_in_failures_is_told_with_its_proof_and_escaped() {
+    use fapo_domain::ContentHash;
     use fapo_domain::model::finding::{CaseReading, FailureKind, ReaderSummary, Reading};
+    use fapo_domain::model::session::SessionId;
     let mut data = report();
     let mut before = data.before.take().unwrap();
     before.clusters[0].readings = vec![CaseReading {
@@ -65,6 +67,7 @@ fn what_a_model_read_in_failures_is_told_with_its_proof_and_escaped() {
         discarded: 1,
         unusable: 1,
         note: Some("no call is left".to_owned()),
+        session: Some(SessionId(ContentHash::of(b"session"))),
         ..ReaderSummary::default()
     });
     data.before = Some(before);
@@ -74,6 +77,10 @@ fn what_a_model_read_in_failures_is_told_with_its_proof_and_escaped() {
         "a model read 4 of them and proved 2 readings",
         "2 were thrown away: 1 quoted what is not there",
         "left unread: no call is left",
+        &format!(
+            "It read in session {}.",
+            ContentHash::of(b"session").short()
+        ),
         "knowledge at retrieve (q-014): the second document was never asked for",
     ] {
         assert!(text.contains(part), "{part} in {text}");

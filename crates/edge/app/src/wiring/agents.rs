@@ -24,7 +24,7 @@ pub const BACKENDS: [ProposerBackend; 2] = [ProposerBackend::ClaudeCode, Propose
 /// A coding agent that a project wants.
 #[derive(Debug, Clone)]
 pub struct Wanted {
-    /// What for: to propose, or to review.
+    /// What for: to propose, to review, or to read failures.
     pub role: SpendRole,
     /// Which one.
     pub backend: ProposerBackend,
@@ -38,7 +38,8 @@ impl Wanted {
     fn new(project: &ProjectSpec, role: SpendRole, backend: ProposerBackend) -> Self {
         let named = match role {
             SpendRole::Reviewer => project.reviewing_agent_model(),
-            SpendRole::Task | SpendRole::Judge | SpendRole::Diagnosis | SpendRole::Proposer => {
+            SpendRole::Diagnosis => project.reading_agent_model(backend),
+            SpendRole::Task | SpendRole::Judge | SpendRole::Proposer => {
                 project.proposer.model.as_deref()
             }
         };
@@ -55,9 +56,8 @@ impl Wanted {
     pub fn words(&self) -> String {
         let verb = match self.role {
             SpendRole::Reviewer => "review",
-            SpendRole::Task | SpendRole::Judge | SpendRole::Diagnosis | SpendRole::Proposer => {
-                "propose"
-            }
+            SpendRole::Diagnosis => "read failures",
+            SpendRole::Task | SpendRole::Judge | SpendRole::Proposer => "propose",
         };
         format!("`{}` is to {verb}", self.backend.as_str())
     }
@@ -92,9 +92,11 @@ impl Wanted {
 pub fn wanted(project: &ProjectSpec) -> Vec<Wanted> {
     let proposer = Some(project.proposer.backend).filter(|backend| backend.is_agent());
     let reviewer = project.reviewer_backend().agent();
+    let reader = project.diagnosis.reader.backend.agent();
     [
         (SpendRole::Proposer, proposer),
         (SpendRole::Reviewer, reviewer),
+        (SpendRole::Diagnosis, reader),
     ]
     .into_iter()
     .filter_map(|(role, backend)| Some(Wanted::new(project, role, backend?)))

@@ -209,6 +209,16 @@ fn broken_projects() {
             "diagnosis: {reader: {model: nobody}}\ntarget:",
         ),
         (
+            "a reader that is an agent of another provider",
+            "target:",
+            "diagnosis: {reader: {backend: codex, model: big}}\ntarget:",
+        ),
+        (
+            "more failures than a session holds",
+            "target:",
+            "diagnosis: {reader: {backend: claude-code, model: opus, cases: 41}}\ntarget:",
+        ),
+        (
             "a reader of no kind",
             "target:",
             "diagnosis: {reader: {backend: agent}}\ntarget:",

@@ -3,12 +3,16 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use fapo_domain::JobId;
 use fapo_domain::model::case::{Case, Split};
 use fapo_domain::model::evaluation::EvaluationSpec;
 use fapo_domain::model::finding::{Attribution, Finding, ReaderSummary};
+use fapo_domain::model::job::JobSpec;
+use fapo_domain::model::project::ReaderBackend;
 use fapo_domain::model::score::CaseScore;
-use fapo_domain::model::task::{ClaimedTask, TaskPayload, Topic};
+use fapo_domain::model::task::{ClaimedTask, Fence, TaskPayload, Topic};
 use fapo_domain::model::trace::RunRecord;
+use fapo_domain::model::variant::VariantTree;
 use fapo_domain::ports::datasets::Datasets;
 use fapo_domain::ports::jobs::{Findings, Jobs};
 use fapo_domain::ports::models::MeteredModels;
@@ -17,21 +21,19 @@ use fapo_domain::ports::traces::{StepsOf, Traces};
 use fapo_domain::ports::variants::Variants;
 use fapo_domain::ports::work::{TaskHandler, WorkError};
 use fapo_project::{PipelineContext, read_pipeline};
-use futures::future::join_all;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::clusters::is_unclear;
-use super::reader::{Choice, Read, Reader, apply, hinders};
+use super::reader::{Choice, FailureReader, ModelReader, Read, Unread, apply};
 use super::{Attributor, CaseView, Flow, attribute};
-use crate::asking::{DRAIN, unless_stopped};
+use crate::agentic::AgentReaders;
+use crate::asking::{SESSION_DRAIN, unless_stopped};
 
 /// Scores read at a time.
 const PAGE: u32 = 256;
 /// Failing runs held at a time; a run can be large.
 const RUNS: usize = 32;
-/// Failures read by a model at once.
-const READ_AT_ONCE: usize = 4;
 
 /// Attributes train evaluations. Memory: one page of scores, a few runs, and at most
 /// [`clusters::MAX_FINDINGS`](super::clusters::MAX_FINDINGS) findings.
@@ -50,6 +52,8 @@ pub struct DiagnosisService {
     pub findings: Arc<dyn Findings>,
     /// The model that reads what the rules leave unclear, where the project wants that.
     pub models: Arc<dyn MeteredModels>,
+    /// The coding agents that do, where the project wants that.
+    pub agents: AgentReaders,
 }
 
 /// In pieces of at most `size`.
@@ -116,7 +120,7 @@ impl DiagnosisService {
             })?;
 
         let payer = (task.job, task.fence());
-        let reader = Reader::of(&*self.models, &job.spec, &flow, payer)?;
+        let reader = self.reader(&job.spec, (&flow, &tree), payer)?;
         let id = evaluation.id();
         let mut attributor = Attributor::new();
         let most = project.diagnosis.reader.cases as usize;
@@ -179,7 +183,7 @@ impl DiagnosisService {
                 }
             }
         }
-        let summary = match &reader {
+        let summary = match reader {
             None => None,
             Some(reader) => Some(
                 self.read(evaluation, reader, choice, &mut attributor, stop)
@@ -194,11 +198,30 @@ impl DiagnosisService {
         Ok(attribution)
     }
 
+    /// The project's reader; `None` where it has none.
+    fn reader<'a>(
+        &'a self,
+        spec: &'a JobSpec,
+        over: (&Flow, &VariantTree),
+        payer: (JobId, Fence),
+    ) -> Result<Option<Box<dyn FailureReader + 'a>>, WorkError> {
+        let backend = spec.project.diagnosis.reader.backend;
+        if let Some(agent) = backend.agent() {
+            let reader = self.agents.of(agent, spec, over, payer)?;
+            return Ok(Some(Box::new(reader)));
+        }
+        if backend == ReaderBackend::None {
+            return Ok(None);
+        }
+        let reader = ModelReader::of(&*self.models, spec, over.0, payer)?;
+        Ok(Some(Box::new(reader)))
+    }
+
     /// Has the chosen failures read, and adds them all to the attribution, with a reading or without.
     async fn read(
         &self,
         evaluation: &EvaluationSpec,
-        reader: &Reader<'_>,
+        mut reader: Box<dyn FailureReader + '_>,
         choice: Choice,
         attributor: &mut Attributor,
         stop: &CancellationToken,
@@ -208,43 +231,18 @@ impl DiagnosisService {
             prompt_hash: Some(reader.prompt_hash()),
             ..ReaderSummary::default()
         };
-        for mut chunk in in_chunks(choice.finish(), READ_AT_ONCE) {
-            if summary.note.is_none() {
-                let ordinals: Vec<u64> = chunk.iter().map(|finding| finding.ordinal).collect();
-                let (cases, runs) = self.load(evaluation, &ordinals).await?;
-                let asked = chunk.iter().map(async |finding| {
-                    let case = cases.iter().find(|case| case.case_id == finding.case_id);
-                    let run = runs.iter().find(|run| run.ordinal == finding.ordinal);
-                    let (case, run) = (case?.clone(), run?.clone());
-                    Some(reader.read(finding, case, run).await)
-                });
-                let replies = unless_stopped(join_all(asked), stop, DRAIN).await?;
-                for (finding, reply) in chunk.iter_mut().zip(replies) {
-                    // it was found with its case and its run; should they be gone meanwhile, it stays unread
-                    let Some(reply) = reply else { continue };
-                    match reply {
-                        Ok((read, spend)) => {
-                            summary.asked += 1;
-                            summary.spend += spend;
-                            match read {
-                                Read::Kept(reading) => {
-                                    summary.kept += 1;
-                                    apply(finding, reading);
-                                }
-                                Read::Discarded => summary.discarded += 1,
-                                Read::Unusable => summary.unusable += 1,
-                            }
-                        }
-                        Err(error) => {
-                            let note = hinders(error)?;
-                            summary.note.get_or_insert(note);
-                        }
-                    }
-                }
-            }
-            for finding in chunk {
-                attributor.add(finding);
-            }
+        let into = (&mut *attributor, &mut summary);
+        let reading = async {
+            let read = self.read_all(evaluation, &mut *reader, choice, into, stop);
+            let read = read.await;
+            // ended whatever became of it: what was paid can be read
+            let session = reader.close().await;
+            read.and(session)
+        };
+        let session = unless_stopped(reading, stop, SESSION_DRAIN).await??;
+        if let Some(session) = session {
+            summary.session = Some(session.id);
+            summary.spend = session.spend;
         }
         if let Some(note) = &summary.note {
             tracing::warn!(
@@ -254,6 +252,58 @@ impl DiagnosisService {
             );
         }
         Ok(summary)
+    }
+
+    async fn read_all(
+        &self,
+        evaluation: &EvaluationSpec,
+        reader: &mut dyn FailureReader,
+        choice: Choice,
+        (attributor, summary): (&mut Attributor, &mut ReaderSummary),
+        stop: &CancellationToken,
+    ) -> Result<(), WorkError> {
+        for chunk in in_chunks(choice.finish(), reader.at_once()) {
+            if summary.note.is_some() {
+                chunk
+                    .into_iter()
+                    .for_each(|finding| attributor.add(finding));
+                continue;
+            }
+            let ordinals: Vec<u64> = chunk.iter().map(|finding| finding.ordinal).collect();
+            let (cases, runs) = self.load(evaluation, &ordinals).await?;
+            let mut unread = Vec::with_capacity(chunk.len());
+            for finding in chunk {
+                let case = cases.iter().find(|case| case.case_id == finding.case_id);
+                let run = runs.iter().find(|run| run.ordinal == finding.ordinal);
+                match (case.cloned(), run.cloned()) {
+                    (Some(case), Some(run)) => unread.push(Unread { finding, case, run }),
+                    // it was found with both; should they be gone meanwhile, it stays unread
+                    _ => attributor.add(finding),
+                }
+            }
+            if unread.is_empty() {
+                continue;
+            }
+            let batch = reader.read(&unread, stop).await?;
+            summary.spend += batch.spend;
+            summary.note = batch.note;
+            let mut reads = batch.reads.into_iter();
+            for Unread { mut finding, .. } in unread {
+                let read = reads.next().flatten();
+                summary.asked += u64::from(read.is_some());
+                match read {
+                    Some(Read::Kept(reading)) => {
+                        summary.kept += 1;
+                        apply(&mut finding, reading);
+                    }
+                    Some(Read::Discarded) => summary.discarded += 1,
+                    Some(Read::Unusable) => summary.unusable += 1,
+                    None => {}
+                }
+                attributor.add(finding);
+            }
+        }
+        Ok(())
     }
 
     async fn load(

@@ -1,5 +1,8 @@
 //! The handlers with a model behind them: the reviewer, the reader of unclear failures, revisions.
 
+use std::sync::Arc;
+
+use fapo_domain::JobId;
 use fapo_domain::model::case::Split;
 use fapo_domain::model::finding::Rule;
 use fapo_domain::model::level::{Level, Strategy, Technique};
@@ -7,12 +10,16 @@ use fapo_domain::model::project::{ProposerBackend, ReaderBackend, ReviewerBacken
 use fapo_domain::model::proposal::{
     ReviewCheck, ReviewFinding, ReviewSeverity, ReviewVerdict, Revise,
 };
+use fapo_domain::model::session::SessionEnd;
 use fapo_domain::model::task::TaskPayload;
+use fapo_domain::ports::agents::AgentError;
+use fapo_domain::ports::sessions::Sessions;
 use fapo_domain::ports::work::TaskHandler;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{Setting, claimed, setting};
+use crate::testing::agent::{Plays, ScriptedAgent};
 use crate::testing::model::{Says, Scripted};
 
 fn with_reviewer(says: impl IntoIterator<Item = Says>) -> Setting {
@@ -194,13 +201,90 @@ async fn a_reader_that_cannot_be_asked_is_noted_and_one_that_is_set_up_wrong_is_
         assert_eq!(attribution, plain);
     }
     let setting = with_reader([Says::NoKey]);
-    let task = claimed(TaskPayload::Attribute {
-        evaluation: setting.evaluation(Split::Train),
-    });
-    let error = setting
-        .diagnosis()
-        .handle(&task, &CancellationToken::new())
-        .await
-        .unwrap_err();
+    let error = setting.try_attribute().await.unwrap_err();
     assert_eq!(error.reason, "MODEL_NO_KEY");
+}
+
+fn with_agent(plays: impl IntoIterator<Item = Plays>) -> (Setting, ScriptedAgent) {
+    let mut setting =
+        setting(|spec| spec.project.diagnosis.reader.backend = ReaderBackend::ClaudeCode);
+    let agent = ScriptedAgent::new(plays);
+    let readers = setting.agents.clone();
+    setting.agents = readers.with(ProposerBackend::ClaudeCode, Arc::new(agent.clone()));
+    (setting, agent)
+}
+
+#[tokio::test]
+async fn a_session_reads_what_is_unclear_and_its_id_stands_with_the_readings() {
+    let said = json!({"readings": [
+        {"failure": 1, "kind": "knowledge", "step": "answer", "quote": "Bo Vane", "explanation": "because"},
+    ]});
+    let (setting, agent) = with_agent([Plays::Answers(said)]);
+    let attribution = setting.attribute().await;
+    let reader = attribution.reader.unwrap();
+    assert_eq!((reader.unclear, reader.asked, reader.kept), (1, 1, 1));
+    assert_eq!(reader.spend.model_calls, 1);
+    let sessions = setting.store.sessions(JobId::at(0, [7; 10])).await.unwrap();
+    assert_eq!(sessions.len(), 1);
+    assert_eq!(reader.session, Some(sessions[0].id));
+    let unclear = attribution
+        .clusters
+        .iter()
+        .find(|cluster| cluster.rule == Rule::WrongAnswer)
+        .unwrap();
+    assert_eq!(unclear.level, Level::Structure);
+    // no model was asked, and nothing of a held-out case was told
+    assert!(setting.model.asked().is_empty());
+    for canary in ["mason", "hidden valley", "Old Tom"] {
+        assert!(!agent.prompts()[0].contains(canary), "{canary}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_comes_to_nothing_changes_nothing_and_is_recorded_all_the_same() {
+    let plain = setting(|_| {}).attribute().await;
+    let down = AgentError::Provider {
+        message: "overloaded".to_owned(),
+        configuration: false,
+    };
+    for (play, words) in [
+        (Plays::Fails(down), "overloaded"),
+        (Plays::Ends(SessionEnd::OutOfTime), "ran out of time"),
+    ] {
+        let (setting, _) = with_agent([play]);
+        let mut attribution = setting.attribute().await;
+        let reader = attribution.reader.take().unwrap();
+        assert!(reader.note.unwrap().contains(words));
+        assert_eq!((reader.unclear, reader.asked), (1, 0));
+        // what it cost is counted
+        assert_eq!(reader.spend.model_calls, 1);
+        assert!(reader.session.is_some());
+        assert_eq!(attribution, plain);
+    }
+    let (setting, _) = with_agent([Plays::Ends(SessionEnd::Cancelled)]);
+    let error = setting.try_attribute().await.unwrap_err();
+    assert_eq!(error.reason, "INTERRUPTED");
+    let sessions = setting.store.sessions(JobId::at(0, [7; 10])).await.unwrap();
+    assert_eq!(sessions.len(), 1);
+}
+
+#[tokio::test]
+async fn no_session_is_opened_where_nothing_is_unclear() {
+    let (setting, agent) = with_agent([]);
+    // the one that is wrong without a reason is right now
+    let mut scores = setting.store.all_scores();
+    scores[18].score = 1.0;
+    let evaluation = setting.evaluation(Split::Train);
+    setting.store.add_evaluation(evaluation.id(), scores);
+    let reader = setting.attribute().await.reader.unwrap();
+    assert_eq!((reader.unclear, reader.session), (0, None));
+    assert!(agent.opened().is_empty());
+}
+
+#[tokio::test]
+async fn an_agent_that_is_not_set_up_fails_the_attribution() {
+    let setting = setting(|spec| spec.project.diagnosis.reader.backend = ReaderBackend::Codex);
+    let error = setting.try_attribute().await.unwrap_err();
+    assert_eq!(error.reason, "READER_CONFIG");
+    assert!(error.message.contains("`codex`"), "{}", error.message);
 }

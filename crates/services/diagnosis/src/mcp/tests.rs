@@ -117,6 +117,7 @@ impl House {
             datasets: store.clone(),
             findings: store.clone(),
             models: crate::testing::model::Scripted::new([]),
+            agents: crate::AgentReaders::new(store.clone()),
         };
         diagnosis
             .handle(&claimed, &CancellationToken::new())

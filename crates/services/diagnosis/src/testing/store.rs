@@ -10,6 +10,7 @@ use fapo_domain::model::decision::Decision;
 use fapo_domain::model::finding::{Attribution, Finding};
 use fapo_domain::model::job::{Job, JobEvent, JobSpec, JobStatus};
 use fapo_domain::model::score::CaseScore;
+use fapo_domain::model::session::{SessionId, SessionRecord};
 use fapo_domain::model::task::Fence;
 use fapo_domain::model::trace::RunRecord;
 use fapo_domain::model::variant::{Lineage, VariantTree};
@@ -18,6 +19,7 @@ use fapo_domain::ports::StoreError;
 use fapo_domain::ports::datasets::{Dataset, Datasets, DuplicateCase, ImportId, IncomingCase};
 use fapo_domain::ports::jobs::{Findings, Jobs, Proposals, Tick};
 use fapo_domain::ports::scores::{ScoredCase, Scores};
+use fapo_domain::ports::sessions::Sessions;
 use fapo_domain::ports::traces::{StepsOf, Traces};
 use fapo_domain::ports::variants::Variants;
 use fapo_domain::{CaseId, DatasetId, EvaluationId, JobId, TaskId, VariantId};
@@ -41,6 +43,7 @@ struct Inner {
     attribution: Option<Attribution>,
     findings: Vec<Finding>,
     proposals: BTreeMap<TaskId, Value>,
+    sessions: Vec<SessionRecord>,
     /// Splits that were read, for tests of who may read what.
     read: Vec<Split>,
 }
@@ -302,5 +305,27 @@ impl Proposals for Store {
     }
     async fn proposal(&self, task: TaskId) -> Result<Option<Value>> {
         Ok(self.0.lock().unwrap().proposals.get(&task).cloned())
+    }
+}
+
+#[async_trait]
+impl Sessions for Store {
+    async fn record_session(&self, record: SessionRecord) -> Result<()> {
+        self.0.lock().unwrap().sessions.push(record);
+        Ok(())
+    }
+    async fn session(&self, _: SessionId) -> Result<Option<SessionRecord>> {
+        unasked()
+    }
+    async fn sessions(&self, job: JobId) -> Result<Vec<SessionRecord>> {
+        let all = &self.0.lock().unwrap().sessions;
+        Ok(all
+            .iter()
+            .filter(|record| record.job == job)
+            .cloned()
+            .collect())
+    }
+    async fn find_sessions(&self, _: &str, _: u32) -> Result<Vec<SessionRecord>> {
+        unasked()
     }
 }

@@ -1,17 +1,19 @@
 //! What the sessions of coding agents may cost at most. There is no "about": what an agent does is its own affair.
 
+use fapo_diagnosis::agentic::reader;
 use fapo_domain::MicroUsd;
 use fapo_domain::model::project::{BudgetSpec, ProjectSpec, ReviewerBackend};
 use fapo_domain::money::SpendRole;
 use serde::Serialize;
 
+use super::ATTRIBUTIONS;
 use crate::output::format;
-use crate::wiring::agents::wanted;
+use crate::wiring::agents::{Wanted, wanted};
 
 /// The sessions of one agent in one role.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Sessions {
-    /// `proposer` or `reviewer`.
+    /// `proposer`, `reviewer` or `diagnosis`.
     pub role: &'static str,
     /// `claude-code` or `codex`.
     pub agent: &'static str,
@@ -19,7 +21,7 @@ pub struct Sessions {
     pub model: String,
     /// How many where nothing is sent back and nothing is refused before its review.
     pub sessions: u64,
-    /// How many where each proposal is sent back once.
+    /// How many where each proposal is sent back once, or is promoted and its failures are read.
     pub sessions_high: u64,
     /// Most turns of one, its continuation included.
     pub turns: u32,
@@ -43,6 +45,9 @@ pub fn sessions(project: &ProjectSpec) -> Vec<Sessions> {
     wanted(project)
         .into_iter()
         .map(|agent| {
+            if agent.role == SpendRole::Diagnosis {
+                return readings(project, &agent);
+            }
             let (turns, minutes, usd) = if agent.role == SpendRole::Reviewer {
                 let reviewer = &project.reviewer;
                 (reviewer.turns, reviewer.minutes, reviewer.usd)
@@ -67,6 +72,22 @@ pub fn sessions(project: &ProjectSpec) -> Vec<Sessions> {
         .collect()
 }
 
+/// The sessions that read failures: one for each attribution.
+fn readings(project: &ProjectSpec, agent: &Wanted) -> Sessions {
+    let most = u64::from(project.budget.proposals) + 1;
+    Sessions {
+        role: agent.role.as_str(),
+        agent: agent.backend.as_str(),
+        model: agent.model.model.clone(),
+        sessions: ATTRIBUTIONS.min(most),
+        sessions_high: most,
+        turns: reader::most_turns(project.diagnosis.reader.cases),
+        minutes: reader::MINUTES,
+        usd: None,
+        usd_high: None,
+    }
+}
+
 /// Share of the cases it may try that an agent tries, as a rule of thumb.
 const TRIED: f64 = 0.25;
 
@@ -89,10 +110,13 @@ pub fn lines(sessions: &[Sessions], budget: &BudgetSpec) -> Vec<String> {
     }
     let mut lines = vec![String::new(), "agents, beside the figures above".to_owned()];
     for one in sessions {
-        let usd = one.usd.map_or_else(
-            || format!("{}.usd is not set", one.role),
-            |usd| format!("{} each", money(usd)),
-        );
+        let usd = match one.usd {
+            Some(usd) => format!("{} each", money(usd)),
+            None if one.role == SpendRole::Diagnosis.as_str() => {
+                "dollars as budget.usd says".to_owned()
+            }
+            None => format!("{}.usd is not set", one.role),
+        };
         lines.push(format!(
             "  {} as {} ({}): {} to {}, each at most {} turns and {} min; {usd}",
             one.agent,
@@ -128,6 +152,7 @@ fn money(usd: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use fapo_domain::model::project::ReaderBackend;
     use serde_json::json;
 
     use super::*;
@@ -186,6 +211,22 @@ mod tests {
             both.contains("at worst $60") && both.contains("ends it all at $5"),
             "{both}"
         );
+    }
+
+    #[test]
+    fn failures_are_read_once_for_each_attribution() {
+        let mut spec = project(json!({"backend": "catalogue"}), json!({}));
+        spec.diagnosis.reader.backend = ReaderBackend::Codex;
+        spec.diagnosis.reader.cases = 12;
+        let found = sessions(&spec);
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].role, found[0].agent), ("diagnosis", "codex"));
+        assert_eq!((found[0].sessions, found[0].sessions_high), (3, 11));
+        // three prompts of at most five
+        assert_eq!(found[0].turns, 18);
+        assert_eq!(tried(&spec, &found), (0.0, 0));
+        let said = lines(&found, &spec.budget).join("\n");
+        assert!(said.contains("dollars as budget.usd says"), "{said}");
     }
 
     #[test]

@@ -79,6 +79,9 @@ pub fn reader(data: &ReportData) -> Option<String> {
             reader.unusable
         ));
     }
+    if let Some(session) = &reader.session {
+        words.push_str(&format!(" It read in session {}.", session.short()));
+    }
     if let Some(note) = &reader.note {
         words.push_str(&format!(" The rest was left unread: {note}."));
     }

@@ -4,12 +4,17 @@ use fapo_domain::hash::ContentHash;
 use fapo_domain::model::case::Document;
 use fapo_domain::model::finding::Rule;
 use fapo_domain::model::job::JobSpec;
+use fapo_domain::model::project::ReaderBackend;
+use fapo_domain::model::task::Fence;
 use fapo_domain::model::trace::{RetrievedDocument, StepOutput};
-use fapo_domain::{CaseId, EvaluationId, TaskId};
+use fapo_domain::money::SpendRole;
+use fapo_domain::{CaseId, EvaluationId, JobId, StepId, TaskId};
 use fapo_project::{PipelineContext, read_pipeline};
 use proptest::prelude::*;
+use serde_json::json;
 
 use super::*;
+use crate::attribution::Flow;
 use crate::testing::model::{Says, Scripted};
 use crate::testing::{case_with, job_spec, record, run, said, samples};
 
@@ -66,18 +71,19 @@ fn payer() -> (JobId, Fence) {
     (job, Fence { task, epoch: 1 })
 }
 
-async fn read_with(spec: &JobSpec, says: Says) -> Result<Read, ReadError> {
+async fn read_with(spec: &JobSpec, says: Says) -> Result<Batch, WorkError> {
     let model = Scripted::new([says]);
-    let reader = Reader::of(&*model, spec, &flow(spec), payer())
-        .unwrap()
-        .unwrap();
-    let case = case_with(
-        "c0",
-        json!({"question": "Who built the mill?"}),
-        json!({"answer": "Ada Quill"}),
-    );
-    let (read, spend) = reader.read(&finding(0), case, trace()).await?;
-    assert_eq!(spend.model_calls, 1);
+    let mut reader = ModelReader::of(&*model, spec, &flow(spec), payer())?;
+    let failure = Unread {
+        finding: finding(0),
+        case: case_with(
+            "c0",
+            json!({"question": "Who built the mill?"}),
+            json!({"answer": "Ada Quill"}),
+        ),
+        run: trace(),
+    };
+    let batch = reader.read(&[failure], &CancellationToken::new()).await?;
     let (request, meter) = model.asked().remove(0);
     assert_eq!(meter.role, SpendRole::Diagnosis);
     let told = &request.messages[1].content;
@@ -86,7 +92,15 @@ async fn read_with(spec: &JobSpec, says: Says) -> Result<Read, ReadError> {
         "{told}"
     );
     assert!(told.starts_with("<<<DATA-"), "{told}");
-    Ok(read)
+    Ok(batch)
+}
+
+/// What came of the one failure.
+async fn read_one(spec: &JobSpec, says: Says) -> Read {
+    let mut batch = read_with(spec, says).await.unwrap();
+    assert_eq!((batch.spend.model_calls, &batch.note), (1, &None));
+    assert_eq!(batch.reads.len(), 1);
+    batch.reads.remove(0).unwrap()
 }
 
 fn says(kind: &str, step: &str, quote: &str) -> Says {
@@ -112,9 +126,7 @@ async fn a_quote_counts_where_it_stands_in_the_trace_of_its_step() {
         ("hop", "the lake is deep", false),
         ("hop", "The lake is shallow", false),
     ] {
-        let read = read_with(&spec, says("knowledge", step, quote))
-            .await
-            .unwrap();
+        let read = read_one(&spec, says("knowledge", step, quote)).await;
         assert_eq!(matches!(read, Read::Kept(_)), kept, "{step}: {quote}");
     }
 }
@@ -129,7 +141,7 @@ async fn a_reply_without_kind_step_or_quote_is_unusable() {
         Says::Text("{\"kind\": \"format\", \"step\": \"answer\"}".to_owned()),
         Says::CutOff("{\"kind\": \"form".to_owned()),
     ] {
-        assert_eq!(read_with(&spec, bad).await.unwrap(), Read::Unusable);
+        assert_eq!(read_one(&spec, bad).await, Read::Unusable);
     }
 }
 
@@ -137,17 +149,15 @@ async fn a_reply_without_kind_step_or_quote_is_unusable() {
 async fn what_hinders_reading_is_told_apart_from_what_is_set_up_wrong() {
     let spec = spec();
     for says in [Says::Down, Says::Broke] {
-        let error = read_with(&spec, says).await.unwrap_err();
-        assert!(!hinders(error).unwrap().is_empty());
+        let batch = read_with(&spec, says).await.unwrap();
+        assert_eq!(batch.reads, [None]);
+        assert!(!batch.note.unwrap().is_empty());
     }
     let error = read_with(&spec, Says::NoKey).await.unwrap_err();
-    assert_eq!(hinders(error).unwrap_err().reason, "MODEL_NO_KEY");
+    assert_eq!(error.reason, "MODEL_NO_KEY");
     let mut wrong = spec;
     wrong.project.diagnosis.reader.model = Some("nobody".to_owned());
-    let model = Scripted::new([Says::Down]);
-    let error = Reader::of(&*model, &wrong, &flow(&wrong), payer())
-        .err()
-        .unwrap();
+    let error = read_with(&wrong, Says::Down).await.unwrap_err();
     assert_eq!(error.reason, "READER_CONFIG");
     assert!(error.message.contains("`nobody`"));
 }
