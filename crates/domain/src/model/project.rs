@@ -128,23 +128,30 @@ impl ProjectSpec {
         }
     }
 
-    /// What a coding agent that reviews is asked to use: `reviewer.model`, else the entry `reviewer`, else the proposer's.
-    pub fn reviewing_agent_model(&self) -> Option<&str> {
-        match &self.reviewer.model {
-            Some(named) => Some(named),
-            None if self.models.contains_key("reviewer") => Some("reviewer"),
-            None => self.proposer.model.as_deref(),
-        }
+    /// What a coding agent that reviews is asked to use: `reviewer.model`, else the entry `reviewer`, else the proposer's,
+    /// where that agent can use it.
+    pub fn reviewing_agent_model(&self, backend: ProposerBackend) -> Option<&str> {
+        self.agents_model(self.reviewer.model.as_deref(), "reviewer", backend)
     }
 
     /// What a coding agent that reads failures is asked to use: `diagnosis.reader.model`, else the entry `reader`, else the
     /// proposer's, where that agent can use it.
     pub fn reading_agent_model(&self, backend: ProposerBackend) -> Option<&str> {
-        if let Some(named) = &self.diagnosis.reader.model {
-            return Some(named);
+        self.agents_model(self.diagnosis.reader.model.as_deref(), "reader", backend)
+    }
+
+    /// The model named, else the entry of this name, else the proposer's, where the agent can use it.
+    fn agents_model<'a>(
+        &'a self,
+        named: Option<&'a str>,
+        entry: &'static str,
+        backend: ProposerBackend,
+    ) -> Option<&'a str> {
+        if named.is_some() {
+            return named;
         }
-        if self.models.contains_key("reader") {
-            return Some("reader");
+        if self.models.contains_key(entry) {
+            return Some(entry);
         }
         let named = self.proposer.model.as_deref()?;
         let fits = match self.models.get(named) {

@@ -163,7 +163,7 @@ fn reviewer(spec: &ProjectSpec, check: &mut Check<'_>) {
         provider_fits(
             spec,
             agent,
-            reviewer.model.as_deref(),
+            spec.reviewing_agent_model(agent),
             "reviewer.model",
             check,
         );

@@ -105,3 +105,18 @@ fn the_schemas_are_schemas_and_accept_what_is_right() {
     wrong["scorer"]["nope"] = serde_json::json!(1);
     assert!(!validator.is_valid(&wrong));
 }
+
+#[test]
+fn an_agents_entry_of_another_provider_is_a_problem_however_it_is_found() {
+    let text = PROJECT.replacen(
+        "models:",
+        "reviewer: {backend: claude-code}\nmodels:\n  reviewer: {provider: openai, model: other}",
+        1,
+    );
+    let (_, problems) = read_project("fapo.yaml", &text);
+    let said = problems.to_string();
+    assert!(
+        said.contains("wrong-provider") && said.contains("`reviewer`"),
+        "{said}"
+    );
+}

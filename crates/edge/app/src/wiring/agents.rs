@@ -37,7 +37,7 @@ pub struct Wanted {
 impl Wanted {
     fn new(project: &ProjectSpec, role: SpendRole, backend: ProposerBackend) -> Self {
         let named = match role {
-            SpendRole::Reviewer => project.reviewing_agent_model(),
+            SpendRole::Reviewer => project.reviewing_agent_model(backend),
             SpendRole::Diagnosis => project.reading_agent_model(backend),
             SpendRole::Task | SpendRole::Judge | SpendRole::Proposer => {
                 project.proposer.model.as_deref()

@@ -83,9 +83,10 @@ impl Reviewer for AgentReviewer {
         let brief = brief(spec, request, Some(TOOLS)).map_err(|error| ReviewError::Config {
             message: error.to_string(),
         })?;
-        let (entry, model) = spec
-            .project
-            .agent_model(self.backend, spec.project.reviewing_agent_model());
+        let (entry, model) = spec.project.agent_model(
+            self.backend,
+            spec.project.reviewing_agent_model(self.backend),
+        );
         let session = self
             .house
             .agent
