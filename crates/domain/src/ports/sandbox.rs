@@ -113,7 +113,7 @@ pub enum ProcessExit {
     Killed,
 }
 
-/// Why a process could not be started or followed.
+/// Why a process could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
     /// No sandbox can be had, and the operator did not allow running without one.
@@ -131,36 +131,21 @@ pub enum SandboxError {
         #[source]
         source: std::io::Error,
     },
-    /// The operating system failed while the process was followed.
-    #[error("{program} could not be followed")]
-    Follow {
-        /// The program.
-        program: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
 }
 
 impl Classified for SandboxError {
     fn code(&self) -> ErrorCode {
-        match self {
-            Self::Unavailable { .. } | Self::Spawn { .. } => ErrorCode::FailedPrecondition,
-            Self::Follow { .. } => ErrorCode::Unavailable,
-        }
+        ErrorCode::FailedPrecondition
     }
 
     fn retry(&self) -> Retry {
-        match self {
-            Self::Unavailable { .. } | Self::Spawn { .. } => Retry::Never,
-            Self::Follow { .. } => Retry::Now,
-        }
+        Retry::Never
     }
 
     fn reason(&self) -> &'static str {
         match self {
             Self::Unavailable { .. } => "SANDBOX_UNAVAILABLE",
-            Self::Spawn { .. } | Self::Follow { .. } => "SANDBOX_FAILED",
+            Self::Spawn { .. } => "SANDBOX_FAILED",
         }
     }
 }

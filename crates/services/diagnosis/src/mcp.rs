@@ -34,7 +34,7 @@ mod used;
 #[cfg(test)]
 mod tests;
 
-pub use grant::{FixedTree, SessionGrant, SessionRole, ToolPorts};
+pub use grant::{SessionGrant, SessionRole, ToolPorts};
 pub use server::INSTRUCTIONS;
 pub use socket::{SessionTools, Tools};
 pub use used::{Answered, ToolsUse};

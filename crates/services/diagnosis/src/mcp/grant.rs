@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use fapo_domain::model::evaluation::{EvaluationSpec, HeldOutMean};
 use fapo_domain::model::finding::Cluster;
 use fapo_domain::model::job::JobSpec;
 use fapo_domain::model::level::Level;
-use fapo_domain::model::proposal::{Attempt, LintFinding};
+use fapo_domain::model::proposal::Attempt;
 use fapo_domain::model::task::Fence;
-use fapo_domain::model::variant::VariantTree;
-use fapo_domain::ports::agents::{AgentError, SessionFiles};
+use fapo_domain::ports::agents::SessionFiles;
 use fapo_domain::ports::code::ScriptRunner;
 use fapo_domain::ports::datasets::Datasets;
 use fapo_domain::ports::jobs::Findings;
@@ -28,17 +26,6 @@ pub enum SessionRole {
     Proposer,
     /// Judges one: all tools but those that spend.
     Reviewer,
-}
-
-/// Files that do not change: those that a reviewer judges.
-#[derive(Debug, Clone)]
-pub struct FixedTree(pub VariantTree);
-
-#[async_trait]
-impl SessionFiles for FixedTree {
-    async fn tree(&self) -> Result<(VariantTree, Vec<LintFinding>), AgentError> {
-        Ok((self.0.clone(), Vec::new()))
-    }
 }
 
 /// What the tools ask of the house.

@@ -13,16 +13,19 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use fapo_domain::clock::Timestamp;
 use fapo_domain::hash::ContentHash;
 use fapo_domain::model::case::Split;
 use fapo_domain::model::evaluation::{CacheUse, EvaluationSpec, HeldOutMean};
 use fapo_domain::model::job::{JobGoal, JobSpec};
 use fapo_domain::model::level::Level;
+use fapo_domain::model::proposal::LintFinding;
 use fapo_domain::model::score::{CaseScore, ScoreStatus};
 use fapo_domain::model::task::{ClaimedTask, TaskPayload};
 use fapo_domain::model::trace::{RetrievedDocument, StepOutput};
 use fapo_domain::model::variant::VariantTree;
+use fapo_domain::ports::agents::{AgentError, SessionFiles};
 use fapo_domain::ports::jobs::Findings;
 use fapo_domain::ports::work::TaskHandler;
 use fapo_domain::{DatasetId, JobId, TaskId};
@@ -37,7 +40,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::ports::{Python, Runner};
 use super::answer::MOST_BYTES;
-use super::{FixedTree, SessionGrant, SessionRole, SessionTools, ToolPorts, Tools, ToolsUse};
+use super::{SessionGrant, SessionRole, SessionTools, ToolPorts, Tools, ToolsUse};
 use crate::DiagnosisService;
 use crate::testing::store::Store;
 use crate::testing::{case_with, record, run, said, samples, score};
@@ -67,6 +70,16 @@ struct House {
     parent: VariantTree,
     folder: tempfile::TempDir,
     heard: Mutex<Vec<String>>,
+}
+
+/// Files that do not change.
+struct FixedTree(VariantTree);
+
+#[async_trait]
+impl SessionFiles for FixedTree {
+    async fn tree(&self) -> Result<(VariantTree, Vec<LintFinding>), AgentError> {
+        Ok((self.0.clone(), Vec::new()))
+    }
 }
 
 impl House {
