@@ -23,6 +23,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("fapo-scoring", &["fapo-domain"]),
     ("fapo-diagnosis", &["fapo-domain", "fapo-project"]),
     ("fapo-orchestrator", &["fapo-domain", "fapo-policy"]),
+    ("fapo-traces", &["fapo-domain"]),
+    ("fapo-proto", &[]),
+    ("fapo-rpc", &["fapo-domain", "fapo-proto"]),
+    ("fapo-gateway", &["fapo-domain"]),
     ("fapo-sim", &["fapo-domain"]),
     ("fapo-testkit", &["fapo-domain"]),
 ];
@@ -46,7 +50,10 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("tracing-subscriber", &["fapo-telemetry"]),
     ("opentelemetry", &["fapo-telemetry"]),
     ("rmcp", &["fapo-diagnosis"]),
-    ("tonic", &["fapo-rpc"]),
+    // The generated code names it; nobody else does.
+    ("tonic", &["fapo-rpc", "fapo-proto"]),
+    ("prost", &["fapo-rpc", "fapo-proto"]),
+    ("tower-http", &["fapo-gateway"]),
     // The simulated model is an HTTP server of its own, beside the gateway.
     ("axum", &["fapo-gateway", "fapo-sim"]),
     // The relay must see a client go away, and the scripted endpoint (dev only) must be able to break off anywhere.

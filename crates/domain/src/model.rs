@@ -1,5 +1,6 @@
 //! The nouns of the system, as plain values.
 
+pub mod access;
 pub mod case;
 pub mod decision;
 pub mod evaluation;
@@ -13,4 +14,5 @@ pub mod score;
 pub mod session;
 pub mod task;
 pub mod trace;
+pub mod trace_context;
 pub mod variant;

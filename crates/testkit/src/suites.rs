@@ -148,6 +148,9 @@ macro_rules! store_suites {
                 jobs_to_tick_are_those_with_something_to_do,
                 events_can_be_read_from_any_point,
                 the_sealed_test_opens_once_and_with_its_tick,
+                a_paused_job_begins_nothing_until_it_is_resumed,
+                a_task_carries_the_trace_of_its_tick,
+                a_lease_of_a_final_job_is_not_renewed,
             ]);
             $crate::store_suites!(@suite $make, tasks, [
                 a_claimed_task_is_held_until_its_lease_ends,

@@ -1,36 +1,10 @@
-//! The SQLite store behind the domain's persistence ports.
+//! The stores behind the domain's persistence ports: SQLite for one machine, Postgres for a cluster.
 //!
-//! One file in WAL mode holds everything. [`SqliteStore`] implements every persistence port of `fapo_domain::ports`:
-//! blobs, datasets, variants, jobs, tasks, traces, scores, findings, proposals, sessions, the step cache and the ledger.
-//!
-//! * All writes go through one connection, each in a `BEGIN IMMEDIATE` transaction, so nothing is ever half-written and
-//!   two processes on one file wait for each other instead of failing. Reads have a few connections of their own and
-//!   never wait for a writer.
-//! * `StepCache::put_step`, `Ledger::reserve` and `Ledger::settle` run once per model call. Concurrent ones are joined
-//!   into one commit (`writer.rs`), concurrent `get_step`s into one query (`reader.rs`).
-//! * With `synchronous = NORMAL` a commit survives the death of the process at any moment. It may be lost, as a whole
-//!   and together with all later ones, when the machine loses power.
-//! * Time comes from the injected clock only.
+//! Both implement every persistence port of `fapo_domain::ports` and pass the same conformance suites. What they share stands
+//! beside their folders: how values are packed ([`codec`]), what goes wrong ([`error`]).
 
-mod blobs;
-mod cache;
 mod codec;
-mod connections;
-mod datasets;
 mod error;
-mod findings;
-mod jobs;
-mod ledger;
-mod migrate;
-mod proposals;
-mod reader;
-mod scores;
-mod sessions;
-mod sql;
 mod sqlite;
-mod tasks;
-mod traces;
-mod variants;
-mod writer;
 
 pub use sqlite::{SqliteStore, StoreOptions};

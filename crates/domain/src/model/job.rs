@@ -13,6 +13,7 @@ use crate::model::level::{Level, Technique};
 use crate::model::project::ProjectSpec;
 use crate::model::proposal::{LintReport, Review};
 use crate::model::session::SessionId;
+use crate::model::trace_context::TraceParent;
 use crate::model::variant::DiffStats;
 use crate::money::Spend;
 
@@ -109,6 +110,12 @@ pub struct Job {
     pub spec: JobSpec,
     /// How it stands.
     pub status: JobStatus,
+    /// Whether a person paused it.
+    #[serde(default)]
+    pub paused: bool,
+    /// Where it stands in the distributed trace of whoever submitted it.
+    #[serde(default)]
+    pub trace: Option<TraceParent>,
     /// Grows by one with each tick; a tick commits only on the version it read.
     pub version: u64,
     /// The policy's state, opaque to the store.

@@ -9,6 +9,7 @@ use crate::model::evaluation::{Block, EvaluationSpec, HeldOutMean};
 use crate::model::finding::Cluster;
 use crate::model::level::{Level, Strategy, Technique};
 use crate::model::proposal::{Attempt, Revise};
+use crate::model::trace_context::TraceParent;
 
 /// The queues, one per kind of worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -168,6 +169,18 @@ pub struct ReviewTask {
 }
 
 impl TaskPayload {
+    /// The evaluation whose cases it runs, where it runs any.
+    pub const fn executes(&self) -> Option<&EvaluationSpec> {
+        match self {
+            Self::Execute { evaluation, .. } => Some(evaluation),
+            Self::Score { .. }
+            | Self::Compare { .. }
+            | Self::Attribute { .. }
+            | Self::Propose(_)
+            | Self::Review(_) => None,
+        }
+    }
+
     /// The queue it goes to.
     pub const fn topic(&self) -> Topic {
         match self {
@@ -220,6 +233,9 @@ pub struct ClaimedTask {
     pub epoch: u64,
     /// When the lease ends unless it is renewed.
     pub lease_until: Timestamp,
+    /// Where the tick that made it stands in the job's distributed trace.
+    #[serde(default)]
+    pub trace: Option<TraceParent>,
 }
 
 impl ClaimedTask {

@@ -13,6 +13,7 @@ use crate::model::finding::Attribution;
 use crate::model::finding::Finding;
 use crate::model::job::{Job, JobEvent, JobSpec, JobStatus};
 use crate::model::task::{Fence, NewTask};
+use crate::model::trace_context::TraceParent;
 use crate::model::variant::Lineage;
 
 /// Everything that one tick of a job changes, committed as one.
@@ -39,27 +40,41 @@ pub struct Tick {
     /// What the sealed test is opened for, where this tick opens it. A part of the tick, so that a tick that is lost has
     /// opened nothing.
     pub open_test: Option<ContentHash>,
+    /// Where the tick stands in the job's distributed trace: what its tasks are done under.
+    pub trace: Option<TraceParent>,
 }
 
 /// Stores jobs.
 #[async_trait]
 pub trait Jobs: Send + Sync {
-    /// Creates a job at version 0. Repeating with an equal spec is harmless.
+    /// Creates a job at version 0. Repeating with an equal spec is harmless; the first `trace`, the place of whoever submitted
+    /// it in a distributed trace, stays.
     async fn create_job(
         &self,
         id: JobId,
         spec: JobSpec,
         state: Value,
         now: Timestamp,
+        trace: Option<TraceParent>,
     ) -> Result<(), StoreError>;
+
+    /// Pauses a running job or resumes it: a paused job's tasks cannot be claimed, and it is not among
+    /// [`Self::jobs_to_tick`]. Resuming sets `updated_at`, so that the pause does not count as running time. Its version grows
+    /// where something changed. A final job stays as it is. Returns whether it is paused now. Atomic; repeating is harmless.
+    async fn set_paused(&self, id: JobId, paused: bool) -> Result<bool, StoreError>;
 
     /// A job.
     async fn get_job(&self, id: JobId) -> Result<Job, StoreError>;
 
-    /// Jobs, newest first; only those of `project` where given.
-    async fn list_jobs(&self, project: Option<&str>, limit: u32) -> Result<Vec<Job>, StoreError>;
+    /// Jobs, newest first; only those of `project` where given, and only those created before `before` where given.
+    async fn list_jobs(
+        &self,
+        project: Option<&str>,
+        before: Option<JobId>,
+        limit: u32,
+    ) -> Result<Vec<Job>, StoreError>;
 
-    /// Jobs that are running, and have finished tasks to consume or nothing under way at all: what a reconciler ticks.
+    /// Jobs that are running and not paused, and have finished tasks to consume or nothing under way at all: what a reconciler ticks.
     async fn jobs_to_tick(&self, limit: u32) -> Result<Vec<JobId>, StoreError>;
 
     /// Commits a tick. Atomic; `VersionConflict` when the job changed since it was read, and nothing is written. A job

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::StoreError;
@@ -19,7 +20,8 @@ pub enum Claim {
     Held(Timestamp),
     /// It may not be claimed before then.
     NotBefore(Timestamp),
-    /// It is done, dead or cancelled, or its job is final: acknowledge the message and forget it.
+    /// It is done, dead or cancelled, or its job is final or paused: acknowledge the message and forget it. When a paused job
+    /// is resumed the reconciler brings its tasks back.
     Over,
 }
 
@@ -36,6 +38,17 @@ pub struct DueTask {
     pub not_before: Timestamp,
 }
 
+/// A task that failed for good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadTask {
+    /// The task.
+    pub id: TaskId,
+    /// Its queue.
+    pub topic: Topic,
+    /// Why.
+    pub reason: String,
+}
+
 /// Claims, renews and finishes tasks. The end of a claim, however it comes, closes its reservations in the same commit (see
 /// [`super::ledger::Ledger::close`]).
 #[async_trait]
@@ -49,7 +62,8 @@ pub trait Tasks: Send + Sync {
         lease: Duration,
     ) -> Result<Claim, StoreError>;
 
-    /// Extends a lease. `StaleLease` when the task was claimed again since.
+    /// Extends a lease. `StaleLease` when the task was claimed again since, or its job is final: nothing that comes of it
+    /// counts any more.
     async fn renew_task(&self, fence: Fence, lease: Duration) -> Result<Timestamp, StoreError>;
 
     /// Marks a task done with its result. `StaleLease` when it was claimed again since; repeating with the same fence is
@@ -80,6 +94,9 @@ pub trait Tasks: Send + Sync {
     /// Finished (done or dead) tasks of a job that no tick has consumed yet, in order of creation.
     async fn finished_tasks(&self, job: JobId, limit: u32)
     -> Result<Vec<FinishedTask>, StoreError>;
+
+    /// A job's dead tasks, with their topic and reason, in order of creation.
+    async fn dead_tasks(&self, job: JobId) -> Result<Vec<DeadTask>, StoreError>;
 
     /// Puts a job's dead tasks back to `queued` with a fresh count of attempts, and with them those that were cancelled
     /// because the job ended; its status is running again and its version grows. Returns how many dead ones there

@@ -132,6 +132,7 @@ fn claimed(payload: TaskPayload) -> ClaimedTask {
         payload,
         epoch: 1,
         lease_until: Timestamp(0),
+        trace: None,
     }
 }
 

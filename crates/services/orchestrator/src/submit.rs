@@ -32,7 +32,7 @@ impl OrchestratorService {
         // the account first: a job that can be seen can also pay
         self.ledger.open_account(id, caps).await?;
         self.jobs
-            .create_job(id, spec, state, self.clock.now())
+            .create_job(id, spec, state, self.clock.now(), None)
             .await?;
         self.wake(id).await
     }

@@ -67,7 +67,7 @@ impl OrchestratorService {
             status: job.status,
             version: job.version,
         };
-        if job.status.is_final() {
+        if job.status.is_final() || (job.paused && !cancel) {
             return Ok((ticked, false));
         }
         let finished = self.tasks.finished_tasks(id, self.config.batch).await?;
@@ -162,6 +162,7 @@ fn commit(
         lineage: advance.lineage,
         decisions: advance.decisions,
         open_test: advance.open_test,
+        trace: None,
     };
     Ok((tick, messages))
 }

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use fapo_domain::clock::Clock;
 use fapo_domain::model::case::Split;
 use fapo_domain::model::decision::{Decision, DecisionKind, GateOutcome, StopReason};
 use fapo_domain::model::job::JobStatus;
 use fapo_domain::model::level::{Level, Technique};
 use fapo_domain::model::task::TaskState;
+use fapo_domain::model::trace_context::TraceParent;
 use fapo_domain::model::variant::{DiffStats, Lineage};
 use fapo_domain::ports::StoreError;
 use fapo_domain::ports::jobs::Tick;
@@ -19,6 +20,9 @@ use serde_json::json;
 use super::Ports;
 use super::tasks::{LEASE, claim, created, with_tasks};
 use crate::sample;
+
+/// A place in a distributed trace.
+const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 /// A tick that changes nothing but the version.
 pub(super) fn tick(job: JobId, expected_version: u64) -> Tick {
@@ -33,6 +37,7 @@ pub(super) fn tick(job: JobId, expected_version: u64) -> Tick {
         lineage: Vec::new(),
         decisions: Vec::new(),
         open_test: None,
+        trace: None,
     }
 }
 
@@ -74,14 +79,16 @@ pub async fn a_job_comes_back_as_it_was_made(ports: &Ports) -> Result<()> {
     let now = ports.clock.now();
     let state = json!({ "any": ["thing", 1, null] });
     let spec = sample::job_spec("p");
+    let trace: TraceParent = TRACE.parse()?;
     ports
         .jobs
-        .create_job(id, spec.clone(), state.clone(), now)
+        .create_job(id, spec.clone(), state.clone(), now, Some(trace.clone()))
         .await?;
     let job = ports.jobs.get_job(id).await?;
     ensure!((job.id, job.project.as_str(), job.version) == (id, "p", 0));
     ensure!(job.spec == spec && job.state == state && job.status == JobStatus::Running);
     ensure!((job.created_at, job.updated_at) == (now, now));
+    ensure!(!job.paused && job.trace == Some(trace));
     let absent = ports.jobs.get_job(sample::job_id(2)).await;
     ensure!(matches!(absent, Err(StoreError::NotFound { .. })));
     Ok(())
@@ -95,7 +102,13 @@ pub async fn creating_again_is_harmless_unless_the_spec_differs(ports: &Ports) -
     ensure!(ports.jobs.get_job(job).await?.version == 1);
     let other = ports
         .jobs
-        .create_job(job, sample::job_spec("other"), json!({}), ports.clock.now())
+        .create_job(
+            job,
+            sample::job_spec("other"),
+            json!({}),
+            ports.clock.now(),
+            None,
+        )
         .await;
     ensure!(matches!(other, Err(StoreError::AlreadyExists { .. })));
     Ok(())
@@ -108,11 +121,17 @@ pub async fn jobs_are_listed_newest_first(ports: &Ports) -> Result<()> {
         let spec = sample::job_spec(project);
         ports
             .jobs
-            .create_job(sample::job_id(number), spec, json!({}), ports.clock.now())
+            .create_job(
+                sample::job_id(number),
+                spec,
+                json!({}),
+                ports.clock.now(),
+                None,
+            )
             .await?;
     }
     let list = async |project, limit| -> Result<Vec<JobId>> {
-        let jobs = ports.jobs.list_jobs(project, limit).await?;
+        let jobs = ports.jobs.list_jobs(project, None, limit).await?;
         Ok(jobs.iter().map(|job| job.id).collect())
     };
     let id = sample::job_id;
@@ -120,6 +139,75 @@ pub async fn jobs_are_listed_newest_first(ports: &Ports) -> Result<()> {
     ensure!(list(Some("a"), 10).await? == [id(3), id(1)]);
     ensure!(list(None, 1).await? == [id(3)]);
     ensure!(list(Some("c"), 10).await?.is_empty());
+    let before = async |project, before| -> Result<Vec<JobId>> {
+        let jobs = ports.jobs.list_jobs(project, Some(before), 10).await?;
+        Ok(jobs.iter().map(|job| job.id).collect())
+    };
+    ensure!(before(None, id(3)).await? == [id(2), id(1)]);
+    ensure!(before(Some("a"), id(3)).await? == [id(1)]);
+    ensure!(before(None, id(1)).await?.is_empty());
+    ensure!(before(None, id(9)).await?.is_empty());
+    Ok(())
+}
+
+/// Nothing of it begins, what is under way ends, and the time of the pause does not count.
+pub async fn a_paused_job_begins_nothing_until_it_is_resumed(ports: &Ports) -> Result<()> {
+    let job = with_tasks(ports, 1, 2).await?;
+    let under_way = claim(ports, job, 0).await?;
+    let before = ports.jobs.get_job(job).await?;
+    ensure!(ports.jobs.set_paused(job, true).await?);
+    ensure!(ports.jobs.set_paused(job, true).await?);
+    let paused = ports.jobs.get_job(job).await?;
+    ensure!(paused.paused && paused.status == JobStatus::Running);
+    ensure!(paused.version == before.version + 1, "once, not twice");
+    let waiting = sample::task_id(job, 1);
+    let claimed = ports.tasks.claim_task(waiting, "a", LEASE).await?;
+    ensure!(claimed == Claim::Over, "{claimed:?}");
+    ensure!(ports.tasks.due_tasks(10).await?.is_empty());
+    ports.tasks.renew_task(under_way, LEASE).await?;
+    ports.tasks.complete_task(under_way, json!(1)).await?;
+    ensure!(ports.jobs.jobs_to_tick(10).await?.is_empty());
+    ports.clock.advance(Duration::from_secs(3600));
+    ensure!(!ports.jobs.set_paused(job, false).await?);
+    let resumed = ports.jobs.get_job(job).await?;
+    ensure!(!resumed.paused && resumed.updated_at == ports.clock.now());
+    ensure!(ports.jobs.jobs_to_tick(10).await? == [job]);
+    ensure!(ports.tasks.due_tasks(10).await?.len() == 1);
+    claim(ports, job, 1).await?;
+    let absent = ports.jobs.set_paused(sample::job_id(9), true).await;
+    ensure!(matches!(absent, Err(StoreError::NotFound { .. })));
+    Ok(())
+}
+
+/// Its place in the distributed trace goes from the tick to whoever claims the task.
+pub async fn a_task_carries_the_trace_of_its_tick(ports: &Ports) -> Result<()> {
+    let job = created(ports, 1).await?;
+    let trace: TraceParent = TRACE.parse()?;
+    let first = Tick {
+        tasks: vec![sample::new_task(job, 0)],
+        trace: Some(trace.clone()),
+        ..tick(job, 0)
+    };
+    ports.jobs.commit_tick(first).await?;
+    let task = sample::task_id(job, 0);
+    let Claim::Claimed(claimed) = ports.tasks.claim_task(task, "a", LEASE).await? else {
+        bail!("a queued task can be claimed");
+    };
+    ensure!(claimed.trace == Some(trace));
+    Ok(())
+}
+
+/// What is under way learns of it at its next heartbeat.
+pub async fn a_lease_of_a_final_job_is_not_renewed(ports: &Ports) -> Result<()> {
+    let job = with_tasks(ports, 1, 1).await?;
+    let claimed = claim(ports, job, 0).await?;
+    let last = Tick {
+        status: JobStatus::Cancelled,
+        ..tick(job, 1)
+    };
+    ports.jobs.commit_tick(last).await?;
+    let renewed = ports.tasks.renew_task(claimed, LEASE).await;
+    ensure!(matches!(renewed, Err(StoreError::StaleLease { .. })));
     Ok(())
 }
 

@@ -24,7 +24,13 @@ pub(super) async fn created(ports: &Ports, number: u8) -> Result<JobId> {
     let job = sample::job_id(number);
     ports
         .jobs
-        .create_job(job, sample::job_spec("p"), json!({}), ports.clock.now())
+        .create_job(
+            job,
+            sample::job_spec("p"),
+            json!({}),
+            ports.clock.now(),
+            None,
+        )
         .await?;
     Ok(job)
 }
@@ -262,6 +268,9 @@ pub async fn dead_tasks_can_be_revived(ports: &Ports) -> Result<()> {
     let dead = claim(ports, job, 0).await?;
     ports.tasks.fail_task(dead, "x", now, 1).await?;
     ensure!(ports.tasks.retry_dead_tasks(sample::job_id(2)).await? == 0);
+    let listed = ports.tasks.dead_tasks(job).await?;
+    ensure!(listed.len() == 1 && (listed[0].id, listed[0].reason.as_str()) == (dead.task, "x"));
+    ensure!(listed[0].topic == sample::new_task(job, 0).payload.topic());
     let last = Tick {
         status: JobStatus::Failed,
         consumed: vec![dead.task],

@@ -12,7 +12,7 @@ use fapo_domain::model::case::Split;
 use fapo_domain::model::evaluation::{Block, CacheUse, EvaluationSpec};
 use fapo_domain::model::task::{ClaimedTask, Fence, FinishedTask, TaskPayload, TaskState};
 use fapo_domain::ports::StoreError;
-use fapo_domain::ports::tasks::{Claim, DueTask, Tasks};
+use fapo_domain::ports::tasks::{Claim, DeadTask, DueTask, Tasks};
 use fapo_domain::{DatasetId, JobId, TaskId, VariantId};
 use serde_json::Value;
 
@@ -176,6 +176,7 @@ impl Tasks for Rows {
             payload: payload(),
             epoch: row.epoch,
             lease_until: row.lease_until,
+            trace: None,
         })))
     }
 
@@ -235,6 +236,10 @@ impl Tasks for Rows {
         _job: JobId,
         _limit: u32,
     ) -> Result<Vec<FinishedTask>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn dead_tasks(&self, _job: JobId) -> Result<Vec<DeadTask>, StoreError> {
         Ok(Vec::new())
     }
 

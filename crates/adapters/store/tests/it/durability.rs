@@ -40,6 +40,7 @@ fn tick(job: fapo_domain::JobId, version: u64) -> Tick {
         lineage: Vec::new(),
         decisions: Vec::new(),
         open_test: None,
+        trace: None,
     }
 }
 
@@ -103,7 +104,7 @@ async fn a_crash_at_any_commit_loses_nothing_acknowledged() {
         .unwrap();
     let now = ManualClock::START;
     store
-        .create_job(job, sample::job_spec("p"), json!({}), now)
+        .create_job(job, sample::job_spec("p"), json!({}), now, None)
         .await
         .unwrap();
     store.open_account(job, Caps::default()).await.unwrap();

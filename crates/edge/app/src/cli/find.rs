@@ -16,7 +16,7 @@ const LIMIT: u32 = 1000;
 
 /// All jobs of the store, newest first.
 pub async fn jobs(ports: &Ports) -> anyhow::Result<Vec<Job>> {
-    Ok(ports.jobs.list_jobs(None, LIMIT).await?)
+    Ok(ports.jobs.list_jobs(None, None, LIMIT).await?)
 }
 
 /// Candidates that are told of one ambiguous name.

@@ -121,6 +121,7 @@ impl House {
             },
             epoch: 3,
             lease_until: Timestamp(0),
+            trace: None,
         };
         let diagnosis = DiagnosisService {
             jobs: store.clone(),

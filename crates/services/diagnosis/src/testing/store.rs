@@ -13,6 +13,7 @@ use fapo_domain::model::score::CaseScore;
 use fapo_domain::model::session::{SessionId, SessionRecord};
 use fapo_domain::model::task::Fence;
 use fapo_domain::model::trace::RunRecord;
+use fapo_domain::model::trace_context::TraceParent;
 use fapo_domain::model::variant::{Lineage, VariantTree};
 use fapo_domain::money::MicroUsd;
 use fapo_domain::ports::StoreError;
@@ -110,7 +111,17 @@ impl Store {
 
 #[async_trait]
 impl Jobs for Store {
-    async fn create_job(&self, _: JobId, _: JobSpec, _: Value, _: Timestamp) -> Result<()> {
+    async fn create_job(
+        &self,
+        _: JobId,
+        _: JobSpec,
+        _: Value,
+        _: Timestamp,
+        _: Option<TraceParent>,
+    ) -> Result<()> {
+        unasked()
+    }
+    async fn set_paused(&self, _: JobId, _: bool) -> Result<bool> {
         unasked()
     }
     async fn get_job(&self, id: JobId) -> Result<Job> {
@@ -126,9 +137,11 @@ impl Jobs for Store {
             state: Value::Null,
             created_at: Timestamp(0),
             updated_at: Timestamp(0),
+            paused: false,
+            trace: None,
         })
     }
-    async fn list_jobs(&self, _: Option<&str>, _: u32) -> Result<Vec<Job>> {
+    async fn list_jobs(&self, _: Option<&str>, _: Option<JobId>, _: u32) -> Result<Vec<Job>> {
         unasked()
     }
     async fn jobs_to_tick(&self, _: u32) -> Result<Vec<JobId>> {

@@ -90,7 +90,7 @@ impl House {
         change(&mut spec);
         let job = sample::job_id(1);
         store
-            .create_job(job, spec.clone(), Value::Null, clock.now())
+            .create_job(job, spec.clone(), Value::Null, clock.now(), None)
             .await
             .unwrap();
         store.open_account(job, Caps::default()).await.unwrap();
@@ -166,6 +166,7 @@ impl House {
             lineage: Vec::new(),
             decisions: Vec::new(),
             open_test: None,
+            trace: None,
         };
         self.store.commit_tick(tick).await.unwrap();
         self.claim(id).await

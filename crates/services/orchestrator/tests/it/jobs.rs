@@ -221,7 +221,7 @@ async fn a_job_without_the_cases_it_needs_is_refused() -> Result<()> {
         refused.to_string(),
         "the dataset has no val cases; add some under `data:`"
     );
-    assert!(bench.store.list_jobs(None, 10).await?.is_empty());
+    assert!(bench.store.list_jobs(None, None, 10).await?.is_empty());
     Ok(())
 }
 

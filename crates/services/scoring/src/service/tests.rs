@@ -80,7 +80,9 @@ impl World {
             "scorer_code": {"scorers/own.py": "frozen with the job"}
         }))?;
         let job = JobId::at(1, [7; 10]);
-        store.create_job(job, spec, json!({}), Timestamp(0)).await?;
+        store
+            .create_job(job, spec, json!({}), Timestamp(0), None)
+            .await?;
         let port = Arc::new(store.clone());
         let service = ScoringService::new(
             port.clone(),
@@ -147,6 +149,7 @@ impl World {
                 lineage: Vec::new(),
                 decisions: Vec::new(),
                 open_test: None,
+                trace: None,
             })
             .await?;
         match self

@@ -1,0 +1,1 @@
+//! gRPC <-> ports, both directions; errors <-> Status.
