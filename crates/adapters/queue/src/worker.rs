@@ -199,7 +199,7 @@ impl Worker {
         delivery: &Delivery,
         stop: &CancellationToken,
     ) -> Result<(), WorkError> {
-        let Message::Task { task, job } = delivery.message else {
+        let Message::Task { task, job, .. } = delivery.message else {
             // ticks are no tasks; they have no business in this topic
             self.acknowledge(delivery).await;
             return Ok(());

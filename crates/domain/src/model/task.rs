@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::clock::Timestamp;
+use crate::hash::Hasher;
 use crate::ids::{JobId, TaskId, VariantId};
 use crate::model::evaluation::{Block, EvaluationSpec, HeldOutMean};
 use crate::model::finding::Cluster;
@@ -50,6 +51,24 @@ impl Topic {
             Self::Propose => "propose",
             Self::Review => "review",
         }
+    }
+}
+
+/// The project a message belongs to, for fairness: projects share a queue in turn, then each project's jobs. A short hash of
+/// the project's name, so that a message stays small; two projects that meet in one share a turn, and nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Lane(pub u64);
+
+impl Lane {
+    /// The lane of a project.
+    pub fn of(project: &str) -> Self {
+        let mut hasher = Hasher::new("lane/v1");
+        hasher.part(project.as_bytes());
+        let hash = hasher.finish();
+        let mut first = [0; 8];
+        first.copy_from_slice(&hash.as_bytes()[..8]);
+        Self(u64::from_be_bytes(first))
     }
 }
 

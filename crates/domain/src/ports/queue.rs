@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use crate::error::{Classified, ErrorCode, Retry};
 use crate::ids::{JobId, TaskId};
-use crate::model::task::Topic;
+use crate::model::task::{Lane, Topic};
 
 /// What a message names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -18,6 +18,8 @@ pub enum Message {
         task: TaskId,
         /// Its job, for fairness.
         job: JobId,
+        /// Its project, for fairness.
+        lane: Lane,
     },
     /// A job to tick.
     Tick {
@@ -91,7 +93,8 @@ impl Classified for QueueError {
     }
 }
 
-/// Delivers messages at least once, in no promised order, sharing a topic fairly among jobs.
+/// Delivers messages at least once, in no promised order. A topic is shared fairly: the projects that have messages are served
+/// in turn, and within a project its jobs.
 #[async_trait]
 pub trait TaskQueue: Send + Sync {
     /// Puts messages in, to be delivered after `delay`. A message that is in the topic already (waiting, delayed or

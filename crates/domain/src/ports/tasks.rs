@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::StoreError;
 use crate::clock::Timestamp;
 use crate::ids::{JobId, TaskId};
-use crate::model::task::{ClaimedTask, Fence, FinishedTask, TaskState, Topic};
+use crate::model::task::{ClaimedTask, Fence, FinishedTask, Lane, TaskState, Topic};
 
 /// What came of an attempt to claim.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +32,8 @@ pub struct DueTask {
     pub id: TaskId,
     /// Its job.
     pub job: JobId,
+    /// Its project.
+    pub lane: Lane,
     /// Its queue.
     pub topic: Topic,
     /// When it may be claimed.

@@ -184,6 +184,7 @@ impl OrchestratorService {
             let message = Message::Task {
                 task: due.id,
                 job: due.job,
+                lane: due.lane,
             };
             by_topic
                 .entry((due.topic, due.not_before.since(now)))

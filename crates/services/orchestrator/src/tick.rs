@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fapo_domain::error::chain;
 use fapo_domain::model::job::{Job, JobStatus};
-use fapo_domain::model::task::{FinishedTask, NewTask, Topic};
+use fapo_domain::model::task::{FinishedTask, Lane, NewTask, Topic};
 use fapo_domain::ports::StoreError;
 use fapo_domain::ports::jobs::Tick;
 use fapo_domain::ports::queue::Message;
@@ -77,7 +77,7 @@ impl OrchestratorService {
         if consumed.is_empty() && advance.events.is_empty() && advance.tasks.is_empty() {
             return Ok((ticked, false));
         }
-        let (tick, tasks) = commit(id, job.version, advance, consumed)?;
+        let (tick, tasks) = commit(&job, advance, consumed)?;
         let status = tick.status;
         let version = self.jobs.commit_tick(tick).await?;
         self.push(&tasks).await;
@@ -130,11 +130,11 @@ impl OrchestratorService {
 
 /// What is to be written, and the messages for its tasks.
 fn commit(
-    job: JobId,
-    expected_version: u64,
+    row: &Job,
     advance: Advance,
     consumed: Vec<TaskId>,
 ) -> Result<(Tick, Vec<(Topic, Message)>), OrchestratorError> {
+    let (job, lane) = (row.id, Lane::of(&row.project));
     let unwritable = |source| OrchestratorError::Unwritable { job, source };
     let state = serde_json::to_value(&advance.state).map_err(unwritable)?;
     let events: Vec<Value> = advance
@@ -147,13 +147,17 @@ fn commit(
         .tasks
         .iter()
         .map(|task: &NewTask| {
-            let message = Message::Task { task: task.id, job };
+            let message = Message::Task {
+                task: task.id,
+                job,
+                lane,
+            };
             (task.payload.topic(), message)
         })
         .collect();
     let tick = Tick {
         job,
-        expected_version,
+        expected_version: row.version,
         state,
         status: advance.status,
         events,

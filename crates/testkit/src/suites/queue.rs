@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use fapo_domain::model::task::Topic;
+use fapo_domain::model::task::{Lane, Topic};
 use fapo_domain::ports::queue::{Delivery, Message, QueueError, TaskQueue};
 use fapo_domain::{JobId, TaskId};
 use futures::FutureExt;
@@ -30,6 +30,7 @@ pub fn task(of: u8, number: u32) -> Message {
     Message::Task {
         task: TaskId::derive(job(of), "suite", &number.to_string()),
         job: job(of),
+        lane: Lane(u64::from(of)),
     }
 }
 

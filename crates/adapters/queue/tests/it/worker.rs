@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use fapo_domain::model::task::{ClaimedTask, TaskState, Topic};
+use fapo_domain::model::task::{ClaimedTask, Lane, TaskState, Topic};
 use fapo_domain::ports::StoreError;
 use fapo_domain::ports::queue::{Message, TaskQueue};
 use fapo_domain::ports::tasks::{Claim, Tasks};
@@ -129,7 +129,11 @@ impl Bench {
 
     async fn queue_task(&self, name: &str) -> TaskId {
         let task = self.rows.add(name);
-        let message = Message::Task { task, job: job() };
+        let message = Message::Task {
+            task,
+            job: job(),
+            lane: Lane::of("p"),
+        };
         self.queue
             .push(Topic::Score, &[message], Duration::ZERO)
             .await

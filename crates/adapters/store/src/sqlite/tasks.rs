@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use fapo_domain::clock::Timestamp;
-use fapo_domain::model::task::{ClaimedTask, Fence, FinishedTask, TaskState};
+use fapo_domain::model::task::{ClaimedTask, Fence, FinishedTask, Lane, TaskState};
 use fapo_domain::ports::StoreError;
 use fapo_domain::ports::tasks::{Claim, DeadTask, DueTask, Tasks};
 use fapo_domain::{JobId, TaskId};
@@ -209,7 +209,8 @@ impl Tasks for SqliteStore {
                 .int(self.now().0)
                 .number(u64::from(limit))
                 .query(
-                    "SELECT tasks.id, tasks.job, topic, CASE tasks.state WHEN 'leased' THEN lease_until ELSE not_before END \
+                    "SELECT tasks.id, tasks.job, topic, CASE tasks.state WHEN 'leased' THEN lease_until ELSE not_before END, \
+                     project \
                      FROM tasks JOIN jobs ON jobs.id = tasks.job AND status = 'running' AND NOT paused \
                      WHERE tasks.state IN ('queued', 'leased') AND (tasks.state = 'queued' OR lease_until <= ?1) \
                      ORDER BY tasks.seq LIMIT ?2",
@@ -223,6 +224,7 @@ impl Tasks for SqliteStore {
                         job: row.job(1)?,
                         topic: sql::to_topic(row.column(2)?)?,
                         not_before: Timestamp(row.column(3)?),
+                        lane: Lane::of(row.column(4)?),
                     })
                 })
                 .collect()
