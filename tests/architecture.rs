@@ -61,7 +61,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("hyper-util", &["fapo-llm", "fapo-testkit"]),
     ("http-body-util", &["fapo-llm", "fapo-testkit"]),
     ("saphyr", &["fapo-project"]),
-    ("schemars", &["fapo-domain", "fapo-project"]),
+    // The binary describes its own configuration file to editors.
+    ("schemars", &["fapo-domain", "fapo-project", "fapo"]),
     ("csv", &["fapo-project"]),
     // Read like CSV and JSONL, where cases and documents get their form; files are opened by the binary.
     ("parquet", &["fapo-project"]),

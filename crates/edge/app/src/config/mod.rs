@@ -1,6 +1,15 @@
 //! What the process is told from outside: the environment, read once, and the choices made from it and the flags.
+//!
+//! [`Config`] is what every command has. A server has much more: layers (defaults, files, environment, flags) give what was
+//! written ([`raw::RawConfig`]), which is validated as a whole into what can be run ([`server::ServerConfig`]).
 
+pub mod dump;
 pub mod env;
+pub mod layers;
+pub mod raw;
+pub mod server;
+pub mod units;
+pub mod validate;
 
 pub use env::Env;
 
