@@ -7,6 +7,7 @@
 pub mod cli;
 pub mod config;
 pub mod exit;
+pub mod lifecycle;
 pub mod output;
 pub mod ports;
 pub mod progress;

@@ -1,10 +1,11 @@
-//! The persistence ports that commands and reports read through, as one value.
+//! The persistence ports, as one value: what commands and reports read through, and what services are built over.
 
 use std::sync::Arc;
 
 use fapo_domain::ports::blobs::Blobs;
+use fapo_domain::ports::cache::StepCache;
 use fapo_domain::ports::datasets::Datasets;
-use fapo_domain::ports::jobs::{Findings, Jobs};
+use fapo_domain::ports::jobs::{Findings, Jobs, Proposals};
 use fapo_domain::ports::ledger::Ledger;
 use fapo_domain::ports::scores::Scores;
 use fapo_domain::ports::sessions::Sessions;
@@ -17,6 +18,8 @@ use fapo_domain::ports::variants::Variants;
 pub struct Ports {
     /// Long texts.
     pub blobs: Arc<dyn Blobs>,
+    /// Results of steps.
+    pub cache: Arc<dyn StepCache>,
     /// Cases.
     pub datasets: Arc<dyn Datasets>,
     /// Jobs, their events, lineage and decisions.
@@ -25,6 +28,8 @@ pub struct Ports {
     pub findings: Arc<dyn Findings>,
     /// Accounts.
     pub ledger: Arc<dyn Ledger>,
+    /// What was proposed and reviewed.
+    pub proposals: Arc<dyn Proposals>,
     /// Scores.
     pub scores: Arc<dyn Scores>,
     /// Sessions of coding agents.
@@ -42,10 +47,12 @@ impl Ports {
     pub fn over<S>(store: Arc<S>) -> Self
     where
         S: Blobs
+            + StepCache
             + Datasets
             + Jobs
             + Findings
             + Ledger
+            + Proposals
             + Scores
             + Sessions
             + Tasks
@@ -55,10 +62,12 @@ impl Ports {
     {
         Self {
             blobs: Arc::clone(&store) as Arc<dyn Blobs>,
+            cache: Arc::clone(&store) as Arc<dyn StepCache>,
             datasets: Arc::clone(&store) as Arc<dyn Datasets>,
             jobs: Arc::clone(&store) as Arc<dyn Jobs>,
             findings: Arc::clone(&store) as Arc<dyn Findings>,
             ledger: Arc::clone(&store) as Arc<dyn Ledger>,
+            proposals: Arc::clone(&store) as Arc<dyn Proposals>,
             scores: Arc::clone(&store) as Arc<dyn Scores>,
             sessions: Arc::clone(&store) as Arc<dyn Sessions>,
             tasks: Arc::clone(&store) as Arc<dyn Tasks>,

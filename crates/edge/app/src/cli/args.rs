@@ -1,11 +1,14 @@
 //! The command line, typed. What each command does stands in its own file beside this one.
 
+pub mod server;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use fapo_domain::model::case::Split;
 
+use self::server::{ConfigCommand, GcArgs, HealthArgs, MigrateArgs, ServeArgs, TokenCommand};
 use crate::exit::Exit;
 
 /// Shown below the list of commands.
@@ -88,6 +91,20 @@ pub enum Command {
     Export(ExportArgs),
     /// Serve a simulated model
     Sim(SimArgs),
+    /// Run as a server: any set of roles of a cluster, or all of them
+    Serve(ServeArgs),
+    /// Look at a server's configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Make, list and revoke the tokens that a server asks for
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Throw away what is old: runs of jobs that ended, and step results
+    Gc(GcArgs),
+    /// Bring a server's store up to date
+    Migrate(MigrateArgs),
+    /// Ask a server's process whether it is ready
+    Health(HealthArgs),
     /// Print or write the JSON Schemas of fapo.yaml and pipeline.yaml, for your editor
     Schema(SchemaArgs),
     /// List or print the prompts of proposer, reviewer and failure reader

@@ -52,11 +52,16 @@ pub fn load(context: &Context, dir: &Path) -> anyhow::Result<Found<LoadedProject
     }
 }
 
-/// Lists problems on standard error, with their number.
+/// Lists a project's problems on standard error, with their number.
 pub fn list_problems(output: &Output, problems: &Problems) {
+    list_problems_of("the project has problems", output, problems);
+}
+
+/// The same for what `error` says has them.
+pub fn list_problems_of(error: &str, output: &Output, problems: &Problems) {
     if output.json {
         let body = serde_json::json!({
-            "error": "the project has problems",
+            "error": error,
             "problems": problems,
             "exit": Exit::Problems.code(),
         });

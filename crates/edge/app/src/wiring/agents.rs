@@ -15,7 +15,7 @@ use fapo_domain::money::{Price, SpendRole};
 use fapo_domain::ports::agents::{AgentError, CodingAgent};
 use fapo_domain::ports::models::ModelError;
 
-use super::Embedded;
+use super::services::Base;
 use crate::config::Env;
 
 /// The backends that are coding agents.
@@ -103,7 +103,7 @@ pub fn wanted(project: &ProjectSpec) -> Vec<Wanted> {
     .collect()
 }
 
-impl Embedded {
+impl Base {
     /// Checks, without a call, that the coding agents of a job can be run: their programs are here, a sandbox can be had, and
     /// their models can be called and paid.
     ///
@@ -175,6 +175,12 @@ pub fn agents(env: &Env, parts: &AgentParts) -> Vec<(ProposerBackend, Arc<dyn Co
 pub struct Scratch(PathBuf);
 
 impl Scratch {
+    /// That of a server's process: its own, by the name that is its owner's in leases.
+    pub fn of_process(owner: &str) -> Self {
+        let hash = ContentHash::of(owner.as_bytes());
+        Self(std::env::temp_dir().join(format!("fapo-{}", hash.short())))
+    }
+
     /// That of the project in `dir`: short, because sockets' paths must be, and its own. The first session makes it. What a
     /// process that died left there is removed: call it only while the project's lock is held.
     /// What cannot be removed is warned of.

@@ -1,0 +1,1 @@
+//! The queue that a process works on.
