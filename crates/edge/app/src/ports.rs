@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use fapo_domain::ports::access::{Requests, Tokens};
 use fapo_domain::ports::blobs::Blobs;
 use fapo_domain::ports::cache::StepCache;
 use fapo_domain::ports::datasets::Datasets;
@@ -30,12 +31,16 @@ pub struct Ports {
     pub ledger: Arc<dyn Ledger>,
     /// What was proposed and reviewed.
     pub proposals: Arc<dyn Proposals>,
+    /// Which submission became which job.
+    pub requests: Arc<dyn Requests>,
     /// Scores.
     pub scores: Arc<dyn Scores>,
     /// Sessions of coding agents.
     pub sessions: Arc<dyn Sessions>,
     /// Units of work.
     pub tasks: Arc<dyn Tasks>,
+    /// Who may call.
+    pub tokens: Arc<dyn Tokens>,
     /// Runs.
     pub traces: Arc<dyn Traces>,
     /// Trees.
@@ -53,9 +58,11 @@ impl Ports {
             + Findings
             + Ledger
             + Proposals
+            + Requests
             + Scores
             + Sessions
             + Tasks
+            + Tokens
             + Traces
             + Variants
             + 'static,
@@ -68,9 +75,11 @@ impl Ports {
             findings: Arc::clone(&store) as Arc<dyn Findings>,
             ledger: Arc::clone(&store) as Arc<dyn Ledger>,
             proposals: Arc::clone(&store) as Arc<dyn Proposals>,
+            requests: Arc::clone(&store) as Arc<dyn Requests>,
             scores: Arc::clone(&store) as Arc<dyn Scores>,
             sessions: Arc::clone(&store) as Arc<dyn Sessions>,
             tasks: Arc::clone(&store) as Arc<dyn Tasks>,
+            tokens: Arc::clone(&store) as Arc<dyn Tokens>,
             traces: Arc::clone(&store) as Arc<dyn Traces>,
             variants: store,
         }

@@ -7,10 +7,12 @@
 
 pub mod agents;
 mod embedded;
+mod folder;
 pub mod queue;
 pub mod sandbox;
 pub mod services;
 pub mod store;
+mod wait;
 
 use std::path::Path;
 

@@ -81,7 +81,7 @@ pub struct ServerConfig {
     pub auth: AuthMode,
     /// How much one may ask.
     pub limits: Limits,
-    /// Certificate and key of both ports, as PEM.
+    /// Certificate and key of both ports.
     pub tls: Option<Tls>,
     /// Logs, traces, metrics.
     pub telemetry: Telemetry,
@@ -182,8 +182,8 @@ pub struct Services {
     pub optimizer: Option<String>,
     /// The token that calls between roles carry.
     pub token: Option<Secret>,
-    /// The authority of their certificates, as PEM.
-    pub ca: Option<String>,
+    /// The file of the authority of their certificates.
+    pub ca: Option<PathBuf>,
     /// How long a call may take.
     pub timeout: Duration,
 }
@@ -247,17 +247,13 @@ pub struct Limits {
     pub trust_proxy: bool,
 }
 
-/// Certificate and key, as PEM.
+/// Certificate and key, as files of PEM that can be read.
 #[derive(Debug, Clone)]
 pub struct Tls {
     /// The certificate's file.
     pub cert_file: PathBuf,
     /// The key's file.
     pub key_file: PathBuf,
-    /// What the first holds.
-    pub cert: String,
-    /// What the second holds.
-    pub key: Secret,
 }
 
 /// Logs, traces, metrics.

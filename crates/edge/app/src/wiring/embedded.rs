@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use fapo_domain::clock::{Clock, SystemClock};
 use fapo_domain::model::case::Case;
 use fapo_domain::model::job::{Job, JobSpec};
@@ -35,6 +35,7 @@ use fapo_store::SqliteStore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::folder::lock;
 use super::services::{Asked, Base, BaseParts, Diagnosing, SESSION_GRACE};
 use super::store::open_sqlite;
 use super::{agents, prices, sandbox};
@@ -44,9 +45,6 @@ use crate::project::World;
 
 /// How often a running job is looked at.
 const LOOK: Duration = Duration::from_millis(50);
-/// How often the folder's lock is tried, and the wait after each try.
-const LOCK_TRIES: u32 = 5;
-const LOCK_WAIT: Duration = Duration::from_millis(20);
 /// Blocks under way at once, so that one slow case does not hold up the next block.
 const BLOCKS: usize = 4;
 
@@ -358,26 +356,6 @@ impl std::fmt::Debug for Embedded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Embedded").finish_non_exhaustive()
     }
-}
-
-/// Takes the folder for this process; the lock goes with the process, however it ends.
-async fn lock(folder: &Path) -> anyhow::Result<File> {
-    let path = folder.join("lock");
-    let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
-    for _ in 0..LOCK_TRIES {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            // who only looks (see `Embedded::is_at_work`) holds it for an instant
-            Err(TryLockError::WouldBlock) => tokio::time::sleep(LOCK_WAIT).await,
-            Err(TryLockError::Error(error)) => {
-                return Err(error).with_context(|| format!("cannot lock {}", path.display()));
-            }
-        }
-    }
-    bail!(
-        "another fapo works in {}: wait for it, or look at it with `fapo status`",
-        folder.display()
-    )
 }
 
 /// Starts each simulated model on a loopback port of its own; returns the variables that stand for their addresses.
