@@ -2,7 +2,7 @@
 //!
 //! A suite is a set of async functions over the port, and a macro that makes a test of each, by the same name for every
 //! implementation. [`crate::store_suites!`] covers all persistence ports, [`crate::queue_suite!`] the task queue,
-//! [`crate::optimizer_suite!`] the jobs as clients see them.
+//! [`crate::optimizer_suite!`] the jobs as clients see them, [`crate::limits_suite!`] the shared limits.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -29,6 +29,7 @@ pub mod jobs;
 pub mod ledger;
 pub mod optimizer;
 pub mod proposals;
+pub mod limits;
 pub mod queue;
 pub mod requests;
 pub mod scores;
@@ -323,17 +324,29 @@ mod tests {
                 .and_then(|(_, rest)| rest.split_once(']'))
                 .map(|(list, _)| list)
                 .unwrap();
-            let names = text
-                .split("pub async fn ")
-                .skip(1)
-                .filter_map(|rest| rest.split_once('('))
-                .map(|(name, _)| name);
-            for name in names {
-                assert!(
-                    list.contains(&format!("{name},")),
-                    "{suite}::{name} never runs"
-                );
-            }
+            all_are_named(suite, text, list);
+        }
+        // these two have their lists beside them
+        for (suite, text) in [
+            ("limits", include_str!("suites/limits.rs")),
+            ("queue", include_str!("suites/queue.rs")),
+        ] {
+            let (text, list) = text.split_once("macro_rules!").unwrap();
+            all_are_named(suite, text, list);
+        }
+    }
+
+    fn all_are_named(suite: &str, text: &str, list: &str) {
+        let names = text
+            .split("pub async fn ")
+            .skip(1)
+            .filter_map(|rest| rest.split_once(['(', '<']))
+            .map(|(name, _)| name);
+        for name in names {
+            assert!(
+                list.contains(&format!("{name},")),
+                "{suite}::{name} never runs"
+            );
         }
     }
 }
