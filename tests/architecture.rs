@@ -17,7 +17,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("fapo-queue", &["fapo-domain"]),
     ("fapo-llm", &["fapo-domain"]),
     ("fapo-sandbox", &["fapo-domain"]),
-    ("fapo-telemetry", &[]),
+    // The port to distributed traces, and the names of spans and metrics.
+    ("fapo-telemetry", &["fapo-domain"]),
     // Executor and diagnosis read pipelines: the graph, the templates, the semantic difference.
     ("fapo-executor", &["fapo-domain", "fapo-project"]),
     ("fapo-scoring", &["fapo-domain"]),
@@ -50,6 +51,10 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("secrecy", &["fapo-llm"]),
     ("tracing-subscriber", &["fapo-telemetry"]),
     ("opentelemetry", &["fapo-telemetry"]),
+    ("opentelemetry_sdk", &["fapo-telemetry"]),
+    ("opentelemetry-otlp", &["fapo-telemetry"]),
+    ("tracing-opentelemetry", &["fapo-telemetry"]),
+    ("prometheus", &["fapo-telemetry"]),
     ("rmcp", &["fapo-diagnosis"]),
     // The generated code names it; nobody else does.
     ("tonic", &["fapo-rpc", "fapo-proto"]),

@@ -17,6 +17,7 @@ mod flight;
 mod kept;
 mod limiter;
 mod metered;
+mod observe;
 mod price;
 mod provider;
 mod relay;

@@ -11,9 +11,12 @@ use fapo_domain::model::project::{ModelSpec, Provider};
 use fapo_domain::money::{MicroUsd, Spend, Usage};
 use fapo_domain::ports::ledger::Amount;
 use fapo_domain::ports::models::{ModelError, ModelReply, ModelRequest, Models};
+use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use crate::endpoint::Endpoint;
 use crate::limiter::Snapshot;
+use crate::observe::Called;
 use crate::price::PriceTable;
 use crate::retry::{self, Failure, GaveUp, Jitter};
 use crate::wire::{BadReply, Reply, one_line};
@@ -136,6 +139,43 @@ impl ProviderModels {
         }
         endpoints.push(Arc::clone(&endpoint));
         Ok(endpoint)
+    }
+
+    /// One try, as traces and metrics see it.
+    async fn observed(
+        &self,
+        called: Called<'_>,
+        endpoint: &Endpoint,
+        request: &ModelRequest,
+        body: Bytes,
+        number: u32,
+    ) -> Result<Reply, Failure> {
+        let span = called.span(number);
+        called.asked(&span, request);
+        let began = Instant::now();
+        let result = self
+            .attempt(endpoint, request, body)
+            .instrument(span.clone())
+            .await;
+        match &result {
+            Ok(reply) => {
+                let spend = self.spend(request, reply);
+                called.replied(&span, reply, &spend, began.elapsed());
+            }
+            Err(failure) => called.failed(&span, failure),
+        }
+        result
+    }
+
+    /// What a reply cost.
+    fn spend(&self, request: &ModelRequest, reply: &Reply) -> Spend {
+        let usage = reply.usage.unwrap_or_else(|| guess(request, &reply.text));
+        let price = self.prices.price(&request.spec);
+        Spend {
+            cost: price.map_or(MicroUsd::ZERO, |price| price.cost(&usage)),
+            model_calls: 1,
+            usage,
+        }
     }
 
     /// One try.
@@ -285,7 +325,16 @@ impl Models for ProviderModels {
         let endpoint = self.endpoint(&request.entry, spec)?;
         let limiter = endpoint.limiter(spec);
         let body = Bytes::from(endpoint.protocol.encode(request));
-        let attempt = || self.attempt(&endpoint, request, body.clone());
+        let called = Called::new(request, &endpoint.host);
+        let asked = Instant::now();
+        let mut tries = 0;
+        let attempt = || {
+            tries += 1;
+            if tries == 1 {
+                called.waited(asked.elapsed());
+            }
+            self.observed(called, &endpoint, request, body.clone(), tries)
+        };
         let done = retry::run(
             &limiter,
             &self.jitter,
@@ -296,19 +345,11 @@ impl Models for ProviderModels {
         .await
         .map_err(|gave_up| give_up(&endpoint, request, gave_up))?;
         let reply = done.value;
-        let usage = reply.usage.unwrap_or_else(|| guess(request, &reply.text));
-        let cost = self
-            .prices
-            .price(spec)
-            .map_or(MicroUsd::ZERO, |price| price.cost(&usage));
+        let spend = self.spend(request, &reply);
         Ok(ModelReply {
             text: reply.text,
             finish: reply.finish,
-            spend: Spend {
-                cost,
-                model_calls: 1,
-                usage,
-            },
+            spend,
             attempts: done.attempts,
             unanswered: done.unanswered,
             took: done.took,

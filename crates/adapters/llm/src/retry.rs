@@ -54,6 +54,19 @@ impl Failure {
         }
     }
 
+    /// Its kind, in one word: what metrics and traces call it.
+    pub(crate) const fn word(&self) -> &'static str {
+        match self {
+            Self::Rejected { .. } => "rejected",
+            Self::Overloaded { .. } => "overloaded",
+            Self::Unavailable { .. } => "unavailable",
+            Self::CutOff { .. } => "cut_off",
+            Self::Timeout => "timeout",
+            Self::Malformed { .. } => "malformed",
+            Self::TooLarge => "too_large",
+        }
+    }
+
     /// Whether the provider may have billed the try: it was at work on it, or said something.
     const fn may_be_billed(&self) -> bool {
         match self {

@@ -27,10 +27,12 @@ use fapo_domain::{ContentHash, EvaluationId, JobId, TaskId, VariantId};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::block::BlockRun;
 use crate::config::ExecutorConfig;
 use crate::job::{JobContext, SessionOf};
+use crate::observe;
 use crate::outcome::Cause;
 use crate::recent::Recent;
 use crate::retrieval::Corpora;
@@ -202,7 +204,11 @@ impl PipelineRunner for ExecutorService {
         let session = context
             .session(&self.ports, &self.corpora, &plan, of)
             .await?;
-        let ended = run_case(&session, 0, case.clone()).await;
+        let span = observe::case(job, session.evaluation, 0, case);
+        let ended = run_case(&session, 0, case.clone())
+            .instrument(span.clone())
+            .await;
+        observe::case_ended(&span, &ended.record);
         let closed = match payer {
             // the claim goes on, and others may be calling under it
             Some(_) => Ok(()),
