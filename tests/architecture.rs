@@ -39,7 +39,9 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("sqlx", &["fapo-store"]),
     ("redis", &["fapo-queue"]),
     ("reqwest", &["fapo-llm"]),
-    ("rustls", &["fapo-llm"]),
+    // Clients of models speak TLS, and so does the gateway where nothing in front of it does.
+    ("rustls", &["fapo-llm", "fapo-gateway"]),
+    ("tokio-rustls", &["fapo-gateway"]),
     // Namespaces, Landlock, process limits: whatever holds an untrusted process stands in one place.
     ("landlock", &["fapo-sandbox"]),
     ("close_fds", &["fapo-sandbox"]),
@@ -56,12 +58,14 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("tower-http", &["fapo-gateway"]),
     // The simulated model is an HTTP server of its own, beside the gateway.
     ("axum", &["fapo-gateway", "fapo-sim"]),
-    // The relay must see a client go away, and the scripted endpoint (dev only) must be able to break off anywhere.
-    ("hyper", &["fapo-llm", "fapo-testkit"]),
-    ("hyper-util", &["fapo-llm", "fapo-testkit"]),
+    // The relay must see a client go away, and the scripted endpoint (dev only) must be able to break off anywhere. The
+    // gateway accepts connections itself: axum's own loop has no time limit for a request's head and no TLS.
+    ("hyper", &["fapo-llm", "fapo-gateway", "fapo-testkit"]),
+    ("hyper-util", &["fapo-llm", "fapo-gateway", "fapo-testkit"]),
     ("http-body-util", &["fapo-llm", "fapo-testkit"]),
     ("saphyr", &["fapo-project"]),
-    ("schemars", &["fapo-domain", "fapo-project"]),
+    // The gateway's OpenAPI document is JSON Schema, derived from the types that it writes.
+    ("schemars", &["fapo-domain", "fapo-project", "fapo-gateway"]),
     ("csv", &["fapo-project"]),
     // Read like CSV and JSONL, where cases and documents get their form; files are opened by the binary.
     ("parquet", &["fapo-project"]),
