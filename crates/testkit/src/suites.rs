@@ -1,7 +1,8 @@
 //! Conformance suites: what every implementation of a port must do.
 //!
 //! A suite is a set of async functions over the port, and a macro that makes a test of each, by the same name for every
-//! implementation. [`crate::store_suites!`] covers all persistence ports, [`crate::queue_suite!`] the task queue.
+//! implementation. [`crate::store_suites!`] covers all persistence ports, [`crate::queue_suite!`] the task queue,
+//! [`crate::optimizer_suite!`] the jobs as clients see them.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ pub mod datasets;
 pub mod findings;
 pub mod jobs;
 pub mod ledger;
+pub mod optimizer;
 pub mod queue;
 pub mod scores;
 pub mod sessions;
@@ -114,6 +116,7 @@ macro_rules! store_suites {
                 bytes_come_back_in_the_order_asked_for,
                 storing_again_is_harmless,
                 an_absent_blob_is_not_found,
+                absent_blobs_are_told_in_the_order_asked_for,
                 large_and_empty_blobs_are_kept_exactly,
             ]);
             $crate::store_suites!(@suite $make, variants, [

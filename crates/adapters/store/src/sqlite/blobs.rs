@@ -114,4 +114,16 @@ impl Blobs for SqliteStore {
         })
         .await
     }
+
+    async fn absent_blobs(&self, hashes: &[ContentHash]) -> Result<Vec<ContentHash>, StoreError> {
+        self.run("look for blobs", async {
+            let there = present(&mut *self.reader().await, hashes).await?;
+            Ok(hashes
+                .iter()
+                .filter(|hash| !there.contains(hash))
+                .copied()
+                .collect())
+        })
+        .await
+    }
 }
