@@ -1,10 +1,15 @@
 //! The stores behind the domain's persistence ports: SQLite for one machine, Postgres for a cluster.
 //!
 //! Both implement every persistence port of `fapo_domain::ports` and pass the same conformance suites. What they share stands
-//! beside their folders: how values are packed ([`codec`]), what goes wrong ([`error`]).
+//! beside their folders: how values are packed ([`codec`],
+//! [`blob`]) and named ([`values`]), what goes wrong ([`error`]).
 
+mod blob;
 mod codec;
 mod error;
+mod postgres;
 mod sqlite;
+mod values;
 
+pub use postgres::{DatabaseUrl, PgOptions, PgStore};
 pub use sqlite::{SqliteStore, StoreOptions};
