@@ -41,7 +41,9 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("sqlx", &["fapo-store", "fapo-testkit"]),
     ("redis", &["fapo-queue"]),
     ("reqwest", &["fapo-llm"]),
-    ("rustls", &["fapo-llm"]),
+    // Clients of models speak TLS, and so does the gateway where nothing in front of it does.
+    ("rustls", &["fapo-llm", "fapo-gateway"]),
+    ("tokio-rustls", &["fapo-gateway"]),
     // Namespaces, Landlock, process limits: whatever holds an untrusted process stands in one place.
     ("landlock", &["fapo-sandbox"]),
     ("close_fds", &["fapo-sandbox"]),
@@ -62,13 +64,18 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("tower-http", &["fapo-gateway"]),
     // The simulated model is an HTTP server of its own, beside the gateway.
     ("axum", &["fapo-gateway", "fapo-sim"]),
-    // The relay must see a client go away, and the scripted endpoint (dev only) must be able to break off anywhere.
-    ("hyper", &["fapo-llm", "fapo-testkit"]),
-    ("hyper-util", &["fapo-llm", "fapo-testkit"]),
+    // The relay must see a client go away, and the scripted endpoint (dev only) must be able to break off anywhere. The
+    // gateway accepts connections itself: axum's own loop has no time limit for a request's head and no TLS.
+    ("hyper", &["fapo-llm", "fapo-gateway", "fapo-testkit"]),
+    ("hyper-util", &["fapo-llm", "fapo-gateway", "fapo-testkit"]),
     ("http-body-util", &["fapo-llm", "fapo-testkit"]),
     ("saphyr", &["fapo-project"]),
-    // The binary describes its own configuration file to editors.
-    ("schemars", &["fapo-domain", "fapo-project", "fapo"]),
+    // The gateway's OpenAPI document is JSON Schema, derived from the types that it writes; the binary describes its own
+    // configuration file to editors.
+    (
+        "schemars",
+        &["fapo-domain", "fapo-project", "fapo-gateway", "fapo"],
+    ),
     ("csv", &["fapo-project"]),
     // Read like CSV and JSONL, where cases and documents get their form; files are opened by the binary.
     ("parquet", &["fapo-project"]),

@@ -140,7 +140,7 @@ macro_rules! store_suites {
             bytes_come_back_in_the_order_asked_for,
             storing_again_is_harmless,
             an_absent_blob_is_not_found,
-absent_blobs_are_told_in_the_order_asked_for,
+            absent_blobs_are_told_in_the_order_asked_for,
             large_and_empty_blobs_are_kept_exactly,
         ]);
     };
