@@ -20,10 +20,13 @@ use fapo_domain::ports::jobs::Jobs;
 use fapo_domain::ports::ledger::Ledger;
 use fapo_domain::ports::models::MeteredModels;
 use fapo_domain::ports::pipelines::PipelineRunner;
+use fapo_domain::ports::questions::PipelineChecker;
 use fapo_domain::ports::traces::Traces;
 use fapo_domain::ports::variants::Variants;
 use fapo_domain::ports::work::{TaskHandler, WorkError};
+use fapo_domain::problem::Problems;
 use fapo_domain::{ContentHash, EvaluationId, JobId, TaskId, VariantId};
+use fapo_project::{PipelineContext, read_pipeline};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
@@ -219,5 +222,23 @@ impl PipelineRunner for ExecutorService {
         }
         closed.map_err(|error| WorkError::from_port("the reservation cannot be closed", error))?;
         Ok(ended.record)
+    }
+}
+
+#[async_trait]
+impl PipelineChecker for ExecutorService {
+    /// As `fapo check` reads a project's `pipeline/`, without its data: which keys the cases have is not asked.
+    async fn check_pipeline(
+        &self,
+        spec: &JobSpec,
+        tree: &VariantTree,
+    ) -> Result<Problems, WorkError> {
+        let context = PipelineContext {
+            project: &spec.project,
+            input_keys: None,
+        };
+        let (_, mut problems) = read_pipeline(tree, &context);
+        problems.sort();
+        Ok(problems)
     }
 }

@@ -19,5 +19,5 @@ mod tick;
 pub use error::OrchestratorError;
 pub use optimizer::{OptimizerPorts, OptimizerService};
 pub use service::{OrchestratorConfig, OrchestratorService};
-pub use summary::{UNKNOWN_PHASE, summarize};
+pub use summary::{UNKNOWN_PHASE, read_summary, summarize};
 pub use tick::Ticked;

@@ -4,12 +4,32 @@
 
 use fapo_domain::hash::ContentHash;
 use fapo_domain::model::job::Job;
-use fapo_domain::ports::ledger::Balance;
+use fapo_domain::ports::StoreError;
+use fapo_domain::ports::jobs::Jobs;
+use fapo_domain::ports::ledger::{Balance, Ledger};
 use fapo_domain::ports::optimizer::JobSummary;
 use fapo_policy::JobState;
 
 /// What stands for the phase of a job whose state this program cannot read.
 pub const UNKNOWN_PHASE: &str = "unknown";
+
+/// Reads what a job's summary needs besides its row, and sums it up.
+///
+/// # Errors
+/// The store's.
+pub async fn read_summary(
+    jobs: &dyn Jobs,
+    ledger: &dyn Ledger,
+    job: &Job,
+) -> Result<JobSummary, StoreError> {
+    let (balance, lineage, decisions) = tokio::try_join!(
+        ledger.balance(job.id),
+        jobs.lineage(job.id),
+        jobs.decisions(job.id),
+    )?;
+    let hash = fapo_policy::lineage_hash(&lineage, &decisions);
+    Ok(summarize(job, balance, hash))
+}
 
 /// Sums up a job from its row, its account and the hash over its lineage. Pure and total: a state that a newer program wrote
 /// leaves blanks, so that a list of jobs never fails over one of them.

@@ -11,7 +11,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
 use super::OptimizerService;
-use crate::summary::summarize;
+use crate::summary::read_summary;
 
 /// Jobs on a page.
 const JOBS: u32 = 100;
@@ -29,13 +29,8 @@ impl OptimizerService {
     }
 
     pub(super) async fn summary_of(&self, job: &Job) -> Result<JobSummary, OptimizerError> {
-        let (balance, lineage, decisions) = tokio::try_join!(
-            self.orchestrator.ledger.balance(job.id),
-            self.orchestrator.jobs.lineage(job.id),
-            self.orchestrator.jobs.decisions(job.id),
-        )?;
-        let hash = fapo_policy::lineage_hash(&lineage, &decisions);
-        Ok(summarize(job, balance, hash))
+        let (jobs, ledger) = (&*self.orchestrator.jobs, &*self.orchestrator.ledger);
+        Ok(read_summary(jobs, ledger, job).await?)
     }
 
     /// A page of the jobs that the caller may see.
