@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A permit is taken before a message, so a worker never holds messages that it cannot work on. While the handler works,
-//! lease and delivery are renewed every third of the lease; a stale lease stops the handler, and its result is dropped.
+//! lease and delivery are renewed at every heartbeat; a stale lease stops the handler, and its result is dropped.
 //! What is written is written under the claim's fence, so nothing here can undo what another worker did since. The
 //! outcome is committed first, then the job's tick is pushed, then the message is acknowledged: a crash in between
 //! repeats a message, and no effect.
@@ -40,8 +40,10 @@ pub struct WorkerConfig {
     pub consumer: String,
     /// Tasks under way at once.
     pub concurrency: usize,
-    /// How long a claim lasts without a heartbeat. A heartbeat comes every third of it.
+    /// How long a claim lasts without a heartbeat.
     pub lease: Duration,
+    /// How often a claim is renewed: at most a third of the lease, so that two heartbeats may be lost.
+    pub heartbeat: Duration,
     /// How long one receive waits for messages.
     pub poll: Duration,
     /// Claims after which a failing task is dead.
@@ -61,6 +63,7 @@ impl WorkerConfig {
             consumer: consumer.into(),
             concurrency,
             lease: Duration::from_secs(30),
+            heartbeat: Duration::from_secs(10),
             poll: Duration::from_secs(5),
             max_attempts: 5,
             backoff: Duration::from_secs(1),
@@ -287,7 +290,7 @@ impl Worker {
                 async move { handler.handle(&task, &stop).await },
             ))
         };
-        let beat = self.config.lease / 3;
+        let beat = self.config.heartbeat;
         loop {
             tokio::select! {
                 biased;
