@@ -11,10 +11,11 @@ use fapo_domain::ports::cache::StepCache;
 use fapo_domain::ports::datasets::Datasets;
 use fapo_domain::ports::jobs::{Findings, Jobs, Proposals};
 use fapo_domain::ports::ledger::Ledger;
+use fapo_domain::ports::retention::Retention;
 use fapo_domain::ports::scores::Scores;
 use fapo_domain::ports::sessions::Sessions;
 use fapo_domain::ports::tasks::Tasks;
-use fapo_domain::ports::traces::Traces;
+use fapo_domain::ports::traces::{TraceQueries, Traces};
 use fapo_domain::ports::variants::Variants;
 
 use crate::clock::ManualClock;
@@ -25,7 +26,9 @@ pub mod datasets;
 pub mod findings;
 pub mod jobs;
 pub mod ledger;
+pub mod questions;
 pub mod queue;
+pub mod retention;
 pub mod scores;
 pub mod sessions;
 pub mod tasks;
@@ -44,6 +47,10 @@ pub struct Ports {
     pub variants: Arc<dyn Variants>,
     /// See [`Traces`].
     pub traces: Arc<dyn Traces>,
+    /// See [`TraceQueries`].
+    pub questions: Arc<dyn TraceQueries>,
+    /// See [`Retention`].
+    pub retention: Arc<dyn Retention>,
     /// See [`Scores`].
     pub scores: Arc<dyn Scores>,
     /// See [`StepCache`].
@@ -72,6 +79,8 @@ impl Ports {
             + Datasets
             + Variants
             + Traces
+            + TraceQueries
+            + Retention
             + Scores
             + StepCache
             + Ledger
@@ -89,6 +98,8 @@ impl Ports {
             datasets: Arc::<S>::clone(&store),
             variants: Arc::<S>::clone(&store),
             traces: Arc::<S>::clone(&store),
+            questions: Arc::<S>::clone(&store),
+            retention: Arc::<S>::clone(&store),
             scores: Arc::<S>::clone(&store),
             cache: Arc::<S>::clone(&store),
             ledger: Arc::<S>::clone(&store),
@@ -175,6 +186,25 @@ macro_rules! store_suites {
                 a_block_is_stored_as_a_whole,
                 long_values_shared_by_runs_come_back,
             ]);
+            $crate::store_suites!(@suite $make, questions, [
+                a_jobs_evaluations_come_in_the_order_of_their_first_task,
+                a_search_lists_runs_by_ordinal_page_by_page,
+                every_condition_of_a_search_holds,
+                outputs_are_searched_whole_and_shown_cut_short,
+                figures_of_an_evaluation_add_up,
+                an_unknown_evaluation_has_no_runs_and_no_figures,
+            ]);
+            $crate::store_suites!(@suite $make, retention, [
+                traces_of_a_job_that_ended_before_go_and_the_job_stays,
+                what_a_running_job_may_need_stays,
+                a_dry_run_counts_the_same_and_changes_nothing,
+                a_blob_that_something_names_stays,
+                a_blob_stored_lately_stays,
+                what_went_can_be_stored_again,
+                old_step_results_go_and_new_ones_are_found,
+                a_large_evaluation_goes_as_a_whole,
+                a_job_that_was_revived_is_not_touched,
+            ]);
             $crate::store_suites!(@suite $make, scores, [
                 scores_come_back_by_ordinal_with_cost_and_time,
                 a_score_stays_and_a_missing_one_is_replaced,
@@ -244,6 +274,8 @@ mod tests {
             ("findings", include_str!("suites/findings.rs")),
             ("jobs", include_str!("suites/jobs.rs")),
             ("ledger", include_str!("suites/ledger.rs")),
+            ("questions", include_str!("suites/questions.rs")),
+            ("retention", include_str!("suites/retention.rs")),
             ("scores", include_str!("suites/scores.rs")),
             ("sessions", include_str!("suites/sessions.rs")),
             ("tasks", include_str!("suites/tasks.rs")),

@@ -5,6 +5,8 @@
 
 mod codec;
 mod error;
+mod questions;
+mod retention;
 mod sqlite;
 
 pub use sqlite::{SqliteStore, StoreOptions};
