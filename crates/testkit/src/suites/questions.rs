@@ -72,7 +72,7 @@ pub async fn a_jobs_evaluations_come_in_the_order_of_their_first_task(ports: &Po
     };
     ports.jobs.commit_tick(next).await?;
     ensure!(ports.questions.evaluations(job).await? == specs);
-    ensure!(ports.questions.evaluations(other).await? == [foreign.clone()]);
+    ensure!(ports.questions.evaluations(other).await? == std::slice::from_ref(&foreign));
     ensure!(
         ports
             .questions

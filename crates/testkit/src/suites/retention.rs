@@ -97,7 +97,7 @@ async fn traces_left(ports: &Ports, evaluation: EvaluationId) -> Result<usize> {
     ensure!(runs.iter().all(|run| run.steps.len() as u64 == STEPS));
     let scores = ports.scores.scores(evaluation, 0, 1_000).await?.len();
     let attribution = ports.findings.attribution(evaluation).await?.is_some();
-    ensure!(scores == runs.len() && attribution == !runs.is_empty());
+    ensure!(scores == runs.len() && attribution != runs.is_empty());
     Ok(runs.len())
 }
 
