@@ -13,10 +13,11 @@ use fapo_domain::ports::cache::StepCache;
 use fapo_domain::ports::datasets::Datasets;
 use fapo_domain::ports::jobs::{Findings, Jobs, Proposals};
 use fapo_domain::ports::ledger::Ledger;
+use fapo_domain::ports::retention::Retention;
 use fapo_domain::ports::scores::Scores;
 use fapo_domain::ports::sessions::Sessions;
 use fapo_domain::ports::tasks::Tasks;
-use fapo_domain::ports::traces::Traces;
+use fapo_domain::ports::traces::{TraceQueries, Traces};
 use fapo_domain::ports::variants::Variants;
 
 use crate::clock::ManualClock;
@@ -32,6 +33,8 @@ pub mod proposals;
 pub mod limits;
 pub mod queue;
 pub mod requests;
+pub mod questions;
+pub mod retention;
 pub mod scores;
 pub mod sessions;
 pub mod tasks;
@@ -51,6 +54,10 @@ pub struct Ports {
     pub variants: Arc<dyn Variants>,
     /// See [`Traces`].
     pub traces: Arc<dyn Traces>,
+    /// See [`TraceQueries`].
+    pub questions: Arc<dyn TraceQueries>,
+    /// See [`Retention`].
+    pub retention: Arc<dyn Retention>,
     /// See [`Scores`].
     pub scores: Arc<dyn Scores>,
     /// See [`StepCache`].
@@ -83,6 +90,8 @@ impl Ports {
             + Datasets
             + Variants
             + Traces
+            + TraceQueries
+            + Retention
             + Scores
             + StepCache
             + Ledger
@@ -102,6 +111,8 @@ impl Ports {
             datasets: Arc::<S>::clone(&store),
             variants: Arc::<S>::clone(&store),
             traces: Arc::<S>::clone(&store),
+            questions: Arc::<S>::clone(&store),
+            retention: Arc::<S>::clone(&store),
             scores: Arc::<S>::clone(&store),
             cache: Arc::<S>::clone(&store),
             ledger: Arc::<S>::clone(&store),
@@ -125,7 +136,7 @@ impl Ports {
 macro_rules! store_suites {
     ($module:ident, $make:expr) => {
         $crate::store_suites!($module, $make, [
-            blobs, variants, datasets, jobs, tasks, traces, scores, cache, ledger,
+            blobs, variants, datasets, jobs, tasks, traces, questions, retention, scores, cache, ledger,
             findings, proposals, sessions, tokens, requests,
         ]);
     };
@@ -211,6 +222,29 @@ macro_rules! store_suites {
             a_stale_fence_stores_nothing,
             a_block_is_stored_as_a_whole,
             long_values_shared_by_runs_come_back,
+        ]);
+    };
+    (@named $make:expr, questions) => {
+        $crate::store_suites!(@suite $make, questions, [
+            a_jobs_evaluations_come_in_the_order_of_their_first_task,
+            a_search_lists_runs_by_ordinal_page_by_page,
+            every_condition_of_a_search_holds,
+            outputs_are_searched_whole_and_shown_cut_short,
+            figures_of_an_evaluation_add_up,
+            an_unknown_evaluation_has_no_runs_and_no_figures,
+        ]);
+    };
+    (@named $make:expr, retention) => {
+        $crate::store_suites!(@suite $make, retention, [
+            traces_of_a_job_that_ended_before_go_and_the_job_stays,
+            what_a_running_job_may_need_stays,
+            a_dry_run_counts_the_same_and_changes_nothing,
+            a_blob_that_something_names_stays,
+            a_blob_stored_lately_stays,
+            what_went_can_be_stored_again,
+            old_step_results_go_and_new_ones_are_found,
+            a_large_evaluation_goes_as_a_whole,
+            a_job_that_was_revived_is_not_touched,
         ]);
     };
     (@named $make:expr, scores) => {
@@ -312,6 +346,8 @@ mod tests {
             ("ledger", include_str!("suites/ledger.rs")),
             ("proposals", include_str!("suites/proposals.rs")),
             ("requests", include_str!("suites/requests.rs")),
+            ("questions", include_str!("suites/questions.rs")),
+            ("retention", include_str!("suites/retention.rs")),
             ("scores", include_str!("suites/scores.rs")),
             ("sessions", include_str!("suites/sessions.rs")),
             ("tasks", include_str!("suites/tasks.rs")),

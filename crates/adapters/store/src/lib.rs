@@ -8,6 +8,8 @@ mod blob;
 mod codec;
 mod error;
 mod postgres;
+mod questions;
+mod retention;
 mod sqlite;
 mod values;
 

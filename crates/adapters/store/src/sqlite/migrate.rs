@@ -16,6 +16,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../../../migrations/sqlite/0003_sessions.sql"),
     include_str!("../../../../../migrations/sqlite/0004_readings.sql"),
     include_str!("../../../../../migrations/sqlite/0005_cluster.sql"),
+    include_str!("../../../../../migrations/sqlite/0006_touched.sql"),
 ];
 
 /// The version they make.

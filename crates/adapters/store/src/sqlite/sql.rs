@@ -36,6 +36,10 @@ impl Args {
         self.push(value)
     }
 
+    pub(crate) fn opt_real(&mut self, value: Option<f64>) -> &mut Self {
+        self.push(value)
+    }
+
     pub(crate) fn flag(&mut self, value: bool) -> &mut Self {
         self.push(i64::from(value))
     }

@@ -65,7 +65,7 @@ impl Traces for SqliteStore {
             let mut writer = self.writer().await;
             let mut tx = writer.begin().await?;
             check_fence(&mut tx, fence).await?;
-            blobs::insert(&mut tx, blobs).await?;
+            blobs::insert(&mut tx, blobs, self.now()).await?;
             for (evaluation, runs) in prepared.evaluations {
                 let id = intern(&mut tx, evaluation).await?;
                 let runs = without_finished(&mut tx, id, runs).await?;
@@ -114,7 +114,7 @@ impl Traces for SqliteStore {
 }
 
 impl SqliteStore {
-    /// Packs the contents that are not stored yet.
+    /// Packs the contents that are not stored yet, or must be touched.
     async fn prepare_blobs(
         &self,
         mut contents: HashMap<ContentHash, Vec<u8>>,
@@ -122,7 +122,8 @@ impl SqliteStore {
         if contents.is_empty() {
             return Ok(Vec::new());
         }
-        let present = blobs::present(&mut *self.reader().await, contents.keys()).await?;
+        let present =
+            blobs::present(&mut *self.reader().await, contents.keys(), self.now()).await?;
         contents.retain(|hash, _| !present.contains(hash));
         blocking(move || {
             contents
