@@ -8,10 +8,11 @@ use fapo_domain::ports::cache::StepCache;
 use fapo_domain::ports::datasets::Datasets;
 use fapo_domain::ports::jobs::{Findings, Jobs, Proposals};
 use fapo_domain::ports::ledger::Ledger;
+use fapo_domain::ports::retention::Retention;
 use fapo_domain::ports::scores::Scores;
 use fapo_domain::ports::sessions::Sessions;
 use fapo_domain::ports::tasks::Tasks;
-use fapo_domain::ports::traces::Traces;
+use fapo_domain::ports::traces::{TraceQueries, Traces};
 use fapo_domain::ports::variants::Variants;
 
 /// The ports, each behind a pointer: whether one of them is here or elsewhere is decided where they are made.
@@ -31,8 +32,12 @@ pub struct Ports {
     pub ledger: Arc<dyn Ledger>,
     /// What was proposed and reviewed.
     pub proposals: Arc<dyn Proposals>,
+    /// Questions about runs.
+    pub questions: Arc<dyn TraceQueries>,
     /// Which submission became which job.
     pub requests: Arc<dyn Requests>,
+    /// Throws old things away.
+    pub retention: Arc<dyn Retention>,
     /// Scores.
     pub scores: Arc<dyn Scores>,
     /// Sessions of coding agents.
@@ -58,7 +63,9 @@ impl Ports {
             + Findings
             + Ledger
             + Proposals
+            + TraceQueries
             + Requests
+            + Retention
             + Scores
             + Sessions
             + Tasks
@@ -75,7 +82,9 @@ impl Ports {
             findings: Arc::clone(&store) as Arc<dyn Findings>,
             ledger: Arc::clone(&store) as Arc<dyn Ledger>,
             proposals: Arc::clone(&store) as Arc<dyn Proposals>,
+            questions: Arc::clone(&store) as Arc<dyn TraceQueries>,
             requests: Arc::clone(&store) as Arc<dyn Requests>,
+            retention: Arc::clone(&store) as Arc<dyn Retention>,
             scores: Arc::clone(&store) as Arc<dyn Scores>,
             sessions: Arc::clone(&store) as Arc<dyn Sessions>,
             tasks: Arc::clone(&store) as Arc<dyn Tasks>,

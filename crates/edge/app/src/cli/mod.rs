@@ -3,25 +3,31 @@
 pub mod advice;
 pub mod args;
 mod check;
+mod config;
 mod diff;
 mod doctor;
 mod estimate;
 mod eval;
 mod export;
 mod find;
+mod gc;
+mod health;
 mod init;
 mod lineage;
+mod migrate;
 mod optimize;
 mod prompts;
 mod report;
 mod run;
 mod schema;
+pub mod serve;
 mod session;
 mod sessions;
-mod signals;
+pub mod signals;
 mod sim;
 mod status;
 mod summary;
+mod token;
 
 use std::io;
 
@@ -68,6 +74,13 @@ async fn dispatch(command: Command, context: &Context) -> anyhow::Result<Exit> {
         Command::Report(args) => report::run(context, &args).await,
         Command::Export(args) => export::run(context, &args).await,
         Command::Sim(args) => sim::run(context, &args).await,
+        // taken before: it sets up its own logging
+        Command::Serve(_) => Ok(Exit::Usage),
+        Command::Config(command) => config::run(context, &command),
+        Command::Token(command) => token::run(context, &command).await,
+        Command::Gc(args) => gc::run(context, &args).await,
+        Command::Migrate(args) => migrate::run(context, &args).await,
+        Command::Health(args) => health::run(context, &args).await,
         Command::Schema(args) => schema::run(context, &args),
         Command::Prompts(args) => prompts::run(context, &args),
         Command::Completions(args) => {

@@ -88,7 +88,7 @@ impl OpenStore {
                 let connect = || PgStore::connect(&options, Arc::clone(clock));
                 let store = until_up(&place, bound, connect).await?;
                 Ok(Self {
-                    ports: Ports::over(Arc::new(store.clone())),
+                    ports: todo_ports(&store)?,
                     place,
                     kind: Kind::Postgres(store),
                 })
@@ -189,4 +189,8 @@ fn abort_after(last: u64) -> Arc<dyn Fn(u64) + Send + Sync> {
             std::process::abort();
         }
     })
+}
+
+fn todo_ports(_store: &PgStore) -> anyhow::Result<Ports> {
+    anyhow::bail!("wip: merged with h1")
 }
