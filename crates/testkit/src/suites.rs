@@ -28,12 +28,12 @@ pub mod datasets;
 pub mod findings;
 pub mod jobs;
 pub mod ledger;
+pub mod limits;
 pub mod optimizer;
 pub mod proposals;
-pub mod limits;
+pub mod questions;
 pub mod queue;
 pub mod requests;
-pub mod questions;
 pub mod retention;
 pub mod scores;
 pub mod sessions;
@@ -136,8 +136,8 @@ impl Ports {
 macro_rules! store_suites {
     ($module:ident, $make:expr) => {
         $crate::store_suites!($module, $make, [
-            blobs, variants, datasets, jobs, tasks, traces, questions, retention, scores, cache, ledger,
-            findings, proposals, sessions, tokens, requests,
+            blobs, variants, datasets, jobs, tasks, traces, questions, scores, cache, ledger,
+            findings, proposals, sessions, retention, tokens, requests,
         ]);
     };
     ($module:ident, $make:expr, [$($suite:ident),+ $(,)?]) => {
@@ -345,8 +345,8 @@ mod tests {
             ("jobs", include_str!("suites/jobs.rs")),
             ("ledger", include_str!("suites/ledger.rs")),
             ("proposals", include_str!("suites/proposals.rs")),
-            ("requests", include_str!("suites/requests.rs")),
             ("questions", include_str!("suites/questions.rs")),
+            ("requests", include_str!("suites/requests.rs")),
             ("retention", include_str!("suites/retention.rs")),
             ("scores", include_str!("suites/scores.rs")),
             ("sessions", include_str!("suites/sessions.rs")),

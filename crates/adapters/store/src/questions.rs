@@ -1,12 +1,12 @@
 //! What lists of runs share between the back ends: which part of an output they show, and how a search reads it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use fapo_domain::hash::ContentHash;
 use fapo_domain::ports::traces::RunSummary;
 
-use crate::codec::{Cell, read_cell, unpack};
 use crate::error::Failure;
+use crate::runs::{Bodies, note_blob};
 
 /// Characters of an output in a list.
 const SHOWN: usize = 200;
@@ -25,11 +25,7 @@ pub(crate) struct Listed {
 pub(crate) fn blobs_of(listed: &[Listed]) -> Result<HashSet<ContentHash>, Failure> {
     let mut hashes = HashSet::new();
     for run in listed {
-        if let Some(cell) = &run.output
-            && let Cell::Blob(hash) = read_cell(cell)?
-        {
-            hashes.insert(hash);
-        }
+        note_blob(run.output.as_deref(), &mut hashes)?;
     }
     Ok(hashes)
 }
@@ -46,7 +42,7 @@ impl Needle {
 /// Puts the outputs in, cut short; leaves out runs whose output does not contain `needle`.
 pub(crate) fn show(
     listed: Vec<Listed>,
-    blobs: &HashMap<ContentHash, Vec<u8>>,
+    bodies: &Bodies,
     needle: Option<&Needle>,
 ) -> Result<Vec<RunSummary>, Failure> {
     let mut shown = Vec::with_capacity(listed.len());
@@ -55,7 +51,7 @@ pub(crate) fn show(
         output,
     } in listed
     {
-        let output = output.map(|cell| text(&cell, blobs)).transpose()?;
+        let output = bodies.text(output.as_deref())?;
         if let Some(Needle(needle)) = needle
             && !output
                 .as_ref()
@@ -67,17 +63,6 @@ pub(crate) fn show(
         shown.push(summary);
     }
     Ok(shown)
-}
-
-fn text(cell: &[u8], blobs: &HashMap<ContentHash, Vec<u8>>) -> Result<String, Failure> {
-    let bytes = match read_cell(cell)? {
-        Cell::Packed(packed) => unpack(packed)?,
-        Cell::Blob(hash) => blobs
-            .get(&hash)
-            .cloned()
-            .ok_or_else(|| Failure::corrupt(format!("blob {hash} is gone")))?,
-    };
-    String::from_utf8(bytes).map_err(|error| Failure::Corrupt(Box::new(error)))
 }
 
 /// The first so many characters.

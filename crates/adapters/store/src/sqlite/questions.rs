@@ -15,6 +15,7 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use crate::codec::unpack_json;
 use crate::error::Failure;
 use crate::questions::{Listed, Needle, SEARCHED_AT_ONCE, blobs_of, show};
+use crate::runs::Bodies;
 use crate::sqlite::blobs;
 use crate::sqlite::sql::{self, Columns, args};
 use crate::sqlite::store::SqliteStore;
@@ -66,13 +67,13 @@ impl TraceQueries for SqliteStore {
                 let mut connection = self.reader().await;
                 let mut tx = connection.begin().await?;
                 let listed = list(&mut tx, evaluation, filter, next, at_once).await?;
-                let blobs = blobs::load(&mut tx, &blobs_of(&listed)?).await?;
+                let bodies = Bodies(blobs::load(&mut tx, &blobs_of(&listed)?).await?);
                 tx.commit().await?;
                 drop(connection);
                 let Some(last) = listed.last() else { break };
                 next = last.summary.ordinal + 1;
                 let all = listed.len() < at_once as usize;
-                found.extend(show(listed, &blobs, needle.as_ref())?);
+                found.extend(show(listed, &bodies, needle.as_ref())?);
                 if all {
                     break;
                 }
