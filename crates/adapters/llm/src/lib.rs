@@ -21,6 +21,7 @@ mod price;
 mod provider;
 mod relay;
 mod retry;
+mod shared;
 mod wire;
 
 pub use limiter::{Limiter, Paused, Permit, Snapshot};
