@@ -23,6 +23,7 @@ mod price;
 mod provider;
 mod relay;
 mod retry;
+mod shared;
 mod wire;
 
 pub use get::{GetError, get};

@@ -11,6 +11,7 @@
 
 mod limits;
 mod memory;
+mod observe;
 mod outcome;
 mod server;
 mod streams;

@@ -7,6 +7,7 @@
 
 mod raw;
 mod relay;
+mod shared;
 mod simulated;
 
 use std::sync::Arc;

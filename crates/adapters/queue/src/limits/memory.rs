@@ -134,7 +134,7 @@ impl SharedLimits for MemoryLimits {
     ) -> Result<(), QueueError> {
         let now = Instant::now();
         self.with(provider, |provider| {
-            provider.release(slot, unused_tokens, now)
+            provider.release(slot, unused_tokens, now);
         });
         Ok(())
     }

@@ -21,6 +21,10 @@ fapo_testkit::limits_suite!(redis_limits, || async {
 });
 
 #[cfg(test)]
+mod fencing;
+#[cfg(test)]
+mod lost;
+#[cfg(test)]
 mod rows;
 #[cfg(test)]
 mod server;

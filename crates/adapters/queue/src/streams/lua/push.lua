@@ -1,3 +1,5 @@
+-- The first write of a push takes memory, so a server that has none left refuses the push as a whole: a script that has
+-- written goes on.
 -- ARGV: delay ms, most messages that may wait, then the messages. Returns how many were dropped because too many wait.
 local delay, bound = tonumber(ARGV[1]), tonumber(ARGV[2])
 local room = bound - tonumber(redis.call('HGET', numbers, 'waiting') or '0') - redis.call('ZCARD', delayed)
@@ -15,7 +17,6 @@ end
 
 local function put(message)
   if delay == 0 then
-    redis.call('ZREM', delayed, message)
     join_line(message)
   else
     redis.call('ZADD', delayed, now + delay, message)
@@ -32,6 +33,9 @@ for index = 3, #ARGV do
       -- never later than asked for
       if now + delay < tonumber(due) then
         put(message)
+        if delay == 0 then
+          redis.call('ZREM', delayed, message)
+        end
       end
     elseif entry_of(message) then
       if is_tick(message) then
