@@ -9,6 +9,7 @@ pub mod agents;
 mod embedded;
 mod folder;
 pub mod queue;
+pub mod remote;
 pub mod sandbox;
 pub mod services;
 pub mod store;

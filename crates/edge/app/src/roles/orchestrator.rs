@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use fapo_domain::clock::Clock;
 use fapo_domain::error::chain;
+use fapo_domain::measure;
 use fapo_domain::model::task::Topic;
 use fapo_domain::ports::queue::QueueDepth;
 use fapo_domain::ports::retention::Retention;
@@ -65,15 +66,13 @@ async fn sample(depth: Arc<dyn QueueDepth>, every: Duration) -> anyhow::Result<(
                 continue;
             }
         };
-        for topic in topics {
-            tracing::info!(
-                target: "fapo::metrics",
-                gauge.fapo_queue_waiting = topic.waiting,
-                gauge.fapo_queue_delayed = topic.delayed,
-                gauge.fapo_queue_delivered = topic.delivered,
-                gauge.fapo_queue_oldest_seconds = std::time::Duration::from_millis(topic.oldest_ms).as_secs_f64(),
-                topic = topic.topic.as_str(),
-            );
+        for found in topics {
+            let topic = found.topic.as_str();
+            let oldest = Duration::from_millis(found.oldest_ms).as_secs_f64();
+            measure!(gauge.fapo_queue_waiting = found.waiting, topic);
+            measure!(gauge.fapo_queue_delayed = found.delayed, topic);
+            measure!(gauge.fapo_queue_delivered = found.delivered, topic);
+            measure!(gauge.fapo_queue_oldest_seconds = oldest, topic);
         }
     }
 }
