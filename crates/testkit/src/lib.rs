@@ -3,6 +3,7 @@
 //! * [`suites`] holds one suite per port: the same tests, by the same names, run against every implementation.
 //! * [`sample`] builds small domain values, so that a test names only what it is about.
 //! * [`messages`] plays Claude from a script, for the real Claude Code CLI, which [`claude()`] finds.
+//! * [`observed`] catches what work says to traces and metrics.
 //! * [`codex`] finds the real Codex CLI, and [`responses`] plays its model.
 //! * [`clock`] is a clock that moves when it is told to, [`code`] are workers that answer as they are told to.
 
@@ -11,6 +12,7 @@ pub mod clock;
 pub mod code;
 pub mod codex;
 pub mod messages;
+pub mod observed;
 pub mod responses;
 pub mod sample;
 pub mod suites;

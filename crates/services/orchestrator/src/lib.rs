@@ -8,6 +8,7 @@
 //! at start and every few seconds after.
 
 mod error;
+mod observe;
 mod service;
 mod submit;
 mod tick;

@@ -14,6 +14,7 @@ use fapo_policy::{Advance, JobState};
 use serde_json::Value;
 
 use crate::error::OrchestratorError;
+use crate::observe::Changes;
 use crate::service::OrchestratorService;
 
 /// What came of a tick.
@@ -79,7 +80,9 @@ impl OrchestratorService {
         }
         let (tick, tasks) = commit(&job, advance, consumed)?;
         let status = tick.status;
+        let changes = Changes::of(&job, &tick);
         let version = self.jobs.commit_tick(tick).await?;
+        changes.count();
         self.push(&tasks).await;
         Ok((Ticked { status, version }, more))
     }

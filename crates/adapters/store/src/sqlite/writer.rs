@@ -6,8 +6,10 @@
 //! comes from a stale claim, fails alone.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use fapo_domain::clock::Clock;
+use fapo_domain::measure;
 use fapo_domain::model::task::Fence;
 use fapo_domain::money::SpendRole;
 use fapo_domain::ports::StoreError;
@@ -93,7 +95,13 @@ impl Group {
             // a reservation nobody waits for any more is not made
             batch.retain(|op| !matches!(op, Op::Reserve { answer, .. } if answer.is_closed()));
             let undo = std::mem::take(&mut unheard);
-            match self.apply(&mut guard, &mut batch, &undo).await {
+            let began = Instant::now();
+            let applied = self.apply(&mut guard, &mut batch, &undo).await;
+            measure!(
+                histogram.fapo_store_commit_seconds = began.elapsed().as_secs_f64(),
+                store = "sqlite"
+            );
+            match applied {
                 Ok(applied) => {
                     failed = false;
                     unheard = tell(applied);
