@@ -51,7 +51,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     // `fapo doctor` asks it for free disk space, and for nothing else.
     ("rustix", &["fapo-sandbox", "fapo", "fapo-diagnosis"]),
     ("secrecy", &["fapo-llm"]),
-    ("tracing-subscriber", &["fapo-telemetry"]),
+    // The testkit (dev only) catches spans and measurements where tests want to see them.
+    ("tracing-subscriber", &["fapo-telemetry", "fapo-testkit"]),
     ("opentelemetry", &["fapo-telemetry"]),
     ("opentelemetry_sdk", &["fapo-telemetry"]),
     ("opentelemetry-otlp", &["fapo-telemetry"]),

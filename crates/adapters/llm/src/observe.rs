@@ -151,6 +151,15 @@ impl<'a> Called<'a> {
         );
     }
 
+    /// Counts a try that is not a call's first.
+    pub(crate) fn again(&self) {
+        measure!(
+            monotonic_counter.fapo_model_retries_total = 1_u64,
+            provider = self.provider.as_str(),
+            model = self.model
+        );
+    }
+
     /// Counts tokens.
     pub(crate) fn used(&self, usage: &Usage) {
         let (provider, model) = (self.provider.as_str(), self.model);
@@ -247,6 +256,3 @@ const fn finish_reason(reason: FinishReason) -> &'static str {
         FinishReason::Other => "error",
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -372,8 +372,9 @@ impl Models for ProviderModels {
         let mut tries = 0;
         let attempt = || {
             tries += 1;
-            if tries == 1 {
-                called.waited(asked.elapsed());
+            match tries {
+                1 => called.waited(asked.elapsed()),
+                _ => called.again(),
             }
             self.observed(called, &endpoint, request, body.clone(), tries)
         };

@@ -7,6 +7,7 @@ mod code;
 mod faults;
 mod house;
 mod keys;
+mod observed;
 mod pipelines;
 mod property;
 mod sampling;

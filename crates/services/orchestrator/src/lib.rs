@@ -10,6 +10,7 @@
 //! What clients may ask for (submit, watch, pause, cancel, ...) is [`OptimizerService`], over the same rows.
 
 mod error;
+mod observe;
 mod optimizer;
 mod service;
 mod submit;

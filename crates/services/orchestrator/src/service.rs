@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fapo_domain::clock::{Clock, Timestamp};
 use fapo_domain::error::chain;
@@ -20,6 +20,7 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::OrchestratorError;
+use crate::observe;
 
 /// Ticks that a slow listener may fall behind by; it then looks once for all that it missed.
 const TICKS_KEPT: usize = 256;
@@ -175,7 +176,10 @@ impl OrchestratorService {
 
     async fn handle(&self, delivery: &Delivery) -> Result<(), OrchestratorError> {
         let job = delivery.message.job();
-        let done = match self.tick(job).await {
+        let began = Instant::now();
+        let ticked = self.tick(job).await;
+        observe::ticked(ticked.is_ok(), began.elapsed());
+        let done = match ticked {
             Ok(_) => self.queue.acknowledge(delivery).await,
             Err(error) => {
                 tracing::error!(%job, error = %chain(&error), "a tick failed");
@@ -202,7 +206,10 @@ impl OrchestratorService {
         let limit = self.config.reconcile_limit;
         let now = self.clock.now();
         let mut by_topic: BTreeMap<(Topic, Duration), Vec<Message>> = BTreeMap::new();
-        for due in self.tasks.due_tasks(limit).await? {
+        let due_tasks = self.tasks.due_tasks(limit).await?;
+        let due_jobs = self.jobs.jobs_to_tick(limit).await?;
+        observe::due(&due_tasks, due_jobs.len());
+        for due in due_tasks {
             let message = Message::Task {
                 task: due.id,
                 job: due.job,
@@ -213,10 +220,7 @@ impl OrchestratorService {
                 .or_default()
                 .push(message);
         }
-        let ticks: Vec<Message> = self
-            .jobs
-            .jobs_to_tick(limit)
-            .await?
+        let ticks: Vec<Message> = due_jobs
             .into_iter()
             .map(|job| Message::Tick { job })
             .collect();

@@ -15,6 +15,7 @@ use serde_json::Value;
 use tracing::Instrument as _;
 
 use crate::error::OrchestratorError;
+use crate::observe::Changes;
 use crate::service::OrchestratorService;
 
 /// What came of a tick.
@@ -95,9 +96,11 @@ impl OrchestratorService {
         let (mut tick, tasks) = commit(job, advance, consumed)?;
         tick.trace = self.traces.current();
         let status = tick.status;
+        let changes = Changes::of(&job, &tick);
         let version = self.jobs.commit_tick(tick).await?;
         // an error says that nobody listens
         let _ = self.ticked.send(id);
+        changes.count();
         self.push(&tasks).await;
         Ok((Ticked { status, version }, more))
     }

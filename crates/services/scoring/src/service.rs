@@ -22,8 +22,10 @@ use fapo_domain::ports::pipelines::RunScorer;
 use fapo_domain::ports::scores::Scores;
 use fapo_domain::ports::traces::Traces;
 use fapo_domain::ports::work::{TaskHandler, WorkError};
+use fapo_domain::telemetry as names;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::scorer::{ScoreError, Scorer};
 
@@ -192,11 +194,21 @@ impl TaskHandler for ScoringService {
     ) -> Result<Value, WorkError> {
         let context = self.context(task.job).await?;
         match &task.payload {
-            TaskPayload::Score { evaluation, block } => to_json(
-                &self
+            TaskPayload::Score { evaluation, block } => {
+                let span = tracing::info_span!(
+                    "score",
+                    { names::JOB_ID } = %task.job,
+                    { names::EVALUATION_ID } = %evaluation.id(),
+                    start = block.start,
+                    end = block.end,
+                    { names::OPENINFERENCE_KIND } = names::KIND_EVALUATOR,
+                );
+                let summary = self
                     .score_block(&context, task.fence(), evaluation, *block, stop)
-                    .await?,
-            ),
+                    .instrument(span)
+                    .await?;
+                to_json(&summary)
+            }
             TaskPayload::Compare {
                 a,
                 b,
@@ -211,7 +223,13 @@ impl TaskHandler for ScoringService {
                     confidence: *confidence,
                     seed: *seed,
                 };
-                to_json(&self.compare(&context, question, stop).await?)
+                let span = tracing::info_span!(
+                    "compare",
+                    { names::JOB_ID } = %task.job,
+                    { names::OPENINFERENCE_KIND } = names::KIND_EVALUATOR,
+                );
+                let compared = self.compare(&context, question, stop).instrument(span);
+                to_json(&compared.await?)
             }
             TaskPayload::Execute { .. }
             | TaskPayload::Attribute { .. }

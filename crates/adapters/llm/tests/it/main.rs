@@ -5,6 +5,7 @@
     reason = "a test that cannot set itself up must fail, in helpers too"
 )]
 
+mod observed;
 mod raw;
 mod relay;
 mod shared;

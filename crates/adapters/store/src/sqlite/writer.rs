@@ -1,8 +1,10 @@
 //! Group commit: writes that are made once per model call, joined (see [`crate::group`]).
 
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use fapo_domain::clock::Clock;
+use fapo_domain::measure;
 use fapo_domain::model::task::Fence;
 use fapo_domain::ports::StoreError;
 use fapo_domain::ports::ledger::Charge;
@@ -47,7 +49,13 @@ impl Group {
             // a reservation nobody waits for any more is not made
             batch.retain(|op| !matches!(op, Op::Reserve { answer, .. } if answer.is_closed()));
             let undo = std::mem::take(&mut unheard);
-            match self.apply(&mut guard, &mut batch, &undo).await {
+            let began = Instant::now();
+            let applied = self.apply(&mut guard, &mut batch, &undo).await;
+            measure!(
+                histogram.fapo_store_commit_seconds = began.elapsed().as_secs_f64(),
+                store = "sqlite"
+            );
+            match applied {
                 Ok(applied) => {
                     failed = false;
                     unheard = tell(applied);
