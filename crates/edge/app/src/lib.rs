@@ -7,11 +7,14 @@
 pub mod cli;
 pub mod config;
 pub mod exit;
+pub mod intake;
 pub mod output;
 pub mod ports;
 pub mod progress;
 pub mod project;
+pub mod remote;
 pub mod report;
+pub mod reports;
 pub mod wiring;
 
 use std::ffi::OsString;

@@ -2,6 +2,8 @@
 //! and an in-process queue.
 
 pub mod agents;
+mod callable;
+pub mod remote;
 pub mod sandbox;
 
 use std::fs::{File, TryLockError};
@@ -19,17 +21,17 @@ use fapo_diagnosis::{
 };
 use fapo_domain::clock::{Clock, SystemClock};
 use fapo_domain::model::case::Case;
-use fapo_domain::model::job::{Job, JobGoal, JobSpec};
-use fapo_domain::model::project::{ModelSpec, ProposerBackend, ReaderBackend, ReviewerBackend};
+use fapo_domain::model::job::{Job, JobSpec};
+use fapo_domain::model::project::ReviewerBackend;
 use fapo_domain::model::score::CaseScore;
 use fapo_domain::model::task::Topic;
 use fapo_domain::model::trace::RunRecord;
 use fapo_domain::model::variant::VariantTree;
-use fapo_domain::money::{MicroUsd, Price};
+use fapo_domain::money::MicroUsd;
 use fapo_domain::ports::code::CodeRunner;
 use fapo_domain::ports::jobs::Jobs;
 use fapo_domain::ports::ledger::{Caps, Ledger};
-use fapo_domain::ports::models::{MeteredModels, ModelError, Models};
+use fapo_domain::ports::models::{MeteredModels, Models};
 use fapo_domain::ports::pipelines::{PipelineRunner, RunScorer};
 use fapo_domain::ports::queue::TaskQueue;
 use fapo_domain::ports::sandbox::Sandbox;
@@ -41,7 +43,6 @@ use fapo_llm::{
     EnvLookup, LlmRelays, Metered, MeteredConfig, PriceTable, ProviderModels, RelayConfig,
 };
 use fapo_orchestrator::{OrchestratorConfig, OrchestratorService};
-use fapo_project::Pipeline;
 use fapo_queue::{MemoryQueue, Worker, WorkerConfig};
 use fapo_sandbox::PythonScripts;
 use fapo_scoring::ScoringService;
@@ -50,6 +51,7 @@ use fapo_store::{SqliteStore, StoreOptions};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub use self::callable::Callable;
 use crate::config::Env;
 use crate::project::World;
 
@@ -84,15 +86,13 @@ pub struct Embedded {
     store: Arc<SqliteStore>,
     queue: Arc<dyn TaskQueue>,
     clock: Arc<dyn Clock>,
-    providers: Arc<ProviderModels>,
+    callable: Callable,
     executor: Arc<ExecutorService>,
     scoring: Arc<ScoringService>,
     diagnosis: Arc<DiagnosisService>,
     proposers: Arc<ProposeService>,
     reviewer: Arc<ReviewService>,
     orchestrator: OrchestratorService,
-    sandbox: Arc<dyn Sandbox>,
-    env: Env,
     _scratch: agents::Scratch,
     /// Simulated models, stopped when this is dropped.
     _simulated: Vec<SimHandle>,
@@ -260,15 +260,13 @@ impl Embedded {
             store,
             queue,
             clock,
-            providers,
+            callable: Callable::new(providers, sandbox, options.env),
             executor,
             scoring,
             diagnosis: Arc::new(diagnosis),
             proposers: Arc::new(proposers),
             reviewer: Arc::new(reviewer),
             orchestrator,
-            sandbox,
-            env: options.env,
             _scratch: scratch,
             _simulated: simulated,
             _lock: lock,
@@ -415,35 +413,9 @@ impl Embedded {
         Ok(caps)
     }
 
-    /// Checks, without a call, that a job's models can be called: those of the steps, and those that propose, review and read.
-    ///
-    /// # Errors
-    /// Where a key or an address is missing, or the job has a cap in dollars and a model no price.
-    pub fn check_models(&self, spec: &JobSpec, pipeline: &Pipeline) -> Result<(), ModelError> {
-        let project = &spec.project;
-        let mut entries = pipeline.models();
-        if spec.goal == JobGoal::Optimize {
-            if project.proposer.backend == ProposerBackend::Reflect {
-                entries.insert(project.proposing_model());
-            }
-            if project.reviewer_backend() == ReviewerBackend::Model {
-                entries.insert(project.reviewing_model());
-            }
-            if project.diagnosis.reader.backend == ReaderBackend::Model {
-                entries.insert(project.reading_model());
-            }
-        }
-        for entry in entries {
-            // an entry that is not there was told when the project was read
-            let Some(model) = project.models.get(entry) else {
-                continue;
-            };
-            self.providers.check(entry, model)?;
-            if project.budget.usd.is_some() && self.price(model).is_none() {
-                return Err(fapo_llm::unpriced(entry, model));
-            }
-        }
-        Ok(())
+    /// What this process can call.
+    pub const fn callable(&self) -> &Callable {
+        &self.callable
     }
 
     /// Ends a running job for good.
@@ -490,11 +462,6 @@ impl Embedded {
         run: &RunRecord,
     ) -> anyhow::Result<CaseScore> {
         Ok(self.scoring.score_run(spec, case, run).await?)
-    }
-
-    /// What a model costs: as fapo.yaml says, else as the price table says.
-    pub fn price(&self, model: &ModelSpec) -> Option<Price> {
-        self.providers.price(model)
     }
 }
 
