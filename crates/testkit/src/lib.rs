@@ -5,6 +5,7 @@
 //! * [`messages`] plays Claude from a script, for the real Claude Code CLI, which [`claude()`] finds.
 //! * [`codex`] finds the real Codex CLI, and [`responses`] plays its model.
 //! * [`optimizing`] is what an `Optimizer` needs besides a store.
+//! * [`postgres`] makes a database for each test.
 //! * [`clock`] is a clock that moves when it is told to, [`code`] are workers that answer as they are told to.
 
 mod claude;
@@ -13,6 +14,7 @@ pub mod code;
 pub mod codex;
 pub mod messages;
 pub mod optimizing;
+pub mod postgres;
 pub mod responses;
 pub mod sample;
 pub mod suites;

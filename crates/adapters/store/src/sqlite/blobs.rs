@@ -9,16 +9,11 @@ use fapo_domain::ports::StoreError;
 use fapo_domain::ports::blobs::Blobs;
 use sqlx::sqlite::SqliteConnection;
 
-use crate::codec::{pack, unpack};
+pub(crate) use crate::blob::{NewBlob, prepare};
+use crate::codec::unpack;
 use crate::error::Failure;
 use crate::sqlite::sql::{Args, Columns, Insert, args, hash_list};
 use crate::sqlite::store::SqliteStore;
-
-/// A blob to be stored.
-pub(crate) struct NewBlob {
-    pub(crate) hash: ContentHash,
-    pub(crate) packed: Vec<u8>,
-}
 
 static INSERT: Insert = Insert::new("INSERT OR IGNORE INTO blobs (hash, body) VALUES", 2, "");
 
@@ -57,28 +52,6 @@ pub(crate) async fn load(
     rows.iter()
         .map(|row| Ok((row.hash(0)?, unpack(row.column(1)?)?)))
         .collect()
-}
-
-/// Hashes and packs on a thread of its own: a corpus is long.
-pub(crate) async fn prepare(
-    contents: Vec<Arc<[u8]>>,
-) -> Result<(Vec<ContentHash>, Vec<NewBlob>), Failure> {
-    tokio::task::spawn_blocking(move || {
-        let mut seen = HashSet::new();
-        let mut hashes = Vec::with_capacity(contents.len());
-        let mut blobs = Vec::new();
-        for content in contents {
-            let hash = ContentHash::of(&content);
-            hashes.push(hash);
-            if seen.insert(hash) {
-                let packed = pack(&content);
-                blobs.push(NewBlob { hash, packed });
-            }
-        }
-        (hashes, blobs)
-    })
-    .await
-    .map_err(|error| Failure::Io(std::io::Error::other(error)))
 }
 
 #[async_trait]
