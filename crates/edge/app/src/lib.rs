@@ -7,12 +7,15 @@
 pub mod cli;
 pub mod config;
 pub mod exit;
+pub mod intake;
 pub mod lifecycle;
 pub mod output;
 pub mod ports;
 pub mod progress;
 pub mod project;
+pub mod remote;
 pub mod report;
+pub mod reports;
 pub mod roles;
 pub mod server;
 pub mod wiring;

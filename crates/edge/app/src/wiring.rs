@@ -6,6 +6,7 @@
 //! * [`store`] and [`queue`] open what a server's configuration names.
 
 pub mod agents;
+mod callable;
 mod embedded;
 mod folder;
 pub mod queue;
@@ -20,6 +21,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use fapo_llm::PriceTable;
 
+pub use callable::Callable;
 pub use embedded::{Embedded, EmbeddedOptions, store_folder};
 
 /// The price table: `prices.toml` in the project folder goes before what ships with fapo.

@@ -17,6 +17,7 @@ mod lineage;
 mod migrate;
 mod optimize;
 mod prompts;
+mod remote;
 mod report;
 mod run;
 mod schema;
@@ -27,6 +28,7 @@ pub mod signals;
 mod sim;
 mod status;
 mod summary;
+mod tasks;
 mod token;
 
 use std::io;
@@ -67,7 +69,13 @@ async fn dispatch(command: Command, context: &Context) -> anyhow::Result<Exit> {
         Command::Run(args) => Box::pin(run::run(context, &args)).await,
         Command::Eval(args) => Box::pin(eval::run(context, &args)).await,
         Command::Optimize(args) => Box::pin(optimize::run(context, &args)).await,
+        Command::Submit(args) => Box::pin(remote::submit::run(context, &args)).await,
+        Command::Watch(args) => remote::watch::run(context, &args).await,
+        Command::Cancel(args) => remote::control::cancel(context, &args).await,
+        Command::Pause(args) => remote::control::pause(context, &args, true).await,
+        Command::Resume(args) => remote::control::pause(context, &args, false).await,
         Command::Status(args) => status::run(context, &args).await,
+        Command::Tasks(command) => tasks::run(context, &command).await,
         Command::Lineage(args) => lineage::run(context, &args).await,
         Command::Session(args) => sessions::run(context, &args).await,
         Command::Diff(args) => diff::run(context, &args).await,

@@ -11,15 +11,13 @@ use anyhow::Context as _;
 use fapo_domain::clock::{Clock, SystemClock};
 use fapo_domain::model::case::Case;
 use fapo_domain::model::job::{Job, JobSpec};
-use fapo_domain::model::project::ModelSpec;
 use fapo_domain::model::score::CaseScore;
 use fapo_domain::model::task::Topic;
 use fapo_domain::model::trace::RunRecord;
 use fapo_domain::model::variant::VariantTree;
-use fapo_domain::money::{MicroUsd, Price};
+use fapo_domain::money::MicroUsd;
 use fapo_domain::ports::jobs::Jobs;
 use fapo_domain::ports::ledger::{Caps, Ledger};
-use fapo_domain::ports::models::ModelError;
 use fapo_domain::ports::pipelines::{PipelineRunner, RunScorer};
 use fapo_domain::ports::tasks::Tasks;
 use fapo_domain::ports::work::TaskHandler;
@@ -27,7 +25,6 @@ use fapo_domain::{JobId, hash::Hasher};
 use fapo_executor::ExecutorService;
 use fapo_llm::EnvLookup;
 use fapo_orchestrator::{OrchestratorConfig, OrchestratorService};
-use fapo_project::Pipeline;
 use fapo_queue::{MemoryQueue, WorkerConfig};
 use fapo_scoring::ScoringService;
 use fapo_sim::{SimHandle, SimServer};
@@ -38,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 use super::folder::lock;
 use super::services::{Asked, Base, BaseParts, Diagnosing, SESSION_GRACE};
 use super::store::open_sqlite;
-use super::{agents, prices, sandbox};
+use super::{Callable, agents, prices, sandbox};
 use crate::config::Env;
 use crate::ports::Ports;
 use crate::project::World;
@@ -65,6 +62,7 @@ pub struct EmbeddedOptions {
 pub struct Embedded {
     store: Arc<SqliteStore>,
     base: Base,
+    callable: Callable,
     executor: Arc<ExecutorService>,
     scoring: Arc<ScoringService>,
     diagnosing: Diagnosing,
@@ -133,6 +131,7 @@ impl Embedded {
         let orchestrator = base.orchestrator(OrchestratorConfig::new("embedded"));
         Ok(Self {
             store,
+            callable: base.callable(),
             base,
             executor,
             scoring,
@@ -284,20 +283,9 @@ impl Embedded {
         Ok(caps)
     }
 
-    /// Checks, without a call, that a job's models can be called: those of the steps, and those that propose, review and read.
-    ///
-    /// # Errors
-    /// Where a key or an address is missing, or the job has a cap in dollars and a model no price.
-    pub fn check_models(&self, spec: &JobSpec, pipeline: &Pipeline) -> Result<(), ModelError> {
-        self.base.check_models(spec, pipeline)
-    }
-
-    /// Checks, without a call, that the coding agents of a job can be run.
-    ///
-    /// # Errors
-    /// What is missing, and what to do.
-    pub async fn check_agents(&self, spec: &JobSpec) -> anyhow::Result<()> {
-        self.base.check_agents(spec).await
+    /// What this process can call.
+    pub const fn callable(&self) -> &Callable {
+        &self.callable
     }
 
     /// Ends a running job for good.
@@ -344,11 +332,6 @@ impl Embedded {
         run: &RunRecord,
     ) -> anyhow::Result<CaseScore> {
         Ok(self.scoring.score_run(spec, case, run).await?)
-    }
-
-    /// What a model costs: as fapo.yaml says, else as the price table says.
-    pub fn price(&self, model: &ModelSpec) -> Option<Price> {
-        self.base.providers.price(model)
     }
 }
 

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use anyhow::bail;
+use fapo_domain::model::access::Credential;
+use fapo_domain::ports::optimizer::Optimizer;
 use fapo_domain::ports::pipelines::{PipelineRunner, RunScorer};
 
+use crate::cli::advice::Advice;
 use crate::config::server::ServerConfig;
 
 /// The roles that are elsewhere. Connections come about with the first call, and again after they were lost.
@@ -35,4 +38,19 @@ impl Remote {
     pub fn scorer(&self) -> anyhow::Result<Arc<dyn RunScorer>> {
         bail!("services.scoring names no address")
     }
+}
+
+/// The jobs of the server at `server`, asked for under `credential`.
+///
+/// # Errors
+/// Where the address cannot be used.
+pub fn optimizer(
+    server: &str,
+    _credential: Option<Credential>,
+) -> anyhow::Result<Arc<dyn Optimizer>> {
+    Err(Advice::new(
+        format!("{server} cannot be asked: this build of fapo has no client for servers"),
+        "use a build that has one",
+    )
+    .into())
 }

@@ -10,11 +10,9 @@ use fapo_diagnosis::{
     ProposeService, ReviewService, Reviewers, Reviewing,
 };
 use fapo_domain::clock::Clock;
-use fapo_domain::model::job::{JobGoal, JobSpec};
-use fapo_domain::model::project::{ModelSpec, ProposerBackend, ReaderBackend, ReviewerBackend};
-use fapo_domain::money::Price;
+use fapo_domain::model::project::ReviewerBackend;
 use fapo_domain::ports::code::CodeRunner;
-use fapo_domain::ports::models::{MeteredModels, ModelError, Models};
+use fapo_domain::ports::models::{MeteredModels, Models};
 use fapo_domain::ports::pipelines::{PipelineRunner, RunScorer};
 use fapo_domain::ports::queue::TaskQueue;
 use fapo_domain::ports::sandbox::Sandbox;
@@ -24,12 +22,11 @@ use fapo_llm::{
     EnvLookup, LlmRelays, Metered, MeteredConfig, PriceTable, ProviderModels, RelayConfig,
 };
 use fapo_orchestrator::{OrchestratorConfig, OrchestratorService};
-use fapo_project::Pipeline;
 use fapo_queue::{Worker, WorkerConfig};
 use fapo_sandbox::{Interpreter, ProcessSandbox, PythonScripts};
 use fapo_scoring::ScoringService;
 
-use super::{agents, sandbox};
+use super::{Callable, agents, sandbox};
 use crate::config::Env;
 use crate::ports::Ports;
 
@@ -67,10 +64,9 @@ pub struct Base {
     pub queue: Arc<dyn TaskQueue>,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// Calls of models, unmetered: for questions about them.
-    pub providers: Arc<ProviderModels>,
-    pub(super) env: Env,
-    pub(super) sandbox: Arc<dyn Sandbox>,
+    providers: Arc<ProviderModels>,
+    env: Env,
+    sandbox: Arc<dyn Sandbox>,
     models: Arc<dyn MeteredModels>,
     lookup: EnvLookup,
     prices: PriceTable,
@@ -290,40 +286,13 @@ impl Base {
         )
     }
 
-    /// Checks, without a call, that a job's models can be called: those of the steps, and those that propose, review and read.
-    ///
-    /// # Errors
-    /// Where a key or an address is missing, or the job has a cap in dollars and a model no price.
-    pub fn check_models(&self, spec: &JobSpec, pipeline: &Pipeline) -> Result<(), ModelError> {
-        let project = &spec.project;
-        let mut entries = pipeline.models();
-        if spec.goal == JobGoal::Optimize {
-            if project.proposer.backend == ProposerBackend::Reflect {
-                entries.insert(project.proposing_model());
-            }
-            if project.reviewer_backend() == ReviewerBackend::Model {
-                entries.insert(project.reviewing_model());
-            }
-            if project.diagnosis.reader.backend == ReaderBackend::Model {
-                entries.insert(project.reading_model());
-            }
-        }
-        for entry in entries {
-            // an entry that is not there was told when the project was read
-            let Some(model) = project.models.get(entry) else {
-                continue;
-            };
-            self.providers.check(entry, model)?;
-            if project.budget.usd.is_some() && self.price(model).is_none() {
-                return Err(fapo_llm::unpriced(entry, model));
-            }
-        }
-        Ok(())
-    }
-
-    /// What a model costs: as fapo.yaml says, else as the price table says.
-    pub fn price(&self, model: &ModelSpec) -> Option<Price> {
-        self.providers.price(model)
+    /// What this process can call.
+    pub fn callable(&self) -> Callable {
+        Callable::new(
+            Arc::clone(&self.providers),
+            Arc::clone(&self.sandbox),
+            self.env.clone(),
+        )
     }
 }
 
