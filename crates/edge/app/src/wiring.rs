@@ -42,7 +42,7 @@ use fapo_llm::{
 };
 use fapo_orchestrator::{OrchestratorConfig, OrchestratorService};
 use fapo_project::Pipeline;
-use fapo_queue::{MemoryQueue, Worker, WorkerConfig};
+use fapo_queue::{MemoryLimits, MemoryQueue, Worker, WorkerConfig};
 use fapo_sandbox::PythonScripts;
 use fapo_scoring::ScoringService;
 use fapo_sim::{SimHandle, SimServer};
@@ -143,7 +143,8 @@ impl Embedded {
         let providers = Arc::new(
             ProviderModels::new(lookup, prices(dir)?)
                 .with_clock(Arc::clone(&clock))
-                .with_jitter_seed(jitter_seed(&clock)),
+                .with_jitter_seed(jitter_seed(&clock))
+                .with_shared_limits(Arc::new(MemoryLimits::new())),
         );
         let models: Arc<dyn MeteredModels> = Arc::new(Metered::new(
             Arc::clone(&providers) as Arc<dyn Models>,
