@@ -36,7 +36,8 @@ const MAY_USE_ALL: &[&str] = &["fapo", "fapo-e2e"];
 
 /// Outside things with one owner (in normal and build dependencies; tests may use what they like).
 const OWNERS: &[(&str, &[&str])] = &[
-    ("sqlx", &["fapo-store"]),
+    // The testkit (dev only) makes a database for each test.
+    ("sqlx", &["fapo-store", "fapo-testkit"]),
     ("redis", &["fapo-queue"]),
     ("reqwest", &["fapo-llm"]),
     ("rustls", &["fapo-llm"]),

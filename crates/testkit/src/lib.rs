@@ -4,6 +4,7 @@
 //! * [`sample`] builds small domain values, so that a test names only what it is about.
 //! * [`messages`] plays Claude from a script, for the real Claude Code CLI, which [`claude()`] finds.
 //! * [`codex`] finds the real Codex CLI, and [`responses`] plays its model.
+//! * [`postgres`] makes a database for each test.
 //! * [`clock`] is a clock that moves when it is told to, [`code`] are workers that answer as they are told to.
 
 mod claude;
@@ -11,6 +12,7 @@ pub mod clock;
 pub mod code;
 pub mod codex;
 pub mod messages;
+pub mod postgres;
 pub mod responses;
 pub mod sample;
 pub mod suites;
