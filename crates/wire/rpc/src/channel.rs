@@ -80,6 +80,16 @@ pub enum ConnectError {
     Token,
 }
 
+impl From<ConnectError> for Fault {
+    fn from(error: ConnectError) -> Self {
+        Self::new(
+            ErrorCode::Unauthenticated,
+            "TOKEN_INVALID",
+            error.to_string(),
+        )
+    }
+}
+
 /// A connection, shared by its clones. It comes about with the first call and again after it was lost.
 #[derive(Clone)]
 pub struct Connection {
@@ -228,17 +238,11 @@ impl Connection {
         credential: Option<&Credential>,
         message: Q,
         until: Instant,
-    ) -> Result<Request<Q>, Fault> {
+    ) -> Result<Request<Q>, ConnectError> {
         let mut request = Request::new(message);
         request.set_timeout(until.saturating_duration_since(Instant::now()));
         let bearer = match credential {
-            Some(theirs) => Some(bearer(theirs).map_err(|error| {
-                Fault::new(
-                    ErrorCode::Unauthenticated,
-                    "TOKEN_INVALID",
-                    error.to_string(),
-                )
-            })?),
+            Some(theirs) => Some(bearer(theirs)?),
             None => self.bearer.clone(),
         };
         let metadata = request.metadata_mut();
