@@ -1,7 +1,8 @@
 //! Conformance suites: what every implementation of a port must do.
 //!
 //! A suite is a set of async functions over the port, and a macro that makes a test of each, by the same name for every
-//! implementation. [`crate::store_suites!`] covers all persistence ports, [`crate::queue_suite!`] the task queue.
+//! implementation. [`crate::store_suites!`] covers all persistence ports, [`crate::queue_suite!`] the task queue,
+//! [`crate::optimizer_suite!`] the jobs as clients see them, [`crate::limits_suite!`] the shared limits.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -27,6 +28,8 @@ pub mod datasets;
 pub mod findings;
 pub mod jobs;
 pub mod ledger;
+pub mod limits;
+pub mod optimizer;
 pub mod proposals;
 pub mod questions;
 pub mod queue;
@@ -148,6 +151,7 @@ macro_rules! store_suites {
             bytes_come_back_in_the_order_asked_for,
             storing_again_is_harmless,
             an_absent_blob_is_not_found,
+            absent_blobs_are_told_in_the_order_asked_for,
             large_and_empty_blobs_are_kept_exactly,
         ]);
     };
@@ -356,17 +360,29 @@ mod tests {
                 .and_then(|(_, rest)| rest.split_once(']'))
                 .map(|(list, _)| list)
                 .unwrap();
-            let names = text
-                .split("pub async fn ")
-                .skip(1)
-                .filter_map(|rest| rest.split_once('('))
-                .map(|(name, _)| name);
-            for name in names {
-                assert!(
-                    list.contains(&format!("{name},")),
-                    "{suite}::{name} never runs"
-                );
-            }
+            all_are_named(suite, text, list);
+        }
+        // these two have their lists beside them
+        for (suite, text) in [
+            ("limits", include_str!("suites/limits.rs")),
+            ("queue", include_str!("suites/queue.rs")),
+        ] {
+            let (text, list) = text.split_once("macro_rules!").unwrap();
+            all_are_named(suite, text, list);
+        }
+    }
+
+    fn all_are_named(suite: &str, text: &str, list: &str) {
+        let names = text
+            .split("pub async fn ")
+            .skip(1)
+            .filter_map(|rest| rest.split_once(['(', '<']))
+            .map(|(name, _)| name);
+        for name in names {
+            assert!(
+                list.contains(&format!("{name},")),
+                "{suite}::{name} never runs"
+            );
         }
     }
 }

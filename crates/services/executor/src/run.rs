@@ -30,9 +30,11 @@ use futures::stream::FuturesUnordered;
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tracing::Span;
 
 use crate::duration::longest_way;
 use crate::key::SamplePath;
+use crate::observe;
 use crate::outcome::{Cause, Fault, Halt, REFUSED, StepError, stopped};
 use crate::plan::{Plan, Step};
 use crate::retrieval::Index;
@@ -317,8 +319,8 @@ impl<'s> Run<'s> {
         };
         let mut running = FuturesUnordered::new();
         loop {
-            list.start_ready(|index, work| {
-                running.push(async move { (index, work.finish(self).await) });
+            list.start_ready(|index, work, span| {
+                running.push(async move { (index, work.finish(self, span).await) });
             });
             let Some((index, result)) = running.next().await else {
                 break;
@@ -352,7 +354,7 @@ struct List<'r, 's> {
 
 impl<'r> List<'r, '_> {
     /// Starts every step whose needs are met. One pass is enough: a step's needs come before it.
-    fn start_ready(&mut self, mut later: impl FnMut(usize, Work<'r>)) {
+    fn start_ready(&mut self, mut later: impl FnMut(usize, Work<'r>, Span)) {
         for index in 0..self.steps.len() {
             if !matches!(self.slots[index], Slot::Waiting) || !self.is_ready(index) {
                 continue;
@@ -363,16 +365,22 @@ impl<'r> List<'r, '_> {
             if self.run.is_closing() {
                 return;
             }
-            match self
-                .run
-                .start(self.place, &self.steps[index], self.visible(index))
-            {
-                Ok(Started::Now(value)) => self.slots[index] = Slot::Done(value),
+            let step = &self.steps[index];
+            let visible = self.visible(index);
+            let span = observe::step(step);
+            match span.in_scope(|| self.run.start(self.place, step, visible)) {
+                Ok(Started::Now(value)) => {
+                    observe::step_ended(&span, Ok(value.is_some()), false);
+                    self.slots[index] = Slot::Done(value);
+                }
                 Ok(Started::Later(work)) => {
                     self.slots[index] = Slot::Running;
-                    later(index, work);
+                    later(index, work, span);
                 }
-                Err(error) => self.lose(index, error),
+                Err(error) => {
+                    observe::step_ended(&span, Err(&error), false);
+                    self.lose(index, error);
+                }
             }
         }
     }

@@ -20,17 +20,22 @@ use fapo_domain::ports::jobs::Jobs;
 use fapo_domain::ports::ledger::Ledger;
 use fapo_domain::ports::models::MeteredModels;
 use fapo_domain::ports::pipelines::{CaseRun, PipelineRunner, StepObserver};
+use fapo_domain::ports::questions::PipelineChecker;
 use fapo_domain::ports::traces::Traces;
 use fapo_domain::ports::variants::Variants;
 use fapo_domain::ports::work::{TaskHandler, WorkError};
+use fapo_domain::problem::Problems;
 use fapo_domain::{ContentHash, EvaluationId, JobId, TaskId, VariantId};
+use fapo_project::{PipelineContext, read_pipeline};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::block::BlockRun;
 use crate::config::ExecutorConfig;
 use crate::job::{JobContext, SessionOf};
+use crate::observe;
 use crate::outcome::Cause;
 use crate::recent::Recent;
 use crate::retrieval::Corpora;
@@ -237,7 +242,11 @@ impl ExecutorService {
             .session(&self.ports, &self.corpora, &plan, of)
             .await?;
         session.observer = observer;
-        let ended = run_case(&session, 0, case.clone()).await;
+        let span = observe::case(job, session.evaluation, 0, case);
+        let ended = run_case(&session, 0, case.clone())
+            .instrument(span.clone())
+            .await;
+        observe::case_ended(&span, &ended.record);
         let closed = match payer {
             // the claim goes on, and others may be calling under it
             Some(_) => Ok(()),
@@ -248,5 +257,23 @@ impl ExecutorService {
         }
         closed.map_err(|error| WorkError::from_port("the reservation cannot be closed", error))?;
         Ok(ended.record)
+    }
+}
+
+#[async_trait]
+impl PipelineChecker for ExecutorService {
+    /// As `fapo check` reads a project's `pipeline/`, without its data: which keys the cases have is not asked.
+    async fn check_pipeline(
+        &self,
+        spec: &JobSpec,
+        tree: &VariantTree,
+    ) -> Result<Problems, WorkError> {
+        let context = PipelineContext {
+            project: &spec.project,
+            input_keys: None,
+        };
+        let (_, mut problems) = read_pipeline(tree, &context);
+        problems.sort();
+        Ok(problems)
     }
 }

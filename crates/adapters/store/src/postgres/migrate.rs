@@ -22,6 +22,20 @@ const KNOWN: i64 = MIGRATIONS.len() as i64;
 /// The advisory lock that migrating holds: "fapo" and "migr" as bytes. Locks are per database.
 const LOCK: i64 = 0x6661_706f_6d69_6772;
 
+/// Refuses a schema that is older than this program's.
+pub(crate) async fn require_current(
+    connection: &mut PgConnection,
+    place: &str,
+) -> Result<(), Failure> {
+    let found = version(connection, place).await?;
+    if found == KNOWN {
+        return Ok(());
+    }
+    Err(Failure::invalid(format!(
+        "{place} has schema {found}, and this fapo needs {KNOWN}: `fapo migrate` brings it up to date"
+    )))
+}
+
 /// Brings the schema up to date.
 pub(crate) async fn migrate(
     connection: &mut PgConnection,

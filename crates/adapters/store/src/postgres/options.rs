@@ -85,6 +85,8 @@ pub struct PgOptions {
     /// How long the server works on one statement, waiting for locks included, before it gives up. A transaction in which
     /// nothing happens for as long is ended by the server, so that a process that hangs holds nobody up for good.
     pub statement_timeout: Duration,
+    /// Whether the schema is brought up to date. Where it is not, one that is older is refused.
+    pub migrate: bool,
     /// Called after each durable commit with its running number in this process, from 1, before anybody hears of its
     /// success. Crash tests end the process here.
     pub on_commit: Option<Arc<dyn Fn(u64) + Send + Sync>>,
@@ -98,6 +100,7 @@ impl PgOptions {
             connections: 10,
             acquire_timeout: Duration::from_secs(10),
             statement_timeout: Duration::from_secs(30),
+            migrate: true,
             on_commit: None,
         }
     }

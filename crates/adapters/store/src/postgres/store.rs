@@ -58,7 +58,7 @@ impl std::fmt::Debug for PgStore {
 }
 
 impl PgStore {
-    /// Connects to the database and brings its schema up to date, also when several processes start at once. Must be called
+    /// Connects to the database and brings its schema up to date (unless the options say not to), also when several processes start at once. Must be called
     /// within a tokio runtime.
     ///
     /// Errors: `Unavailable` where the server cannot be reached or has no connection left; `Unwritable` where the login is
@@ -77,7 +77,13 @@ impl PgStore {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Failure> {
         let pool = pool(options).await?;
-        migrate::migrate(&mut *pool.acquire().await?, &place, clock.now()).await?;
+        let mut connection = pool.acquire().await?;
+        if options.migrate {
+            migrate::migrate(&mut connection, &place, clock.now()).await?;
+        } else {
+            migrate::require_current(&mut connection, &place).await?;
+        }
+        drop(connection);
         let commits = Arc::new(Commits {
             count: AtomicU64::new(0),
             hook: options.on_commit.clone(),
