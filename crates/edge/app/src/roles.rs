@@ -4,7 +4,7 @@
 mod diagnosis;
 mod executor;
 mod gateway;
-mod orchestrator;
+pub mod orchestrator;
 mod scoring;
 mod traces;
 
@@ -12,31 +12,55 @@ use std::any::Any;
 use std::sync::Arc;
 
 use fapo_domain::model::task::Topic;
+use fapo_domain::ports::optimizer::Optimizer;
 use fapo_domain::ports::pipelines::{PipelineRunner, RunScorer};
 use fapo_domain::ports::queue::QueueDepth;
 use fapo_domain::ports::trace_context::TraceContext;
 use fapo_domain::ports::work::TaskHandler;
 use fapo_executor::ExecutorService;
-use fapo_gateway::Probe;
+use fapo_gateway::ApiState;
+use fapo_orchestrator::OrchestratorService;
 use fapo_queue::WorkerConfig;
+use fapo_rpc::ServerBuilder;
 use fapo_scoring::ScoringService;
+use tokio_util::sync::CancellationToken;
 
+use crate::config::Env;
 use crate::config::server::ServerConfig;
 use crate::lifecycle::{Kind, TaskSet, grace_of_work};
-use crate::wiring::remote::Remote;
+use crate::wiring::remote::Others;
 use crate::wiring::services::Base;
 
 /// A process under construction: what its roles have added.
-#[derive(Default)]
 pub struct Process {
     /// What runs.
     pub tasks: TaskSet,
-    /// What it needs to be ready, each under its name.
-    pub probes: Vec<(String, Arc<dyn Probe>)>,
+    /// What its gRPC port offers; taken once all roles are there.
+    pub grpc: Option<ServerBuilder>,
+    /// What its HTTP port offers besides what every process does.
+    pub api: Option<ApiState>,
+    /// Cancelled first of all when the process stops: nothing new is to be sent here, and streams end.
+    pub stopping: CancellationToken,
     kept: Vec<Box<dyn Any + Send + Sync>>,
 }
 
 impl Process {
+    /// A process without roles.
+    pub fn new(grpc: ServerBuilder) -> Self {
+        Self {
+            tasks: TaskSet::default(),
+            grpc: Some(grpc),
+            api: None,
+            stopping: CancellationToken::new(),
+            kept: Vec::new(),
+        }
+    }
+
+    /// Adds to what the gRPC port offers.
+    fn offer(&mut self, add: impl FnOnce(ServerBuilder) -> ServerBuilder) {
+        self.grpc = self.grpc.take().map(add);
+    }
+
     /// Keeps something until the process ends.
     fn keep(&mut self, thing: impl Any + Send + Sync) {
         self.kept.push(Box::new(thing));
@@ -64,11 +88,15 @@ pub struct Parts {
     /// The distributed trace that spans belong to.
     pub trace: Arc<dyn TraceContext>,
     /// The roles that are elsewhere.
-    pub remote: Remote,
+    pub others: Others,
+    /// What projects may name of the environment.
+    pub visible: Env,
     /// The executor, where that role is here.
     pub executor: Option<Arc<ExecutorService>>,
     /// Scoring, where that role is here.
     pub scoring: Option<Arc<ScoringService>>,
+    /// The orchestrator, where that role is here.
+    pub orchestrator: Option<OrchestratorService>,
 }
 
 impl Parts {
@@ -81,16 +109,15 @@ impl Parts {
         scoring::add(self, process);
         traces::add(self, process);
         diagnosis::add(self, process)?;
-        orchestrator::add(self, process);
-        gateway::add(self, process);
-        Ok(())
+        orchestrator::add(self, process)?;
+        gateway::add(self, process)
     }
 
     /// What runs cases: here, or where it is.
     fn runner(&self) -> anyhow::Result<Arc<dyn PipelineRunner>> {
         match &self.executor {
             Some(here) => Ok(Arc::clone(here) as Arc<dyn PipelineRunner>),
-            None => self.remote.executor(),
+            None => self.others.executor(),
         }
     }
 
@@ -98,7 +125,15 @@ impl Parts {
     fn scorer(&self) -> anyhow::Result<Arc<dyn RunScorer>> {
         match &self.scoring {
             Some(here) => Ok(Arc::clone(here) as Arc<dyn RunScorer>),
-            None => self.remote.scorer(),
+            None => self.others.scorer(),
+        }
+    }
+
+    /// Jobs, as clients see them: here, or where they are driven.
+    fn optimizer(&self) -> anyhow::Result<Arc<dyn Optimizer>> {
+        match &self.orchestrator {
+            Some(here) => Ok(orchestrator::optimizer(self, here)),
+            None => self.others.optimizer(),
         }
     }
 

@@ -4,6 +4,7 @@ use super::Context;
 use super::advice::Advice;
 use super::args::server::HealthArgs;
 use crate::exit::Exit;
+use crate::wiring::remote::check_health;
 
 pub async fn run(context: &Context, args: &HealthArgs) -> anyhow::Result<Exit> {
     fapo_llm::install_crypto();
@@ -15,7 +16,11 @@ pub async fn run(context: &Context, args: &HealthArgs) -> anyhow::Result<Exit> {
         }
         return ready(context, &asked);
     }
-    Ok(Exit::Usage)
+    let Some(url) = &args.grpc else {
+        return Ok(Exit::Usage);
+    };
+    check_health(url, args.timeout.0).await?;
+    ready(context, url)
 }
 
 fn ready(context: &Context, asked: &str) -> anyhow::Result<Exit> {
@@ -29,7 +34,10 @@ fn ready(context: &Context, asked: &str) -> anyhow::Result<Exit> {
 
 fn not_ready(asked: &str, said: &str) -> Advice {
     Advice::new(
-        format!("{asked} says that the process is not ready: {}", said.trim()),
+        format!(
+            "{asked} says that the process is not ready: {}",
+            said.trim()
+        ),
         "the process's log says why",
     )
 }

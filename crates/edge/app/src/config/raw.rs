@@ -154,8 +154,6 @@ pub struct RawServices {
     pub traces: String,
     /// Where scoring is.
     pub scoring: String,
-    /// Where diagnosis is.
-    pub diagnosis: String,
     /// Where the orchestrator is.
     pub optimizer: String,
     /// The token that calls between roles carry.
@@ -222,6 +220,8 @@ pub struct RawAuth {
 pub struct RawLimits {
     /// The largest body of a request.
     pub body: Size,
+    /// The largest file of a project, uploaded over HTTP.
+    pub file: Size,
     /// How long a request may take.
     pub request_timeout: Period,
     /// Requests under way at once.

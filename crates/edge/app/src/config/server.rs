@@ -176,8 +176,6 @@ pub struct Services {
     pub traces: Option<String>,
     /// Where scoring is.
     pub scoring: Option<String>,
-    /// Where diagnosis is.
-    pub diagnosis: Option<String>,
     /// Where the orchestrator is.
     pub optimizer: Option<String>,
     /// The token that calls between roles carry.
@@ -237,6 +235,8 @@ impl Workers {
 pub struct Limits {
     /// The largest body of a request, in bytes.
     pub body: usize,
+    /// The largest file of a project, uploaded over HTTP, in bytes.
+    pub file: usize,
     /// How long a request may take.
     pub request_timeout: Duration,
     /// Requests under way at once.
@@ -245,6 +245,13 @@ pub struct Limits {
     pub requests_per_minute: u32,
     /// Whether X-Forwarded-For names the client.
     pub trust_proxy: bool,
+}
+
+impl Limits {
+    /// How long a request may take that sends much, or for which a whole project is read.
+    pub fn upload_timeout(&self) -> Duration {
+        self.request_timeout * 10
+    }
 }
 
 /// Certificate and key, as files of PEM that can be read.

@@ -15,10 +15,8 @@ mod secrets;
 mod tests;
 
 /// What a role asks of others: who asks, the key of the other's address, the role that spares it.
-const NEEDS: [(Role, &str, Role); 5] = [
+const NEEDS: [(Role, &str, Role); 3] = [
     (Role::Gateway, "services.optimizer", Role::Orchestrator),
-    (Role::Gateway, "services.traces", Role::Traces),
-    (Role::Gateway, "services.diagnosis", Role::Diagnosis),
     (Role::Diagnosis, "services.executor", Role::Executor),
     (Role::Diagnosis, "services.scoring", Role::Scoring),
 ];

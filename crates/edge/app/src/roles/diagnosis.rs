@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use fapo_rpc::DiagnosisServer;
+
 use super::{Parts, Process};
 use crate::config::server::Role;
 use crate::wiring::agents::Scratch;
@@ -26,5 +28,14 @@ pub fn add(parts: &Parts, process: &mut Process) -> anyhow::Result<()> {
     parts.work(&process.tasks, Arc::clone(&diagnosing.proposer) as _);
     parts.work(&process.tasks, Arc::clone(&diagnosing.reviewer) as _);
     process.keep(diagnosing);
+    let ports = &parts.base.ports;
+    let server = DiagnosisServer::new(
+        ports.findings.clone(),
+        ports.sessions.clone(),
+        ports.blobs.clone(),
+        ports.jobs.clone(),
+        ports.questions.clone(),
+    );
+    process.offer(|grpc| grpc.diagnosis(server));
     Ok(())
 }

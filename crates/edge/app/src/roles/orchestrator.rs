@@ -8,21 +8,54 @@ use fapo_domain::clock::Clock;
 use fapo_domain::error::chain;
 use fapo_domain::measure;
 use fapo_domain::model::task::Topic;
+use fapo_domain::ports::optimizer::Optimizer;
 use fapo_domain::ports::queue::QueueDepth;
 use fapo_domain::ports::retention::Retention;
-use fapo_orchestrator::{OrchestratorConfig, OrchestratorService};
+use fapo_orchestrator::{
+    OptimizerPorts, OptimizerService, OrchestratorConfig, OrchestratorService,
+};
+use fapo_rpc::OptimizerServer;
 use tokio::time::{Interval, MissedTickBehavior};
 
 use super::{Parts, Process};
-use crate::config::server::{KeepFor, Role};
+use crate::config::server::{KeepFor, ServerConfig};
+use crate::intake::Intake;
 use crate::lifecycle::Kind;
+use crate::reports::Reports;
+
+/// Jobs, as clients see them, over an orchestrator.
+pub fn optimizer(parts: &Parts, orchestrator: &OrchestratorService) -> Arc<dyn Optimizer> {
+    let ports = &parts.base.ports;
+    let intake = Intake::new(
+        ports.clone(),
+        parts.visible.clone(),
+        Arc::new(parts.base.callable()),
+    );
+    let ports = OptimizerPorts {
+        blobs: ports.blobs.clone(),
+        variants: ports.variants.clone(),
+        requests: ports.requests.clone(),
+        intake: Arc::new(intake),
+        reporter: Arc::new(Reports::new(ports.clone())),
+    };
+    Arc::new(OptimizerService::new(orchestrator.clone(), ports))
+}
 
 /// Adds the role to the process, where it is one of its roles.
-pub fn add(parts: &Parts, process: &mut Process) {
-    if !parts.config.node.has(Role::Orchestrator) {
-        return;
-    }
-    let orchestrator = service(parts);
+///
+/// # Errors
+/// When the orchestrator was not made.
+pub fn add(parts: &Parts, process: &mut Process) -> anyhow::Result<()> {
+    let Some(orchestrator) = &parts.orchestrator else {
+        return Ok(());
+    };
+    let server = OptimizerServer::new(
+        parts.optimizer()?,
+        Arc::clone(&parts.trace),
+        process.stopping.clone(),
+    );
+    process.offer(|grpc| grpc.optimizer(server));
+    let orchestrator = orchestrator.clone();
     process
         .tasks
         .spawn(Kind::Worker, "orchestrator", |stop| async move {
@@ -32,26 +65,23 @@ pub fn add(parts: &Parts, process: &mut Process) {
     let (depth, every) = (Arc::clone(&parts.depth), parts.config.workers.sample_every);
     process
         .tasks
-        .spawn(Kind::Periodic, "queue sampling", move |_| sample(depth, every));
+        .spawn(Kind::Periodic, "queue sampling", move |_| {
+            sample(depth, every)
+        });
     let retention = Arc::clone(&parts.base.ports.retention);
     let (keep, clock) = (parts.config.retention, Arc::clone(&parts.base.clock));
-    process
-        .tasks
-        .spawn(Kind::Periodic, "retention", move |_| {
-            collect(retention, keep, clock)
-        });
+    process.tasks.spawn(Kind::Periodic, "retention", move |_| {
+        collect(retention, keep, clock)
+    });
+    Ok(())
 }
 
-/// What drives jobs.
-fn service(parts: &Parts) -> OrchestratorService {
-    let workers = &parts.config.workers;
-    let mut config = OrchestratorConfig::new(format!("{}/{}", parts.owner, Topic::Job.as_str()));
-    config.concurrency = workers.concurrency(Topic::Job);
-    config.reconcile_every = workers.reconcile_every;
-    parts
-        .base
-        .orchestrator(config)
-        .with_traces(Arc::clone(&parts.trace))
+/// How the process's orchestrator works.
+pub fn config(config: &ServerConfig, owner: &str) -> OrchestratorConfig {
+    let mut orchestrator = OrchestratorConfig::new(format!("{owner}/{}", Topic::Job.as_str()));
+    orchestrator.concurrency = config.workers.concurrency(Topic::Job);
+    orchestrator.reconcile_every = config.workers.reconcile_every;
+    orchestrator
 }
 
 /// Says now and then how much the queue holds.

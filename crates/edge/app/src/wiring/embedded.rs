@@ -20,12 +20,13 @@ use fapo_domain::ports::jobs::Jobs;
 use fapo_domain::ports::ledger::{Caps, Ledger};
 use fapo_domain::ports::pipelines::{PipelineRunner, RunScorer};
 use fapo_domain::ports::tasks::Tasks;
+use fapo_domain::ports::trace_context::NoTraces;
 use fapo_domain::ports::work::TaskHandler;
 use fapo_domain::{JobId, hash::Hasher};
 use fapo_executor::ExecutorService;
 use fapo_llm::EnvLookup;
 use fapo_orchestrator::{OrchestratorConfig, OrchestratorService};
-use fapo_queue::{MemoryQueue, WorkerConfig};
+use fapo_queue::{MemoryLimits, MemoryQueue, WorkerConfig};
 use fapo_scoring::ScoringService;
 use fapo_sim::{SimHandle, SimServer};
 use fapo_store::SqliteStore;
@@ -110,6 +111,8 @@ impl Embedded {
         let base = Base::new(BaseParts {
             ports: Ports::over(Arc::clone(&store)),
             queue: Arc::new(MemoryQueue::new()),
+            limits: Arc::new(MemoryLimits::new()),
+            trace: Arc::new(NoTraces),
             sandbox: sandbox::sandbox(&options.env, dir)?,
             python: sandbox::interpreter(&options.env, dir),
             prices: prices(dir)?,

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use fapo_domain::ports::limits::SharedLimits;
 use fapo_domain::ports::queue::{QueueDepth, TaskQueue};
-use fapo_queue::{MemoryQueue, RedisLimits, RedisQueue, RedisQueueConfig, RedisServer};
+use fapo_queue::{
+    MemoryLimits, MemoryQueue, RedisLimits, RedisQueue, RedisQueueConfig, RedisServer,
+};
 
 use super::wait::until_up;
 use crate::config::server::{Queue, ServerConfig};
@@ -16,8 +18,8 @@ pub struct OpenQueue {
     pub queue: Arc<dyn TaskQueue>,
     /// How much it holds.
     pub depth: Arc<dyn QueueDepth>,
-    /// Limits of providers over all processes; `None` where this process is alone with them.
-    pub limits: Option<Arc<dyn SharedLimits>>,
+    /// What providers allow: to all processes together, or to this one where they are not held together.
+    pub limits: Arc<dyn SharedLimits>,
     redis: Option<RedisQueue>,
 }
 
@@ -38,7 +40,7 @@ impl OpenQueue {
             return Ok(Self {
                 queue: Arc::clone(&memory) as Arc<dyn TaskQueue>,
                 depth: memory,
-                limits: None,
+                limits: Arc::new(MemoryLimits::new()),
                 redis: None,
             });
         };
@@ -48,11 +50,15 @@ impl OpenQueue {
             max_waiting: *max_waiting,
         };
         let queue = RedisQueue::new(&server, redis_config);
-        let limits: Arc<dyn SharedLimits> = Arc::new(RedisLimits::new(&server));
+        let limits: Arc<dyn SharedLimits> = if *shared_limits {
+            Arc::new(RedisLimits::new(&server))
+        } else {
+            Arc::new(MemoryLimits::new())
+        };
         Ok(Self {
             queue: Arc::new(queue.clone()),
             depth: Arc::new(queue.clone()),
-            limits: shared_limits.then_some(limits),
+            limits,
             redis: Some(queue),
         })
     }

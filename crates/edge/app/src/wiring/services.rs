@@ -12,10 +12,12 @@ use fapo_diagnosis::{
 use fapo_domain::clock::Clock;
 use fapo_domain::model::project::ReviewerBackend;
 use fapo_domain::ports::code::CodeRunner;
+use fapo_domain::ports::limits::SharedLimits;
 use fapo_domain::ports::models::{MeteredModels, Models};
 use fapo_domain::ports::pipelines::{PipelineRunner, RunScorer};
 use fapo_domain::ports::queue::TaskQueue;
 use fapo_domain::ports::sandbox::Sandbox;
+use fapo_domain::ports::trace_context::TraceContext;
 use fapo_domain::ports::work::TaskHandler;
 use fapo_executor::{ExecutorConfig, ExecutorService, Ports as ExecutorPorts};
 use fapo_llm::{
@@ -50,6 +52,10 @@ pub struct BaseParts {
     pub lookup: EnvLookup,
     /// What models cost.
     pub prices: PriceTable,
+    /// What providers allow to all who call them.
+    pub limits: Arc<dyn SharedLimits>,
+    /// The distributed trace that spans belong to.
+    pub trace: Arc<dyn TraceContext>,
     /// What holds processes that are not trusted.
     pub sandbox: Arc<ProcessSandbox>,
     /// The Python of steps and scorers.
@@ -64,6 +70,7 @@ pub struct Base {
     pub queue: Arc<dyn TaskQueue>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    trace: Arc<dyn TraceContext>,
     providers: Arc<ProviderModels>,
     env: Env,
     sandbox: Arc<dyn Sandbox>,
@@ -99,7 +106,8 @@ impl Base {
     pub fn new(parts: BaseParts) -> Self {
         let providers = ProviderModels::new(Arc::clone(&parts.lookup), parts.prices.clone())
             .with_clock(Arc::clone(&parts.clock))
-            .with_jitter_seed(jitter_seed(&parts.clock));
+            .with_jitter_seed(jitter_seed(&parts.clock))
+            .with_shared_limits(parts.limits);
         let providers = Arc::new(providers);
         let models: Arc<dyn MeteredModels> = Arc::new(Metered::new(
             Arc::clone(&providers) as Arc<dyn Models>,
@@ -113,6 +121,7 @@ impl Base {
             ports: parts.ports,
             queue: parts.queue,
             clock: parts.clock,
+            trace: parts.trace,
             providers,
             env: parts.env,
             sandbox: held,
@@ -273,6 +282,7 @@ impl Base {
             Arc::clone(&self.clock),
             config,
         )
+        .with_traces(Arc::clone(&self.trace))
     }
 
     /// The loop around a handler.
@@ -284,6 +294,7 @@ impl Base {
             Arc::clone(&self.clock),
             config,
         )
+        .with_traces(Arc::clone(&self.trace))
     }
 
     /// What this process can call.

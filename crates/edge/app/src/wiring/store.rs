@@ -88,7 +88,7 @@ impl OpenStore {
                 let connect = || PgStore::connect(&options, Arc::clone(clock));
                 let store = until_up(&place, bound, connect).await?;
                 Ok(Self {
-                    ports: todo_ports(&store)?,
+                    ports: wip_ports(&store)?,
                     place,
                     kind: Kind::Postgres(store),
                 })
@@ -191,6 +191,6 @@ fn abort_after(last: u64) -> Arc<dyn Fn(u64) + Send + Sync> {
     })
 }
 
-fn todo_ports(_store: &PgStore) -> anyhow::Result<Ports> {
-    anyhow::bail!("wip: merged with h1")
+fn wip_ports(_store: &PgStore) -> anyhow::Result<Ports> {
+    anyhow::bail!("the rest of the Postgres store comes with its branch")
 }

@@ -96,7 +96,6 @@ impl Check<'_> {
             executor: self.service("services.executor", &raw.executor),
             traces: self.service("services.traces", &raw.traces),
             scoring: self.service("services.scoring", &raw.scoring),
-            diagnosis: self.service("services.diagnosis", &raw.diagnosis),
             optimizer: self.service("services.optimizer", &raw.optimizer),
             token: Some(token).filter(|token| !token.is_empty()),
             ca,
@@ -152,12 +151,10 @@ impl Check<'_> {
 
     pub(super) fn limits(&mut self) -> Limits {
         let raw = &self.raw.limits;
-        if raw.body.0 < 64 << 10 || raw.body.0 > 1 << 30 {
-            self.wrong(
-                "limits.body",
-                format!("{} cannot be the largest body", raw.body),
-                "64KiB to 1GiB; the files of a project are uploaded one by one",
-            );
+        for (key, size) in [("limits.body", raw.body), ("limits.file", raw.file)] {
+            if size.0 < 64 << 10 || size.0 > 1 << 30 {
+                self.wrong(key, format!("{size} cannot be the most"), "64KiB to 1GiB");
+            }
         }
         for (key, number) in [
             ("limits.concurrency", raw.concurrency),
@@ -169,6 +166,7 @@ impl Check<'_> {
         }
         Limits {
             body: usize::try_from(raw.body.0).unwrap_or(usize::MAX),
+            file: usize::try_from(raw.file.0).unwrap_or(usize::MAX),
             request_timeout: self.at_least("limits.request_timeout", raw.request_timeout.0, SECOND),
             concurrency: usize::try_from(raw.concurrency).unwrap_or(usize::MAX),
             requests_per_minute: raw.requests_per_minute,

@@ -160,14 +160,7 @@ fn servers_need_their_urls_and_roles_the_addresses_of_others() {
     assert_eq!(missing, ["queue.url", "store.url"]);
     let mut missing = told(&role("gateway", ""), &URLS);
     missing.sort();
-    assert_eq!(
-        missing,
-        [
-            "services.diagnosis",
-            "services.optimizer",
-            "services.traces"
-        ]
-    );
+    assert_eq!(missing, ["services.optimizer"]);
     let mut missing = told(&role("diagnosis", ""), &URLS);
     missing.sort();
     assert_eq!(missing, ["services.executor", "services.scoring"]);
