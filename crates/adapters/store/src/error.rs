@@ -157,6 +157,14 @@ pub(crate) fn is_broken_off(failure: &Failure) -> bool {
     }
 }
 
+/// Whether Postgres gave up waiting for a lock.
+pub(crate) fn is_lock_timeout(failure: &Failure) -> bool {
+    match failure {
+        Failure::Sql(error) => sqlstate(error) == Some("55P03"),
+        Failure::Port(_) | Failure::Corrupt(_) | Failure::Io(_) => false,
+    }
+}
+
 /// Postgres's code for an error; `None` for SQLite's.
 fn sqlstate(error: &sqlx::Error) -> Option<&str> {
     let error = error.as_database_error()?;

@@ -16,12 +16,19 @@
 //! * Time comes from the injected clock only, as milliseconds since 1970 in `bigint` columns.
 
 mod blobs;
+mod datasets;
+mod evaluations;
 mod fence;
+mod findings;
 mod migrate;
 mod options;
 mod proposals;
+mod questions;
+mod retention;
+mod scores;
 mod sql;
 mod store;
+mod traces;
 
 pub use options::{DatabaseUrl, PgOptions};
 pub use store::PgStore;

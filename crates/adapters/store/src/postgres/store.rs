@@ -12,14 +12,17 @@ use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection, Postgres, Transaction};
 
 use crate::error::{Failure, is_broken_off};
-use crate::postgres::migrate;
 use crate::postgres::options::PgOptions;
+use crate::postgres::{datasets, migrate};
 
 /// How often a transaction is tried that Postgres breaks off.
 const TRIES: u32 = 5;
 /// A connection that was not used for so long is asked whether it still stands before it is used: after a restart of the
 /// server none does.
 const IDLE: Duration = Duration::from_secs(1);
+
+/// Begins a transaction that reads one state with all its statements.
+pub(crate) const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
 
 /// The Postgres store. Clones share it; its connections are closed when the last one is dropped.
 #[derive(Clone)]
@@ -58,8 +61,8 @@ impl std::fmt::Debug for PgStore {
 }
 
 impl PgStore {
-    /// Connects to the database and brings its schema up to date, also when several processes start at once. Must be called
-    /// within a tokio runtime.
+    /// Connects to the database, brings its schema up to date, also when several processes start at once, and drops imports that
+    /// were abandoned. Must be called within a tokio runtime.
     ///
     /// Errors: `Unavailable` where the server cannot be reached or has no connection left; `Unwritable` where the login is
     /// refused, the database is not there, or nothing may be written to it; `Corrupt` where the database is another program's,
@@ -82,14 +85,16 @@ impl PgStore {
             count: AtomicU64::new(0),
             hook: options.on_commit.clone(),
         });
-        Ok(Self {
+        let store = Self {
             inner: Arc::new(Inner {
                 place,
                 clock,
                 pool,
                 commits,
             }),
-        })
+        };
+        datasets::drop_abandoned(&store).await?;
+        Ok(store)
     }
 
     /// Closes all connections, once the calls under way have given theirs back. Calls after this are `Unavailable`.

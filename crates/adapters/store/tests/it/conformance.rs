@@ -42,10 +42,16 @@ async fn open_postgres() -> anyhow::Result<Ports> {
     Ok(Ports {
         clock,
         blobs: Arc::<PgStore>::clone(&store),
+        datasets: Arc::<PgStore>::clone(&store),
+        traces: Arc::<PgStore>::clone(&store),
+        questions: Arc::<PgStore>::clone(&store),
+        retention: Arc::<PgStore>::clone(&store),
+        scores: Arc::<PgStore>::clone(&store),
+        findings: Arc::<PgStore>::clone(&store),
         proposals: store,
         keep: Box::new((database, ports.keep)),
         ..ports
     })
 }
 
-fapo_testkit::store_suites!(postgres, open_postgres, [blobs]);
+fapo_testkit::store_suites!(postgres, open_postgres, [blobs, datasets, traces, questions, scores, findings, retention]);
