@@ -54,4 +54,10 @@ async fn open_postgres() -> anyhow::Result<Ports> {
     })
 }
 
-fapo_testkit::store_suites!(postgres, open_postgres, [blobs, datasets, traces, questions, scores, findings, retention]);
+fapo_testkit::store_suites!(
+    postgres,
+    open_postgres,
+    [
+        blobs, datasets, traces, questions, scores, findings, retention
+    ]
+);

@@ -342,7 +342,7 @@ async fn remove(store: &PgStore, import: i64) -> Result<(), Failure> {
             .number(REMOVED_AT_ONCE)
             .query(
                 "SELECT max(seq), count(*) FROM \
-                 (SELECT seq FROM cases WHERE dataset = $1 ORDER BY seq LIMIT $2) AS some",
+                 (SELECT seq FROM cases WHERE dataset = $1 ORDER BY seq LIMIT $2) AS next_ones",
             )
             .fetch_one(&mut *tx)
             .await?;

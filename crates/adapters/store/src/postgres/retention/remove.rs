@@ -203,7 +203,7 @@ async fn some(store: &PgStore, place: Place, cutoff: Timestamp) -> Result<Step, 
         .int(i64::from(STEP))
         .query(
             "SELECT max(ordinal) FROM (SELECT ordinal FROM runs WHERE part = $1 AND evaluation = $2 \
-             ORDER BY ordinal LIMIT $3) AS first",
+             ORDER BY ordinal LIMIT $3) AS next_ones",
         )
         .fetch_one(&mut *tx)
         .await?;
