@@ -16,19 +16,29 @@
 //! * Time comes from the injected clock only, as milliseconds since 1970 in `bigint` columns.
 
 mod blobs;
+mod cache;
 mod datasets;
 mod evaluations;
 mod fence;
 mod findings;
+mod jobs;
+mod ledger;
 mod migrate;
 mod options;
 mod proposals;
 mod questions;
+mod reader;
+mod requests;
 mod retention;
 mod scores;
+mod sessions;
 mod sql;
 mod store;
+mod tasks;
+mod tokens;
 mod traces;
+mod variants;
+mod writer;
 
 pub use options::{DatabaseUrl, PgOptions};
 pub use store::PgStore;

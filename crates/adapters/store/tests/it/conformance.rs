@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fapo_store::{PgStore, SqliteStore, StoreOptions};
+use fapo_store::{SqliteStore, StoreOptions};
 use fapo_testkit::clock::ManualClock;
 use fapo_testkit::suites::Ports;
 
@@ -34,30 +34,16 @@ async fn open_alone() -> anyhow::Result<Ports> {
 fapo_testkit::store_suites!(sqlite, open);
 fapo_testkit::store_suites!(sqlite_alone, open_alone);
 
-/// The ports that Postgres has so far, beside SQLite's for the rest.
 async fn open_postgres() -> anyhow::Result<Ports> {
     let (store, clock, database) = crate::postgres::open().await?;
-    let ports = open().await?;
-    let store = Arc::new(store);
-    Ok(Ports {
-        clock,
-        blobs: Arc::<PgStore>::clone(&store),
-        datasets: Arc::<PgStore>::clone(&store),
-        traces: Arc::<PgStore>::clone(&store),
-        questions: Arc::<PgStore>::clone(&store),
-        retention: Arc::<PgStore>::clone(&store),
-        scores: Arc::<PgStore>::clone(&store),
-        findings: Arc::<PgStore>::clone(&store),
-        proposals: store,
-        keep: Box::new((database, ports.keep)),
-        ..ports
-    })
+    Ok(Ports::of(store, clock, database))
 }
 
 fapo_testkit::store_suites!(
     postgres,
     open_postgres,
     [
-        blobs, datasets, traces, questions, scores, findings, retention
+        blobs, variants, datasets, jobs, tasks, traces, questions, scores, cache, ledger, findings,
+        proposals, sessions, retention, tokens, requests,
     ]
 );
