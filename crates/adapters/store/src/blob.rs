@@ -1,6 +1,6 @@
 //! Blobs on their way into a store: hashed and packed before any transaction begins.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use fapo_domain::hash::ContentHash;
@@ -12,6 +12,26 @@ use crate::error::Failure;
 pub(crate) struct NewBlob {
     pub(crate) hash: ContentHash,
     pub(crate) packed: Vec<u8>,
+}
+
+/// Packs blobs whose hashes are known, on a thread of its own.
+pub(crate) async fn pack_all(
+    contents: HashMap<ContentHash, Vec<u8>>,
+) -> Result<Vec<NewBlob>, Failure> {
+    if contents.is_empty() {
+        return Ok(Vec::new());
+    }
+    tokio::task::spawn_blocking(move || {
+        contents
+            .into_iter()
+            .map(|(hash, content)| NewBlob {
+                hash,
+                packed: pack(&content),
+            })
+            .collect()
+    })
+    .await
+    .map_err(|error| Failure::Io(std::io::Error::other(error)))
 }
 
 /// Hashes and packs on a thread of its own: a corpus is long.

@@ -157,6 +157,14 @@ pub(crate) fn is_broken_off(failure: &Failure) -> bool {
     }
 }
 
+/// Whether Postgres gave up waiting for a lock.
+pub(crate) fn is_lock_timeout(failure: &Failure) -> bool {
+    match failure {
+        Failure::Sql(error) => sqlstate(error) == Some("55P03"),
+        Failure::Port(_) | Failure::Corrupt(_) | Failure::Io(_) => false,
+    }
+}
+
 /// Whether the connection to Postgres was lost, or could not be made. What was not committed before did not happen.
 pub(crate) fn is_connection_lost(failure: &Failure) -> bool {
     let Failure::Sql(error) = failure else {

@@ -17,19 +17,26 @@
 
 mod blobs;
 mod cache;
+mod datasets;
+mod evaluations;
 mod fence;
+mod findings;
 mod jobs;
 mod ledger;
 mod migrate;
 mod options;
 mod proposals;
+mod questions;
 mod reader;
 mod requests;
+mod retention;
+mod scores;
 mod sessions;
 mod sql;
 mod store;
 mod tasks;
 mod tokens;
+mod traces;
 mod variants;
 mod writer;
 

@@ -139,3 +139,14 @@ pub(crate) fn to_full_spend(
         },
     })
 }
+
+/// Refuses a score outside the unit interval, which would break every mean, and what is no number at all.
+pub(crate) fn check_score(score: &fapo_domain::model::score::CaseScore) -> Result<(), Failure> {
+    if (0.0..=1.0).contains(&score.score) {
+        return Ok(());
+    }
+    Err(Failure::invalid(format!(
+        "the score {} of case {} is not between 0 and 1",
+        score.score, score.case_id
+    )))
+}

@@ -13,6 +13,7 @@ use crate::codec::pack_json;
 use crate::error::Failure;
 
 /// A case ready to be inserted.
+#[derive(Clone)]
 pub(crate) struct Prepared {
     pub(crate) split: Split,
     pub(crate) case_id: CaseId,

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use fapo_domain::clock::Timestamp;
 use fapo_domain::hash::ContentHash;
 use fapo_domain::ports::StoreError;
 use fapo_domain::ports::blobs::Blobs;
@@ -14,10 +15,15 @@ use crate::codec::unpack;
 use crate::error::Failure;
 use crate::postgres::sql::{Columns, args};
 use crate::postgres::store::PgStore;
+use crate::retention;
 
-/// Stores blobs that are not there yet. In the order of their hashes, so that two transactions with some blobs in common do
-/// not wait for each other in a circle.
-pub(crate) async fn insert(tx: &mut PgConnection, blobs: &[NewBlob]) -> Result<(), Failure> {
+/// Stores blobs that are not there yet, and touches those that are (see [`retention`]). In the order of their hashes, so that two
+/// transactions with some blobs in common do not wait for each other in a circle.
+pub(crate) async fn insert(
+    tx: &mut PgConnection,
+    blobs: &[NewBlob],
+    now: Timestamp,
+) -> Result<(), Failure> {
     if blobs.is_empty() {
         return Ok(());
     }
@@ -26,22 +32,28 @@ pub(crate) async fn insert(tx: &mut PgConnection, blobs: &[NewBlob]) -> Result<(
     args()
         .hashes(blobs.iter().map(|blob| &blob.hash))
         .byte_lists(blobs.iter().map(|blob| blob.packed.clone()).collect())
+        .int(now.0)
         .query(
-            "INSERT INTO blobs (hash, body) SELECT * FROM UNNEST($1::bytea[], $2::bytea[]) ON CONFLICT DO NOTHING",
+            // the time in the last line is `retention::TOUCH`
+            "INSERT INTO blobs (hash, body, touched_at) SELECT *, $3 FROM UNNEST($1::bytea[], $2::bytea[]) \
+             ON CONFLICT (hash) DO UPDATE SET touched_at = excluded.touched_at \
+             WHERE blobs.touched_at < excluded.touched_at - 43200000",
         )
         .execute(tx)
         .await?;
     Ok(())
 }
 
-/// Which of `hashes` are stored.
+/// Which of `hashes` are stored, and touched so lately that they may be named without being touched again.
 pub(crate) async fn present(
     connection: &mut PgConnection,
     hashes: impl IntoIterator<Item = &ContentHash> + Send,
+    now: Timestamp,
 ) -> Result<HashSet<ContentHash>, Failure> {
     let rows = args()
         .hashes(hashes)
-        .query("SELECT hash FROM blobs WHERE hash = ANY($1)")
+        .int(retention::before(now, retention::TOUCH).0)
+        .query("SELECT hash FROM blobs WHERE hash = ANY($1) AND touched_at >= $2")
         .fetch_all(connection)
         .await?;
     rows.iter().map(|row| row.hash(0)).collect()
@@ -70,7 +82,7 @@ impl Blobs for PgStore {
             .await?;
         self.run("store blobs", || async {
             let mut tx = self.begin().await?;
-            insert(&mut tx, &blobs).await?;
+            insert(&mut tx, &blobs, self.now()).await?;
             tx.commit().await
         })
         .await?;

@@ -12,9 +12,10 @@ use crate::error::{Failure, SchemaError};
 use crate::postgres::sql::{Columns, args};
 
 /// All migrations, in order; the first makes version 1.
-const MIGRATIONS: &[&str] = &[include_str!(
-    "../../../../../migrations/postgres/0001_first.sql"
-)];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../../../../migrations/postgres/0001_first.sql"),
+    include_str!("../../../../../migrations/postgres/0002_data.sql"),
+];
 
 /// The version they make.
 const KNOWN: i64 = MIGRATIONS.len() as i64;

@@ -49,7 +49,7 @@ impl Sessions for PgStore {
         self.run("record a session", || async {
             let packed = pack_json(&record)?;
             let mut tx = self.begin().await?;
-            blobs::insert(&mut tx, &transcript).await?;
+            blobs::insert(&mut tx, &transcript, self.now()).await?;
             args()
                 .hash(&record.id.0)
                 .job(record.job)

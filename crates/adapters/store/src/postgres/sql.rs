@@ -183,3 +183,30 @@ impl Columns for PgRow {
         Ok(self.try_get(n)?)
     }
 }
+
+/// More kinds of arguments, for rows of data and results.
+impl Args {
+    pub(crate) fn real(&mut self, value: f64) -> &mut Self {
+        self.push(value)
+    }
+
+    pub(crate) fn ints(&mut self, values: Vec<i64>) -> &mut Self {
+        self.push(values)
+    }
+
+    pub(crate) fn opt_ints(&mut self, values: Vec<Option<i64>>) -> &mut Self {
+        self.push(values)
+    }
+
+    pub(crate) fn reals(&mut self, values: Vec<f64>) -> &mut Self {
+        self.push(values)
+    }
+
+    pub(crate) fn flags(&mut self, values: Vec<bool>) -> &mut Self {
+        self.push(values)
+    }
+
+    pub(crate) fn opt_byte_lists(&mut self, values: Vec<Option<Vec<u8>>>) -> &mut Self {
+        self.push(values)
+    }
+}

@@ -17,7 +17,7 @@ use crate::group::Op;
 use crate::postgres::cache::Known;
 use crate::postgres::options::PgOptions;
 use crate::postgres::reader::Lookup;
-use crate::postgres::{migrate, reader, writer};
+use crate::postgres::{datasets, migrate, reader, writer};
 
 /// How often a transaction is tried that Postgres breaks off.
 const TRIES: u32 = 5;
@@ -26,6 +26,9 @@ const WAITING: usize = 4096;
 /// A connection that was not used for so long is asked whether it still stands before it is used: after a restart of the
 /// server none does.
 const IDLE: Duration = Duration::from_secs(1);
+
+/// Begins a transaction that reads one state with all its statements.
+pub(crate) const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
 
 /// The Postgres store. Clones share it; its connections are closed when the last one is dropped.
 #[derive(Clone)]
@@ -67,8 +70,8 @@ impl std::fmt::Debug for PgStore {
 }
 
 impl PgStore {
-    /// Connects to the database and brings its schema up to date (unless the options say not to), also when several processes start at once. Must be called
-    /// within a tokio runtime.
+    /// Connects to the database, brings its schema up to date (unless the options say not to), also when several processes start
+    /// at once, and drops imports that were abandoned. Must be called within a tokio runtime.
     ///
     /// Errors: `Unavailable` where the server cannot be reached or has no connection left; `Unwritable` where the login is
     /// refused, the database is not there, or nothing may be written to it; `Corrupt` where the database is another program's,
@@ -111,6 +114,7 @@ impl PgStore {
             }),
         };
         writer::forget_old(&store).await?;
+        datasets::drop_abandoned(&store).await?;
         // both end when the last clone of the store drops the sending half
         tokio::spawn(writer::Group::new(store.for_tasks()).run(op_receiver));
         tokio::spawn(reader::run(pool, place, lookup_receiver));

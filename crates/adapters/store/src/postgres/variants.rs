@@ -27,7 +27,7 @@ impl Variants for PgStore {
         let paths: Vec<String> = tree.iter().map(|(path, _)| path.to_owned()).collect();
         self.run("store a variant", || async {
             let mut tx = self.begin().await?;
-            blobs::insert(&mut tx, &new_blobs).await?;
+            blobs::insert(&mut tx, &new_blobs, self.now()).await?;
             args()
                 .hash(&id.0)
                 .int(self.now().0)

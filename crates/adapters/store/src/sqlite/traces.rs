@@ -14,7 +14,7 @@ use fapo_domain::ports::StoreError;
 use fapo_domain::ports::traces::{StepsOf, Traces};
 use sqlx::sqlite::SqliteConnection;
 
-use crate::codec::pack;
+use crate::blob::pack_all;
 use crate::error::Failure;
 use crate::runs::{PreparedRun, blocking, prepare};
 use crate::sqlite::blobs::{self, NewBlob};
@@ -125,16 +125,7 @@ impl SqliteStore {
         let present =
             blobs::present(&mut *self.reader().await, contents.keys(), self.now()).await?;
         contents.retain(|hash, _| !present.contains(hash));
-        blocking(move || {
-            contents
-                .into_iter()
-                .map(|(hash, content)| NewBlob {
-                    hash,
-                    packed: pack(&content),
-                })
-                .collect()
-        })
-        .await
+        pack_all(contents).await
     }
 }
 

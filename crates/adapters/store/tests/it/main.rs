@@ -14,3 +14,5 @@ mod ledger;
 mod opening;
 #[cfg(test)]
 mod postgres;
+#[cfg(test)]
+mod results;

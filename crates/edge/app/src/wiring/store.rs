@@ -88,7 +88,7 @@ impl OpenStore {
                 let connect = || PgStore::connect(&options, Arc::clone(clock));
                 let store = until_up(&place, bound, connect).await?;
                 Ok(Self {
-                    ports: wip_ports(&store)?,
+                    ports: Ports::over(Arc::new(store.clone())),
                     place,
                     kind: Kind::Postgres(store),
                 })
@@ -189,8 +189,4 @@ fn abort_after(last: u64) -> Arc<dyn Fn(u64) + Send + Sync> {
             std::process::abort();
         }
     })
-}
-
-fn wip_ports(_store: &PgStore) -> anyhow::Result<Ports> {
-    anyhow::bail!("the rest of the Postgres store comes with its branch")
 }
