@@ -157,7 +157,7 @@ pub(crate) fn is_broken_off(failure: &Failure) -> bool {
     }
 }
 
-/// Whether the connection to Postgres was lost, or could not be made. What was not committed before did not happen.
+/// Whether the connection to Postgres was lost. A transaction whose commit was not sent did not happen, then.
 pub(crate) fn is_connection_lost(failure: &Failure) -> bool {
     let Failure::Sql(error) = failure else {
         return false;
@@ -169,10 +169,7 @@ pub(crate) fn is_connection_lost(failure: &Failure) -> bool {
         }
         None => matches!(
             error,
-            sqlx::Error::Io(_)
-                | sqlx::Error::Protocol(_)
-                | sqlx::Error::PoolTimedOut
-                | sqlx::Error::WorkerCrashed
+            sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed
         ),
     }
 }

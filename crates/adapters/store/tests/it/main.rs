@@ -14,3 +14,7 @@ mod ledger;
 mod opening;
 #[cfg(test)]
 mod postgres;
+#[cfg(test)]
+mod races;
+#[cfg(test)]
+mod severed;
