@@ -165,7 +165,7 @@ pub(crate) fn is_lock_timeout(failure: &Failure) -> bool {
     }
 }
 
-/// Whether the connection to Postgres was lost, or could not be made. What was not committed before did not happen.
+/// Whether the connection to Postgres was lost. A transaction whose commit was not sent did not happen, then.
 pub(crate) fn is_connection_lost(failure: &Failure) -> bool {
     let Failure::Sql(error) = failure else {
         return false;
@@ -177,10 +177,7 @@ pub(crate) fn is_connection_lost(failure: &Failure) -> bool {
         }
         None => matches!(
             error,
-            sqlx::Error::Io(_)
-                | sqlx::Error::Protocol(_)
-                | sqlx::Error::PoolTimedOut
-                | sqlx::Error::WorkerCrashed
+            sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed
         ),
     }
 }

@@ -12,15 +12,17 @@ use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection, Postgres, Transaction};
 use tokio::sync::mpsc;
 
-use crate::error::{Failure, is_broken_off};
+use crate::error::{Failure, is_broken_off, is_connection_lost};
 use crate::group::Op;
 use crate::postgres::cache::Known;
 use crate::postgres::options::PgOptions;
 use crate::postgres::reader::Lookup;
 use crate::postgres::{datasets, migrate, reader, writer};
 
-/// How often a transaction is tried that Postgres breaks off.
-const TRIES: u32 = 5;
+/// How often a transaction is tried that Postgres breaks off, or whose connection is lost.
+pub(crate) const TRIES: u32 = 5;
+/// The wait before the second try after a lost connection; it doubles with each.
+pub(crate) const PAUSE: Duration = Duration::from_millis(50);
 /// Joined calls waiting for the writer or the reader; more callers wait for a place.
 const WAITING: usize = 4096;
 /// A connection that was not used for so long is asked whether it still stands before it is used: after a restart of the
@@ -122,7 +124,7 @@ impl PgStore {
     }
 
     /// Closes all connections, once the calls under way have given theirs back. Calls after this are `Unavailable`.
-    pub async fn close(&self) {
+    pub async fn disconnect(&self) {
         self.inner.pool.close().await;
     }
 
@@ -142,7 +144,8 @@ impl PgStore {
     }
 
     /// Runs `work`, and tells its failure as what `operation` names. `work` is a whole transaction (or only reads): where
-    /// Postgres breaks it off it is run again from its beginning.
+    /// Postgres breaks it off, or the connection is lost before its commit, it is run again from its beginning. Where the answer
+    /// to its commit is lost, that is told as `Unavailable`: nobody knows whether it happened.
     pub(crate) async fn run<T, F>(
         &self,
         operation: &'static str,
@@ -152,15 +155,22 @@ impl PgStore {
         F: Future<Output = Result<T, Failure>> + Send,
     {
         let mut tries = 1;
+        let mut pause = PAUSE;
         loop {
-            match work().await {
+            let failure = match work().await {
                 Ok(done) => return Ok(done),
-                Err(failure) if tries < TRIES && is_broken_off(&failure) => {
-                    tries += 1;
-                    tracing::debug!(operation, tries, "a transaction is tried again");
-                }
-                Err(failure) => return Err(failure.explain(operation, &self.inner.place)),
+                Err(failure) => failure,
+            };
+            let lost = is_connection_lost(&failure);
+            if tries == TRIES || !(lost || is_broken_off(&failure)) {
+                return Err(failure.explain(operation, &self.inner.place));
             }
+            if lost {
+                tokio::time::sleep(pause).await;
+                pause *= 2;
+            }
+            tries += 1;
+            tracing::debug!(operation, tries, "a transaction is tried again");
         }
     }
 
@@ -228,8 +238,20 @@ pub(crate) struct PgTx {
 }
 
 impl PgTx {
-    /// Commits. Durable when it returns.
+    /// Commits. Durable when it returns; where the answer is lost, the error is the port's own, so that nobody tries again.
     pub(crate) async fn commit(self) -> Result<(), Failure> {
+        self.try_commit().await.map_err(|error| {
+            let failure = Failure::from(error);
+            if is_connection_lost(&failure) {
+                failure.explain("commit", "Postgres").into()
+            } else {
+                failure
+            }
+        })
+    }
+
+    /// Commits, for whoever finds out what became of a commit whose answer is lost.
+    pub(crate) async fn try_commit(self) -> Result<(), sqlx::Error> {
         self.tx.commit().await?;
         self.commits.happened();
         Ok(())

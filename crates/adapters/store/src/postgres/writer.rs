@@ -7,8 +7,6 @@
 //! its transaction writes that number into the row of this store in `writers`. Afterwards the row tells what became of it, and
 //! reading it by an upsert waits for a transaction that is still under way.
 
-use std::time::Duration;
-
 use fapo_domain::ports::ledger::Charge;
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -18,12 +16,7 @@ use crate::group::{self, Applied, Op, Outcomes, gather, join, take_waiting, tell
 use crate::postgres::cache;
 use crate::postgres::ledger;
 use crate::postgres::sql::{Columns, args};
-use crate::postgres::store::PgStore;
-
-/// How often a group is tried.
-const TRIES: u32 = 5;
-/// The wait before the second try after a lost connection; it doubles with each.
-const PAUSE: Duration = Duration::from_millis(50);
+use crate::postgres::store::{PAUSE, PgStore, TRIES};
 
 /// The joining task.
 pub(crate) struct Group {
@@ -131,10 +124,10 @@ impl Group {
         let now = self.store.now();
         let group = (self.id, self.number);
         ledger::store(&mut tx, group, book.changes(), entries, now).await?;
-        if let Err(failure) = tx.commit().await {
-            tracing::debug!(?failure, "a commit has no answer; asking what became of it");
+        if let Err(error) = tx.try_commit().await {
+            tracing::debug!(%error, "a commit has no answer; asking what became of it");
             if !self.is_committed().await? {
-                return Err(failure);
+                return Err(error.into());
             }
         }
         self.store.known().add(fresh);

@@ -15,4 +15,7 @@ mod opening;
 #[cfg(test)]
 mod postgres;
 #[cfg(test)]
+mod races;
+#[cfg(test)]
+mod severed;
 mod results;

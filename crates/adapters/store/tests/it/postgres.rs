@@ -30,7 +30,7 @@ pub(crate) async fn connect(url: &str, clock: Arc<dyn Clock>) -> Result<PgStore,
 /// A database with the schema, for this test alone.
 pub(crate) async fn database() -> Result<TestDatabase> {
     TestDatabase::migrated(|url| async move {
-        connect(&url, ManualClock::new()).await?.close().await;
+        connect(&url, ManualClock::new()).await?.disconnect().await;
         Ok(())
     })
     .await
@@ -44,7 +44,14 @@ pub(crate) async fn open() -> Result<(PgStore, Arc<ManualClock>, TestDatabase)> 
     Ok((store, clock, database))
 }
 
-async fn execute(database: &TestDatabase, sql: &str) {
+/// The stores of two processes over one database, with one clock.
+pub(crate) async fn open_two() -> ([PgStore; 2], TestDatabase) {
+    let (first, clock, database) = open().await.unwrap();
+    let second = connect(database.url(), clock).await.unwrap();
+    ([first, second], database)
+}
+
+pub(crate) async fn execute(database: &TestDatabase, sql: &str) {
     let mut connection = database.connect().await.unwrap();
     sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned()))
         .execute(&mut connection)
