@@ -5,12 +5,18 @@ use std::time::Duration;
 use fapo_domain::error::{Classified, ErrorCode, Retry};
 use fapo_domain::ports::queue::QueueError;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig, PubSub};
-use redis::{Client, FromRedisValue, RedisError, RedisResult, ScriptInvocation};
+use redis::io::tcp::{TcpSettings, socket2};
+use redis::{
+    Client, ConnectionInfo, FromRedisValue, IntoConnectionInfo, RedisError, RedisResult,
+    ScriptInvocation,
+};
 
 /// How long making a connection may take.
 const CONNECT: Duration = Duration::from_secs(2);
 /// How long one script may take, its way there and back included.
 const ANSWER: Duration = Duration::from_secs(5);
+/// How long the other end may be silent before it is asked whether it is there.
+const SILENCE: Duration = Duration::from_secs(5);
 /// The oldest version whose commands the scripts know.
 const OLDEST: (u32, u32) = (7, 0);
 
@@ -123,7 +129,11 @@ impl RedisServer {
                 deployment: deployment.to_owned(),
             });
         }
-        let client = Client::open(url).map_err(|source| RedisServerError::Address { source })?;
+        let client = url
+            .into_connection_info()
+            .map(|info: ConnectionInfo| info.set_tcp_settings(tcp_settings()))
+            .and_then(Client::open)
+            .map_err(|source| RedisServerError::Address { source })?;
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(CONNECT))
             .set_response_timeout(Some(ANSWER))
@@ -195,4 +205,17 @@ impl RedisServer {
             Some(_) | None => Ok(()),
         }
     }
+}
+
+/// Scripts are sent at once; a connection whose other end is silent for good is found dead by the kernel, and made anew.
+fn tcp_settings() -> TcpSettings {
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(SILENCE)
+        .with_interval(SILENCE / 2);
+    let settings = TcpSettings::default()
+        .set_nodelay(true)
+        .set_keepalive(keepalive);
+    #[cfg(target_os = "linux")]
+    let settings = settings.set_user_timeout(SILENCE * 2);
+    settings
 }
