@@ -21,14 +21,18 @@ use fapo_executor::{ExecutorConfig, ExecutorService, Ports as ExecutorPorts};
 use fapo_llm::{
     EnvLookup, LlmRelays, Metered, MeteredConfig, PriceTable, ProviderModels, RelayConfig,
 };
-use fapo_orchestrator::{OrchestratorConfig, OrchestratorService};
+use fapo_orchestrator::{
+    OptimizerPorts, OptimizerService, OrchestratorConfig, OrchestratorService,
+};
 use fapo_queue::{Worker, WorkerConfig};
 use fapo_sandbox::{Interpreter, ProcessSandbox, PythonScripts};
 use fapo_scoring::ScoringService;
 
 use super::{Callable, agents, sandbox};
 use crate::config::Env;
+use crate::intake::Intake;
 use crate::ports::Ports;
+use crate::reports::Reports;
 
 /// How long a coding agent's session may take to be ended and recorded once the work is stopped: longer than what asks for it waits.
 pub const SESSION_GRACE: Duration = Duration::from_secs(50);
@@ -283,6 +287,22 @@ impl Base {
             handler,
             Arc::clone(&self.clock),
             config,
+        )
+    }
+
+    /// Jobs, as clients see them. What is submitted is driven by `orchestrator`, or by another of its kind.
+    pub fn optimizer(&self, orchestrator: OrchestratorService) -> OptimizerService {
+        let ports = &self.ports;
+        let intake = Intake::new(ports.clone(), self.env.clone(), Arc::new(self.callable()));
+        OptimizerService::new(
+            orchestrator,
+            OptimizerPorts {
+                blobs: Arc::clone(&ports.blobs),
+                variants: Arc::clone(&ports.variants),
+                requests: Arc::clone(&ports.requests),
+                intake: Arc::new(intake),
+                reporter: Arc::new(Reports::new(ports.clone())),
+            },
         )
     }
 
