@@ -62,6 +62,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     // The generated code names it; nobody else does.
     ("tonic", &["fapo-rpc", "fapo-proto"]),
     ("prost", &["fapo-rpc", "fapo-proto"]),
+    // A stream's code stands in its last frame.
+    ("http-body", &["fapo-rpc"]),
     ("tower-http", &["fapo-gateway"]),
     // The simulated model is an HTTP server of its own, beside the gateway.
     ("axum", &["fapo-gateway", "fapo-sim"]),
