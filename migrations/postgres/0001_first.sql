@@ -182,6 +182,14 @@ CREATE TABLE step_fingerprints (
     fingerprint bytea PRIMARY KEY
 );
 
+-- The last group of joined writes that each process has committed: what tells it whether a commit stands whose answer was lost.
+-- In Postgres only; a commit in SQLite cannot lose its answer.
+CREATE TABLE writers (
+    id     uuid PRIMARY KEY,
+    number bigint NOT NULL,
+    at     bigint NOT NULL
+) WITH (fillfactor = 30);
+
 -- access -------------------------------------------------------------------------------------------------------------
 
 -- `hash` is that of the token's whole text; the text itself is nowhere.

@@ -22,6 +22,7 @@ use fapo_domain::ports::variants::Variants;
 
 use crate::clock::ManualClock;
 
+pub mod alone;
 pub mod blobs;
 pub mod cache;
 pub mod datasets;
@@ -131,12 +132,12 @@ impl Ports {
 /// All suites of the persistence ports for one back end, as a module of modules of tests.
 ///
 /// `store_suites!(sqlite, || async { Ok(Ports::of(store, clock, folder)) })`; `$make` gives a fresh back end each time. A list of
-/// suites after it, in brackets, takes only those.
+/// suites after it, in brackets, takes only those: a store that processes share leaves out `alone`.
 #[macro_export]
 macro_rules! store_suites {
     ($module:ident, $make:expr) => {
         $crate::store_suites!($module, $make, [
-            blobs, variants, datasets, jobs, tasks, traces, questions, scores, cache, ledger,
+            blobs, variants, datasets, jobs, tasks, alone, traces, questions, scores, cache, ledger,
             findings, proposals, sessions, retention, tokens, requests,
         ]);
     };
@@ -210,8 +211,13 @@ macro_rules! store_suites {
             due_tasks_are_those_that_wait_for_a_worker,
             tasks_of_a_final_job_are_over,
             dead_tasks_can_be_revived,
-            released_leases_can_be_claimed_at_once_and_fence_the_old_owner,
             an_unknown_task_is_not_found,
+        ]);
+    };
+    (@named $make:expr, alone) => {
+        $crate::store_suites!(@suite $make, alone, [
+            released_leases_can_be_claimed_at_once_and_fence_the_old_owner,
+            released_claims_do_not_count_as_attempts,
         ]);
     };
     (@named $make:expr, traces) => {
@@ -338,6 +344,7 @@ mod tests {
     fn every_function_of_a_suite_is_named_by_the_macro() {
         let macros = include_str!("suites.rs");
         for (suite, text) in [
+            ("alone", include_str!("suites/alone.rs")),
             ("blobs", include_str!("suites/blobs.rs")),
             ("cache", include_str!("suites/cache.rs")),
             ("datasets", include_str!("suites/datasets.rs")),

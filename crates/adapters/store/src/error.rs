@@ -157,6 +157,26 @@ pub(crate) fn is_broken_off(failure: &Failure) -> bool {
     }
 }
 
+/// Whether the connection to Postgres was lost, or could not be made. What was not committed before did not happen.
+pub(crate) fn is_connection_lost(failure: &Failure) -> bool {
+    let Failure::Sql(error) = failure else {
+        return false;
+    };
+    match sqlstate(error) {
+        // the connection's own errors; shutting down, crashed, starting up; a transaction in which nothing happened for too long
+        Some(state) => {
+            state.starts_with("08") || matches!(state, "57P01" | "57P02" | "57P03" | "25P03")
+        }
+        None => matches!(
+            error,
+            sqlx::Error::Io(_)
+                | sqlx::Error::Protocol(_)
+                | sqlx::Error::PoolTimedOut
+                | sqlx::Error::WorkerCrashed
+        ),
+    }
+}
+
 /// Postgres's code for an error; `None` for SQLite's.
 fn sqlstate(error: &sqlx::Error) -> Option<&str> {
     let error = error.as_database_error()?;

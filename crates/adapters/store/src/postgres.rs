@@ -16,12 +16,22 @@
 //! * Time comes from the injected clock only, as milliseconds since 1970 in `bigint` columns.
 
 mod blobs;
+mod cache;
 mod fence;
+mod jobs;
+mod ledger;
 mod migrate;
 mod options;
 mod proposals;
+mod reader;
+mod requests;
+mod sessions;
 mod sql;
 mod store;
+mod tasks;
+mod tokens;
+mod variants;
+mod writer;
 
 pub use options::{DatabaseUrl, PgOptions};
 pub use store::PgStore;

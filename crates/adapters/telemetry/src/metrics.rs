@@ -98,3 +98,6 @@ pub(crate) fn layer(
         .with_max_level_hint(LevelFilter::INFO);
     MetricsLayer::new(provider).with_filter(only).boxed()
 }
+
+#[cfg(test)]
+mod tests;

@@ -113,7 +113,9 @@ async fn checked(
 
 /// The answer to a method that a path has not.
 pub(crate) fn method_not_allowed(allowed: impl Iterator<Item = String>) -> Problem {
-    let allow = allowed.collect::<Vec<_>>().join(", ");
+    let mut allowed: Vec<String> = allowed.collect();
+    allowed.sort();
+    let allow = allowed.join(", ");
     let mut problem = Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "METHOD_NOT_ALLOWED",

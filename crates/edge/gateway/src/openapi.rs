@@ -203,16 +203,23 @@ fn responses(route: &Route, schemas: &mut Schemas) -> Json {
             let schema = schema(&mut schemas.written);
             response["content"] = json!({"application/json": {"schema": schema}});
         }
-        Content::Texts(types) => {
-            let any = |name: &&'static str| {
-                let schema = if *name == "application/json" {
-                    json!({})
-                } else {
-                    json!({"type": "string"})
-                };
-                ((*name).to_owned(), json!({"schema": schema}))
-            };
-            response["content"] = Json::Object(types.iter().map(any).collect());
+        Content::Report => {
+            let text = json!({"schema": {"type": "string"}});
+            response["content"] = json!({
+                "text/markdown": text, "text/html": text, "application/json": {"schema": {"type": "object"}},
+            });
+        }
+        Content::Events(names) => {
+            // as tools for 3.1 read it: the schema of one event
+            response["content"] = json!({"text/event-stream": {"schema": {
+                "type": "object",
+                "required": ["event", "data"],
+                "properties": {
+                    "event": {"type": "string", "enum": names},
+                    "data": {"type": "string", "contentMediaType": "application/json"},
+                    "id": {"type": "string"},
+                },
+            }}});
         }
     }
     if answer.status == 201 && route.name == "submit_job" {

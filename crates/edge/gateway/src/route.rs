@@ -89,8 +89,10 @@ pub(crate) enum Content {
     Empty,
     /// JSON.
     Json(SchemaOf),
-    /// Texts of these media types.
-    Texts(&'static [&'static str]),
+    /// A report: a text, or JSON.
+    Report,
+    /// Server-sent events with these names.
+    Events(&'static [&'static str]),
 }
 
 /// How long a route may take.

@@ -14,7 +14,10 @@ mod token;
 use fapo_domain::clock::Timestamp;
 use fapo_domain::money::Spend;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Serialize, Serializer};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::params::MAX_INTEGER;
 
 pub(crate) use diagnosis::{AttributionView, FindingView};
 pub(crate) use evaluation::{AggregateView, EvaluationView};
@@ -28,6 +31,7 @@ pub(crate) use token::{MadeTokenView, TokenBody, TokenView};
 
 /// A page of a list.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "PageOf{T}")]
 pub(crate) struct Page<T> {
     /// The items.
     pub items: Vec<T>,
@@ -109,6 +113,24 @@ impl From<Spend> for SpendView {
             cached_input_tokens: spend.usage.cached_input_tokens,
             reasoning_tokens: spend.usage.reasoning_tokens,
         }
+    }
+}
+
+/// Reads a whole number that may be left away. `3.0` is one, as it is to JSON Schema and to languages that have one kind of
+/// number only.
+pub(crate) fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let Some(number) = Option::<serde_json::Number>::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    let from_float = || {
+        let float = number.as_f64()?;
+        ((0.0..=MAX_INTEGER as f64).contains(&float) && float.fract() == 0.0).then_some(float as u64)
+    };
+    match number.as_u64().or_else(from_float) {
+        Some(whole) if whole <= MAX_INTEGER => Ok(Some(whole)),
+        _ => Err(D::Error::custom(format!(
+            "{number} is no whole number from 0 to {MAX_INTEGER}"
+        ))),
     }
 }
 

@@ -41,7 +41,7 @@ async fn a_call_is_a_span_with_model_tokens_and_cost_inside_the_span_of_its_step
     let span = observed.span("chat").unwrap();
     assert_eq!(span.parent.as_deref(), Some("step"));
     let usage = reply.spend.usage;
-    let cost = reply.spend.cost.usd().to_string();
+    let cost = format!("{:?}", reply.spend.cost.usd());
     for (name, value) in [
         ("otel.name", "chat gpt-4.1-mini"),
         ("otel.kind", "client"),

@@ -58,6 +58,10 @@ impl Args {
         self.push(value.0)
     }
 
+    pub(crate) fn id(&mut self, value: Uuid) -> &mut Self {
+        self.push(value)
+    }
+
     pub(crate) fn opt_text(&mut self, value: Option<impl Into<String>>) -> &mut Self {
         self.push(value.map(Into::into))
     }

@@ -10,13 +10,19 @@ use fapo_domain::ports::StoreError;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection, Postgres, Transaction};
+use tokio::sync::mpsc;
 
 use crate::error::{Failure, is_broken_off};
-use crate::postgres::migrate;
+use crate::group::Op;
+use crate::postgres::cache::Known;
 use crate::postgres::options::PgOptions;
+use crate::postgres::reader::Lookup;
+use crate::postgres::{migrate, reader, writer};
 
 /// How often a transaction is tried that Postgres breaks off.
 const TRIES: u32 = 5;
+/// Joined calls waiting for the writer or the reader; more callers wait for a place.
+const WAITING: usize = 4096;
 /// A connection that was not used for so long is asked whether it still stands before it is used: after a restart of the
 /// server none does.
 const IDLE: Duration = Duration::from_secs(1);
@@ -32,6 +38,9 @@ struct Inner {
     clock: Arc<dyn Clock>,
     pool: PgPool,
     commits: Arc<Commits>,
+    ops: mpsc::Sender<Op>,
+    lookups: mpsc::Sender<Lookup>,
+    known: Arc<Known>,
 }
 
 /// Counts commits, for crash tests.
@@ -88,19 +97,44 @@ impl PgStore {
             count: AtomicU64::new(0),
             hook: options.on_commit.clone(),
         });
-        Ok(Self {
+        let (ops, op_receiver) = mpsc::channel(WAITING);
+        let (lookups, lookup_receiver) = mpsc::channel(WAITING);
+        let store = Self {
             inner: Arc::new(Inner {
-                place,
+                place: Arc::clone(&place),
                 clock,
-                pool,
+                pool: pool.clone(),
                 commits,
+                ops,
+                lookups,
+                known: Arc::default(),
             }),
-        })
+        };
+        writer::forget_old(&store).await?;
+        // both end when the last clone of the store drops the sending half
+        tokio::spawn(writer::Group::new(store.for_tasks()).run(op_receiver));
+        tokio::spawn(reader::run(pool, place, lookup_receiver));
+        Ok(store)
     }
 
     /// Closes all connections, once the calls under way have given theirs back. Calls after this are `Unavailable`.
     pub async fn close(&self) {
         self.inner.pool.close().await;
+    }
+
+    /// The same store for the joining tasks: without the sending halves, which would keep them from ending.
+    fn for_tasks(&self) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                place: Arc::clone(&self.inner.place),
+                clock: Arc::clone(&self.inner.clock),
+                pool: self.inner.pool.clone(),
+                commits: Arc::clone(&self.inner.commits),
+                ops: mpsc::channel(1).0,
+                lookups: mpsc::channel(1).0,
+                known: Arc::clone(&self.inner.known),
+            }),
+        }
     }
 
     /// Runs `work`, and tells its failure as what `operation` names. `work` is a whole transaction (or only reads): where
@@ -154,8 +188,32 @@ impl PgStore {
         Ok(self.inner.pool.acquire().await?)
     }
 
+    pub(crate) fn place(&self) -> &str {
+        &self.inner.place
+    }
+
+    pub(crate) fn known(&self) -> &Known {
+        &self.inner.known
+    }
+
+    pub(crate) async fn submit(&self, op: Op) -> Result<(), StoreError> {
+        self.inner.ops.send(op).await.map_err(|_| gone())
+    }
+
+    pub(crate) async fn look_up(&self, lookup: Lookup) -> Result<(), StoreError> {
+        self.inner.lookups.send(lookup).await.map_err(|_| gone())
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         self.inner.clock.now()
+    }
+}
+
+/// The joining task is gone: its runtime is shutting down.
+pub(crate) fn gone() -> StoreError {
+    StoreError::Unavailable {
+        operation: "reach the store's own task",
+        source: "the runtime is shutting down".into(),
     }
 }
 

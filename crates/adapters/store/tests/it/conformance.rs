@@ -42,10 +42,24 @@ async fn open_postgres() -> anyhow::Result<Ports> {
     Ok(Ports {
         clock,
         blobs: Arc::<PgStore>::clone(&store),
-        proposals: store,
+        variants: Arc::<PgStore>::clone(&store),
+        jobs: Arc::<PgStore>::clone(&store),
+        tasks: Arc::<PgStore>::clone(&store),
+        cache: Arc::<PgStore>::clone(&store),
+        ledger: Arc::<PgStore>::clone(&store),
+        proposals: Arc::<PgStore>::clone(&store),
+        sessions: Arc::<PgStore>::clone(&store),
+        tokens: Arc::<PgStore>::clone(&store),
+        requests: store,
         keep: Box::new((database, ports.keep)),
         ..ports
     })
 }
 
-fapo_testkit::store_suites!(postgres, open_postgres, [blobs]);
+fapo_testkit::store_suites!(
+    postgres,
+    open_postgres,
+    [
+        blobs, variants, jobs, tasks, cache, ledger, proposals, sessions, tokens, requests,
+    ]
+);

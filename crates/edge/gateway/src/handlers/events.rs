@@ -82,7 +82,7 @@ pub(crate) const ROUTES: &[Route] = &[
         answer: Answer {
             status: 200,
             about: "The stream.",
-            content: Content::Texts(&["text/event-stream"]),
+            content: Content::Events(&["job", "end", "problem"]),
         },
         failures: &[],
         handler: |call| Box::pin(open(call)),

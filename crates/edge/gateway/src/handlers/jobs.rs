@@ -174,7 +174,7 @@ pub(crate) const ROUTES: &[Route] = &[
         answer: Answer {
             status: 200,
             about: "The report.",
-            content: Content::Texts(&["text/markdown", "text/html", "application/json"]),
+            content: Content::Report,
         },
         failures: &[422],
         handler: |call| Box::pin(report(call)),
@@ -236,9 +236,13 @@ async fn submit(call: Call) -> Result<Response, Problem> {
             ));
         }
     }
-    if !wrong.is_empty() {
-        return Err(Problem::invalid(wrong));
-    }
+    let goal = match body.goal.goal() {
+        Ok(goal) if wrong.is_empty() => goal,
+        goal => {
+            wrong.extend(goal.err());
+            return Err(Problem::invalid(wrong));
+        }
+    };
     if !call.caller.sees(&body.project) {
         return Err(Problem::not_found("project", body.project));
     }
@@ -246,7 +250,7 @@ async fn submit(call: Call) -> Result<Response, Problem> {
         request_id,
         project: body.project,
         files: Manifest(body.files),
-        goal: body.goal.into(),
+        goal,
     };
     let ports = &call.api.ports;
     let trace = ports.trace_context.current();

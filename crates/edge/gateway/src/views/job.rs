@@ -16,11 +16,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Moment, SpendView};
+use crate::problem::ProblemPart;
 
 /// What a job is to do.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(tag = "goal", rename_all = "snake_case", deny_unknown_fields)]
-pub(crate) enum Goal {
+pub(crate) enum GoalBody {
     /// Run the optimizer to its end.
     Optimize {},
     /// Evaluate the baseline once.
@@ -28,36 +29,60 @@ pub(crate) enum Goal {
         /// The split.
         split: Split,
         /// The first so many cases; all where absent.
-        #[serde(default)]
-        #[schemars(range(min = 1, max = 9_007_199_254_740_991_u64))]
+        #[serde(default, deserialize_with = "super::whole")]
+        #[schemars(with = "Option<u64>", range(min = 1, max = 9_007_199_254_740_991_u64))]
         cases: Option<u64>,
-        /// The sample index: another one draws new samples from the models.
-        #[serde(default)]
-        sample: u32,
+        /// The sample index, 0 where absent: another one draws new samples from the models.
+        #[serde(default, deserialize_with = "super::whole")]
+        #[schemars(with = "Option<u32>")]
+        sample: Option<u64>,
     },
 }
 
-impl From<Goal> for JobGoal {
-    fn from(goal: Goal) -> Self {
-        match goal {
-            Goal::Optimize {} => Self::Optimize,
-            Goal::Evaluate {
+impl GoalBody {
+    /// The goal; which field is out of its range, where one is.
+    pub(crate) fn goal(self) -> Result<JobGoal, ProblemPart> {
+        match self {
+            Self::Optimize {} => Ok(JobGoal::Optimize),
+            Self::Evaluate { cases: Some(0), .. } => {
+                Err(ProblemPart::new("goal.cases", "at least 1 is needed"))
+            }
+            Self::Evaluate {
                 split,
                 cases,
                 sample,
-            } => Self::Evaluate {
+            } => Ok(JobGoal::Evaluate {
                 split,
                 cases,
-                sample,
-            },
+                sample: u32::try_from(sample.unwrap_or(0)).map_err(|_| {
+                    ProblemPart::new("goal.sample", format!("at most {} is possible", u32::MAX))
+                })?,
+            }),
         }
     }
 }
 
-impl From<JobGoal> for Goal {
+/// What a job does.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(tag = "goal", rename_all = "snake_case")]
+pub(crate) enum GoalView {
+    /// It runs the optimizer to its end.
+    Optimize,
+    /// It evaluates the baseline once.
+    Evaluate {
+        /// The split.
+        split: Split,
+        /// The first so many cases; `null` is all.
+        cases: Option<u64>,
+        /// The sample index.
+        sample: u32,
+    },
+}
+
+impl From<JobGoal> for GoalView {
     fn from(goal: JobGoal) -> Self {
         match goal {
-            JobGoal::Optimize => Self::Optimize {},
+            JobGoal::Optimize => Self::Optimize,
             JobGoal::Evaluate {
                 split,
                 cases,
@@ -91,7 +116,7 @@ pub(crate) struct SubmitBody {
     #[schemars(extend("propertyNames" = {"pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]+$"}))]
     pub files: BTreeMap<String, ContentHash>,
     /// What to do.
-    pub goal: Goal,
+    pub goal: GoalBody,
 }
 
 /// Contents, by their SHA-256.
@@ -128,7 +153,7 @@ pub(crate) struct JobView {
     /// The project's name.
     pub project: String,
     /// What was asked.
-    pub goal: Goal,
+    pub goal: GoalView,
     /// How it stands.
     pub status: JobStatus,
     /// Whether it is paused: nothing new is begun until it is resumed.

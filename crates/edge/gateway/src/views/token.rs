@@ -45,8 +45,8 @@ pub(crate) struct TokenBody {
     #[schemars(regex(pattern = r"^[A-Za-z0-9_-]{1,64}$"))]
     pub project: Option<String>,
     /// After how many seconds it ends; never where absent.
-    #[serde(default)]
-    #[schemars(range(min = 1, max = 3_153_600_000_u64))]
+    #[serde(default, deserialize_with = "super::whole")]
+    #[schemars(with = "Option<u64>", range(min = 1, max = 3_153_600_000_u64))]
     pub expires_in_seconds: Option<u64>,
 }
 

@@ -2,10 +2,14 @@
 
 mod access;
 mod answers;
+mod client;
 mod document;
 mod events;
+mod faults;
 mod input;
 mod limits;
+mod requests;
 mod serving;
 mod shelf;
+mod tokens;
 mod world;

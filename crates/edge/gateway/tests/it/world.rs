@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use fapo_domain::clock::Timestamp;
 use fapo_domain::hash::ContentHash;
 use fapo_domain::ids::{EvaluationId, JobId, VariantId};
@@ -21,7 +22,9 @@ use fapo_domain::money::{Spend, SpendRole};
 use fapo_domain::ports::access::Tokens;
 use fapo_domain::ports::blobs::Blobs;
 use fapo_domain::ports::jobs::{Findings, Jobs, Tick};
-use fapo_domain::ports::optimizer::{Manifest, Optimizer, Submission};
+use fapo_domain::ports::optimizer::{
+    Manifest, Optimizer, OptimizerError, ReportFormat, Reporter, Submission,
+};
 use fapo_domain::ports::sandbox::Confinement;
 use fapo_domain::ports::sessions::Sessions;
 use fapo_domain::ports::trace_context::NoTraces;
@@ -33,7 +36,7 @@ use fapo_orchestrator::{
 use fapo_queue::MemoryQueue;
 use fapo_store::{SqliteStore, StoreOptions};
 use fapo_testkit::clock::ManualClock;
-use fapo_testkit::optimizing::{LineReporter, SETTINGS, ScriptedIntake};
+use fapo_testkit::optimizing::{SETTINGS, ScriptedIntake};
 use fapo_testkit::sample;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -180,9 +183,24 @@ fn optimizer(store: &Arc<SqliteStore>, clock: &Arc<ManualClock>) -> OptimizerSer
             blobs: store.clone(),
             variants: store.clone(),
         }),
-        reporter: Arc::new(LineReporter),
+        reporter: Arc::new(SampleReporter),
     };
     OptimizerService::new(service, ports)
+}
+
+/// A report of one line in each format.
+struct SampleReporter;
+
+#[async_trait]
+impl Reporter for SampleReporter {
+    async fn report(&self, id: JobId, format: ReportFormat) -> Result<Vec<u8>, OptimizerError> {
+        let text = match format {
+            ReportFormat::Markdown => format!("# Job {id}\n"),
+            ReportFormat::Html => format!("<!doctype html><title>{id}</title>"),
+            ReportFormat::Json => json!({"id": id}).to_string(),
+        };
+        Ok(text.into_bytes())
+    }
 }
 
 /// One token of each kind.
