@@ -1,16 +1,11 @@
-//! What an `Optimizer` service needs besides a store: an intake that reads a project of one file, a reporter of one line, and
-//! requests kept in memory.
+//! What an `Optimizer` service needs besides a store: an intake that reads a project of one file, and a reporter of one line.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use fapo_domain::clock::Timestamp;
 use fapo_domain::hash::{ContentHash, Hasher};
 use fapo_domain::ids::JobId;
 use fapo_domain::model::job::{JobGoal, JobSpec};
-use fapo_domain::ports::StoreError;
-use fapo_domain::ports::access::Requests;
 use fapo_domain::ports::blobs::Blobs;
 use fapo_domain::ports::optimizer::{
     Manifest, OptimizerError, ProjectIntake, ReportFormat, Reporter,
@@ -98,35 +93,5 @@ pub struct LineReporter;
 impl Reporter for LineReporter {
     async fn report(&self, id: JobId, format: ReportFormat) -> Result<Vec<u8>, OptimizerError> {
         Ok(format!("{id} {format:?}").into_bytes())
-    }
-}
-
-type Bound = BTreeMap<(String, String), (ContentHash, JobId)>;
-
-/// Requests, as long as the process lives.
-#[derive(Debug, Default)]
-pub struct MemoryRequests(Mutex<Bound>);
-
-#[async_trait]
-impl Requests for MemoryRequests {
-    async fn bind_request(
-        &self,
-        project: &str,
-        key: &str,
-        fingerprint: ContentHash,
-        job: JobId,
-        _at: Timestamp,
-    ) -> Result<JobId, StoreError> {
-        let mut bound = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = bound
-            .entry((project.to_owned(), key.to_owned()))
-            .or_insert((fingerprint, job));
-        if entry.0 != fingerprint {
-            return Err(StoreError::AlreadyExists {
-                kind: "request",
-                id: key.to_owned(),
-            });
-        }
-        Ok(entry.1)
     }
 }

@@ -159,3 +159,6 @@ impl Remote {
 pub fn may_pass(error: &OptimizerError) -> bool {
     matches!(error.code(), ErrorCode::Unavailable | ErrorCode::Timeout)
 }
+
+#[cfg(test)]
+pub mod testing;

@@ -25,7 +25,6 @@ use fapo_rpc::ServerBuilder;
 use fapo_scoring::ScoringService;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Env;
 use crate::config::server::ServerConfig;
 use crate::lifecycle::{Kind, TaskSet, grace_of_work};
 use crate::wiring::remote::Others;
@@ -89,8 +88,6 @@ pub struct Parts {
     pub trace: Arc<dyn TraceContext>,
     /// The roles that are elsewhere.
     pub others: Others,
-    /// What projects may name of the environment.
-    pub visible: Env,
     /// The executor, where that role is here.
     pub executor: Option<Arc<ExecutorService>>,
     /// Scoring, where that role is here.
@@ -132,7 +129,7 @@ impl Parts {
     /// Jobs, as clients see them: here, or where they are driven.
     fn optimizer(&self) -> anyhow::Result<Arc<dyn Optimizer>> {
         match &self.orchestrator {
-            Some(here) => Ok(orchestrator::optimizer(self, here)),
+            Some(here) => Ok(Arc::new(self.base.optimizer(here.clone()))),
             None => self.others.optimizer(),
         }
     }

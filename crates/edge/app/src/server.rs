@@ -196,6 +196,7 @@ fn parts(
         trace: Arc::clone(&trace),
         sandbox: sandbox::sandbox(&options.env, &node.dir)?,
         python: sandbox::interpreter(&options.env, &node.dir),
+        visible,
         env: options.env.clone(),
     });
     let orchestrating = orchestrator::config(config, &options.owner);
@@ -209,7 +210,6 @@ fn parts(
         owner: options.owner.clone(),
         trace,
         others,
-        visible,
         config: config.clone(),
         base,
     })

@@ -122,3 +122,6 @@ pub async fn job(remote: &Remote, name: Option<&str>) -> anyhow::Result<JobSumma
 pub fn command(verb: &str, remote: &Remote, job: JobId) -> String {
     format!("fapo {verb} {} --server {}", job.short(), remote.server)
 }
+
+#[cfg(test)]
+mod tests;

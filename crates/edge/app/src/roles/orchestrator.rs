@@ -8,38 +8,15 @@ use fapo_domain::clock::Clock;
 use fapo_domain::error::chain;
 use fapo_domain::measure;
 use fapo_domain::model::task::Topic;
-use fapo_domain::ports::optimizer::Optimizer;
 use fapo_domain::ports::queue::QueueDepth;
 use fapo_domain::ports::retention::Retention;
-use fapo_orchestrator::{
-    OptimizerPorts, OptimizerService, OrchestratorConfig, OrchestratorService,
-};
+use fapo_orchestrator::OrchestratorConfig;
 use fapo_rpc::OptimizerServer;
 use tokio::time::{Interval, MissedTickBehavior};
 
 use super::{Parts, Process};
 use crate::config::server::{KeepFor, ServerConfig};
-use crate::intake::Intake;
 use crate::lifecycle::Kind;
-use crate::reports::Reports;
-
-/// Jobs, as clients see them, over an orchestrator.
-pub fn optimizer(parts: &Parts, orchestrator: &OrchestratorService) -> Arc<dyn Optimizer> {
-    let ports = &parts.base.ports;
-    let intake = Intake::new(
-        ports.clone(),
-        parts.visible.clone(),
-        Arc::new(parts.base.callable()),
-    );
-    let ports = OptimizerPorts {
-        blobs: ports.blobs.clone(),
-        variants: ports.variants.clone(),
-        requests: ports.requests.clone(),
-        intake: Arc::new(intake),
-        reporter: Arc::new(Reports::new(ports.clone())),
-    };
-    Arc::new(OptimizerService::new(orchestrator.clone(), ports))
-}
 
 /// Adds the role to the process, where it is one of its roles.
 ///

@@ -25,7 +25,7 @@ use fapo_domain::ports::work::TaskHandler;
 use fapo_domain::{JobId, hash::Hasher};
 use fapo_executor::ExecutorService;
 use fapo_llm::EnvLookup;
-use fapo_orchestrator::{OrchestratorConfig, OrchestratorService};
+use fapo_orchestrator::{OptimizerService, OrchestratorConfig, OrchestratorService};
 use fapo_queue::{MemoryLimits, MemoryQueue, WorkerConfig};
 use fapo_scoring::ScoringService;
 use fapo_sim::{SimHandle, SimServer};
@@ -118,6 +118,7 @@ impl Embedded {
             prices: prices(dir)?,
             clock,
             lookup,
+            visible: options.env.clone(),
             env: options.env,
         });
         let executor = base.executor();
@@ -284,6 +285,11 @@ impl Embedded {
         };
         self.store.open_account(job, caps).await?;
         Ok(caps)
+    }
+
+    /// The jobs of this process, as clients see them.
+    pub fn optimizer(&self) -> OptimizerService {
+        self.base.optimizer(self.orchestrator.clone())
     }
 
     /// What this process can call.

@@ -23,14 +23,18 @@ use fapo_executor::{ExecutorConfig, ExecutorService, Ports as ExecutorPorts};
 use fapo_llm::{
     EnvLookup, LlmRelays, Metered, MeteredConfig, PriceTable, ProviderModels, RelayConfig,
 };
-use fapo_orchestrator::{OrchestratorConfig, OrchestratorService};
+use fapo_orchestrator::{
+    OptimizerPorts, OptimizerService, OrchestratorConfig, OrchestratorService,
+};
 use fapo_queue::{Worker, WorkerConfig};
 use fapo_sandbox::{Interpreter, ProcessSandbox, PythonScripts};
 use fapo_scoring::ScoringService;
 
 use super::{Callable, agents, sandbox};
 use crate::config::Env;
+use crate::intake::Intake;
 use crate::ports::Ports;
+use crate::reports::Reports;
 
 /// How long a coding agent's session may take to be ended and recorded once the work is stopped: longer than what asks for it waits.
 pub const SESSION_GRACE: Duration = Duration::from_secs(50);
@@ -48,6 +52,8 @@ pub struct BaseParts {
     pub clock: Arc<dyn Clock>,
     /// The process's environment: where programs are.
     pub env: Env,
+    /// What of it a project may name.
+    pub visible: Env,
     /// Keys and addresses of models, as far as a project may name them.
     pub lookup: EnvLookup,
     /// What models cost.
@@ -73,6 +79,7 @@ pub struct Base {
     trace: Arc<dyn TraceContext>,
     providers: Arc<ProviderModels>,
     env: Env,
+    visible: Env,
     sandbox: Arc<dyn Sandbox>,
     models: Arc<dyn MeteredModels>,
     lookup: EnvLookup,
@@ -124,6 +131,7 @@ impl Base {
             trace: parts.trace,
             providers,
             env: parts.env,
+            visible: parts.visible,
             sandbox: held,
             models,
             lookup: parts.lookup,
@@ -295,6 +303,26 @@ impl Base {
             config,
         )
         .with_traces(Arc::clone(&self.trace))
+    }
+
+    /// Jobs, as clients see them. What is submitted is driven by `orchestrator`, or by another of its kind.
+    pub fn optimizer(&self, orchestrator: OrchestratorService) -> OptimizerService {
+        let ports = &self.ports;
+        let intake = Intake::new(
+            ports.clone(),
+            self.visible.clone(),
+            Arc::new(self.callable()),
+        );
+        OptimizerService::new(
+            orchestrator,
+            OptimizerPorts {
+                blobs: Arc::clone(&ports.blobs),
+                variants: Arc::clone(&ports.variants),
+                requests: Arc::clone(&ports.requests),
+                intake: Arc::new(intake),
+                reporter: Arc::new(Reports::new(ports.clone())),
+            },
+        )
     }
 
     /// What this process can call.

@@ -21,7 +21,8 @@ use fapo_domain::ports::optimizer::{
 };
 use fapo_domain::ports::queue::{Message, TaskQueue};
 use fapo_orchestrator::{OptimizerPorts, OptimizerService};
-use fapo_testkit::optimizing::{LineReporter, MemoryRequests, SETTINGS, ScriptedIntake};
+use fapo_store::SqliteStore;
+use fapo_testkit::optimizing::{LineReporter, SETTINGS, ScriptedIntake};
 use fapo_testkit::suites::optimizer::{Callers, Optimizing};
 
 use crate::bench::{Bench, LEASE, spec};
@@ -37,7 +38,7 @@ fn ports(bench: &Bench) -> OptimizerPorts {
     OptimizerPorts {
         blobs: bench.store.clone(),
         variants: bench.store.clone(),
-        requests: Arc::new(MemoryRequests::default()),
+        requests: bench.store.clone(),
         intake: Arc::new(intake(bench)),
         reporter: Arc::new(LineReporter),
     }
@@ -86,9 +87,8 @@ async fn messages(bench: &Bench, topic: Topic) -> anyhow::Result<Vec<Message>> {
 }
 
 /// Requests that remember what each was bound to.
-#[derive(Default)]
 struct Recorded {
-    requests: MemoryRequests,
+    requests: Arc<SqliteStore>,
     bound: Mutex<Vec<JobId>>,
 }
 
@@ -134,7 +134,10 @@ impl ProjectIntake for DiesOnce {
 async fn a_death_between_binding_and_making_the_job_is_healed_by_a_repetition() -> anyhow::Result<()>
 {
     let bench = Bench::new().await?;
-    let requests = Arc::new(Recorded::default());
+    let requests = Arc::new(Recorded {
+        requests: bench.store.clone(),
+        bound: Mutex::default(),
+    });
     let ports = OptimizerPorts {
         requests: requests.clone(),
         intake: Arc::new(DiesOnce {
