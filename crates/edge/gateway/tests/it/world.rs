@@ -330,7 +330,8 @@ async fn fill(
         .await?;
     tick(store, job, |tick| {
         tick.decisions = vec![Decision {
-            seq: 0,
+            // far from those that the policy numbers itself
+            seq: 100,
             iteration: 1,
             what: DecisionKind::Refusal {
                 candidate: Some(baseline),
