@@ -27,12 +27,12 @@ use fapo_domain::ports::optimizer::{
 };
 use fapo_domain::ports::sandbox::Confinement;
 use fapo_domain::ports::sessions::Sessions;
-use fapo_domain::ports::trace_context::NoTraces;
+use fapo_domain::ports::trace_context::{NoTraces, TraceContext};
 use fapo_domain::ports::traces::Traces;
-use fapo_gateway::{
-    ApiState, GatewayConfig, Ops, Ports, Probe, ServeOptions, api_router, serve,
+use fapo_gateway::{ApiState, GatewayConfig, Ops, Ports, Probe, ServeOptions, api_router, serve};
+use fapo_orchestrator::{
+    OptimizerPorts, OptimizerService, OrchestratorConfig, OrchestratorService,
 };
-use fapo_orchestrator::{OptimizerPorts, OptimizerService, OrchestratorConfig, OrchestratorService};
 use fapo_queue::MemoryQueue;
 use fapo_store::{SqliteStore, StoreOptions};
 use fapo_testkit::clock::ManualClock;
@@ -53,6 +53,7 @@ pub struct Setup {
     pub probes: Vec<(String, Arc<dyn Probe>)>,
     /// Stands in front of the real Optimizer.
     pub wrap: Option<fn(Arc<dyn Optimizer>) -> Arc<dyn Optimizer>>,
+    pub trace_context: Option<Arc<dyn TraceContext>>,
 }
 
 /// The texts of tokens, by who holds them.
@@ -112,7 +113,7 @@ impl World {
             sessions: store.clone(),
             tokens: store.clone(),
             clock: clock.clone(),
-            trace_context: Arc::new(NoTraces),
+            trace_context: setup.trace_context.unwrap_or_else(|| Arc::new(NoTraces)),
         };
         let metrics = Arc::new(|| "fapo_up 1\n".to_owned());
         let ops = Ops::new(setup.probes, metrics, stop.clone());
@@ -344,7 +345,9 @@ async fn fill(
     })
     .await?;
     let task = sample::task_id(job, 1);
-    store.record_session(session(job, Fence { task, epoch: 1 })).await?;
+    store
+        .record_session(session(job, Fence { task, epoch: 1 }))
+        .await?;
     Ok(())
 }
 
@@ -378,4 +381,3 @@ fn session(job: JobId, fence: Fence) -> SessionRecord {
         transcript_text: b"{}\n".to_vec(),
     }
 }
-
