@@ -1,6 +1,6 @@
 //! A client of a world.
 
-use std::sync::Once;
+use std::sync::LazyLock;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method};
@@ -8,16 +8,18 @@ use serde_json::Value;
 
 use crate::world::World;
 
-/// A client that keeps connections; TLS is by ring.
+/// The client of all tests; TLS is by ring. It keeps no connections: each test has a runtime of its own, and a connection
+/// ends with the runtime that it was made in.
 pub fn client() -> Client {
-    static PROVIDER: Once = Once::new();
-    PROVIDER.call_once(|| {
+    static CLIENT: LazyLock<Client> = LazyLock::new(|| {
         let _ = rustls::crypto::ring::default_provider().install_default();
+        Client::builder()
+            .no_proxy()
+            .pool_max_idle_per_host(0)
+            .build()
+            .expect("a client without settings of its own can be built")
     });
-    Client::builder()
-        .no_proxy()
-        .build()
-        .expect("a client without settings of its own can be built")
+    CLIENT.clone()
 }
 
 /// A request.

@@ -164,12 +164,12 @@ async fn a_body_that_does_not_fit_is_refused_by_its_field() -> anyhow::Result<()
         (
             jobs,
             with(|body| body["goal"] = json!({"goal": "optimize", "split": "val"})),
-            "goal.split",
+            "goal",
         ),
         (
             jobs,
             with(|body| body["goal"] = json!({"goal": "evaluate", "split": "all"})),
-            "goal.split",
+            "goal",
         ),
         (
             jobs,
@@ -179,7 +179,7 @@ async fn a_body_that_does_not_fit_is_refused_by_its_field() -> anyhow::Result<()
         (
             jobs,
             with(|body| body["goal"] = json!({"goal": "evaluate", "split": "val", "cases": 1.5})),
-            "goal.cases",
+            "goal",
         ),
         (
             jobs,

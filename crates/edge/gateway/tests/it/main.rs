@@ -8,6 +8,7 @@ mod events;
 mod faults;
 mod input;
 mod limits;
+mod observed;
 mod requests;
 mod serving;
 mod shelf;

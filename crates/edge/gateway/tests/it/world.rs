@@ -27,7 +27,7 @@ use fapo_domain::ports::optimizer::{
 };
 use fapo_domain::ports::sandbox::Confinement;
 use fapo_domain::ports::sessions::Sessions;
-use fapo_domain::ports::trace_context::NoTraces;
+use fapo_domain::ports::trace_context::{NoTraces, TraceContext};
 use fapo_domain::ports::traces::Traces;
 use fapo_gateway::{ApiState, GatewayConfig, Ops, Ports, Probe, ServeOptions, api_router, serve};
 use fapo_orchestrator::{
@@ -53,6 +53,7 @@ pub struct Setup {
     pub probes: Vec<(String, Arc<dyn Probe>)>,
     /// Stands in front of the real Optimizer.
     pub wrap: Option<fn(Arc<dyn Optimizer>) -> Arc<dyn Optimizer>>,
+    pub trace_context: Option<Arc<dyn TraceContext>>,
 }
 
 /// The texts of tokens, by who holds them.
@@ -112,7 +113,7 @@ impl World {
             sessions: store.clone(),
             tokens: store.clone(),
             clock: clock.clone(),
-            trace_context: Arc::new(NoTraces),
+            trace_context: setup.trace_context.unwrap_or_else(|| Arc::new(NoTraces)),
         };
         let metrics = Arc::new(|| "fapo_up 1\n".to_owned());
         let ops = Ops::new(setup.probes, metrics, stop.clone());
@@ -330,7 +331,8 @@ async fn fill(
         .await?;
     tick(store, job, |tick| {
         tick.decisions = vec![Decision {
-            seq: 0,
+            // far from those that the policy numbers itself
+            seq: 100,
             iteration: 1,
             what: DecisionKind::Refusal {
                 candidate: Some(baseline),
