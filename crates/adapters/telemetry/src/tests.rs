@@ -67,6 +67,7 @@ fn work(guard: &Guard) {
             otel.name = "chat m",
             otel.kind = "client",
             { names::GEN_AI_INPUT_TOKENS } = 12_i64,
+            { names::GEN_AI_FINISH_REASONS } = "stop",
             { names::GEN_AI_INPUT_MESSAGES } = tracing::field::Empty,
         );
         if names::content_is_on() {
@@ -107,6 +108,11 @@ fn a_trace_goes_from_the_parent_through_the_task_to_the_model_call() {
     assert_eq!(
         spans[0].attribute(names::GEN_AI_INPUT_TOKENS),
         Some("Int(12)")
+    );
+    assert_eq!(
+        spans[0].attribute(names::GEN_AI_FINISH_REASONS),
+        Some("[stop]"),
+        "a list, by the conventions"
     );
     assert_eq!(seen.resource("fapo.role"), Some("executor"));
     assert_eq!(seen.resource("service.instance.id"), Some("node-1"));
