@@ -39,8 +39,30 @@ test: tools ## Run every test: unit, property, conformance, end to end, faults, 
 	$(CARGO) build -p fapo
 	$(CARGO) test --workspace --no-fail-fast
 
+BUF := @bufbuild/buf@1.75.0
+BUF_BIN := $(TOOLS_DIR)/node_modules/.bin/buf
+PROTO_BASE := target/proto-base
+
+# Wire and JSON compatibility is held against the protos of the merge base with `main`, taken out of git as files.
+.PHONY: proto
+proto: ## Protos: format, lint, and no breaking change against main (needs npm)
+	@if [ ! -x $(BUF_BIN) ] && command -v npm >/dev/null; then \
+	  echo "installing $(BUF) into $(TOOLS_DIR)"; mkdir -p $(TOOLS_DIR); \
+	  npm install --silent --no-audit --no-fund --prefix $(TOOLS_DIR) $(BUF) >$(TOOLS_DIR)/buf.log 2>&1 || true; \
+	fi; \
+	if [ ! -x $(BUF_BIN) ]; then echo "buf cannot be had (npm, or its registry, is not there): the protos were not checked"; exit 0; fi; \
+	set -e; \
+	$(BUF_BIN) format proto --diff --exit-code; \
+	$(BUF_BIN) lint proto; \
+	base=$$(git merge-base HEAD main 2>/dev/null) || base=; \
+	if [ -z "$$base" ] || ! git cat-file -e "$$base:proto" 2>/dev/null; then \
+	  echo "there are no protos on main to compare with: breaking changes were not checked"; exit 0; \
+	fi; \
+	rm -rf $(PROTO_BASE) && mkdir -p $(PROTO_BASE) && git archive "$$base" proto | tar -x -C $(PROTO_BASE); \
+	$(BUF_BIN) breaking proto --against $(PROTO_BASE)/proto
+
 .PHONY: check
-check: ## Formatting, clippy with warnings as errors, architecture
+check: proto ## Formatting, clippy with warnings as errors, architecture, protos
 	$(CARGO) fmt --all -- --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) test -p fapo-e2e architecture

@@ -22,6 +22,7 @@ use fapo_domain::model::task::Fence;
 use fapo_domain::model::trace::{RunRecord, RunStatus, StepOutput, StepStatus};
 use fapo_domain::ports::code::CodeRunner;
 use fapo_domain::ports::models::{MeteredModels, Waited, Waits};
+use fapo_domain::ports::pipelines::StepObserver;
 use fapo_domain::{EvaluationId, JobId, MicroUsd, Spend, StepFingerprint, StepId, StepKey};
 use fapo_project::template::CaseInput;
 use futures::StreamExt;
@@ -64,6 +65,8 @@ pub(crate) struct Session<'a> {
     pub(crate) asked: Option<Mutex<HashSet<StepKey>>>,
     /// Whether nothing new may start, because the work is to stop.
     pub(crate) stopping: AtomicBool,
+    /// Who is told of each step as it ends.
+    pub(crate) observer: Option<Arc<dyn StepObserver>>,
 }
 
 /// How one `llm` step meets the step cache in a block.
@@ -121,7 +124,7 @@ pub(crate) async fn run_case(session: &Session<'_>, ordinal: u64, case: Case) ->
         input: CaseInput::new(case.case_id.as_str(), case.input),
         began: Instant::now(),
         waits: Waits::default(),
-        trace: Mutex::new(Trace::default()),
+        trace: Mutex::new(Trace::new(session.observer.clone())),
     };
     let place = Place {
         outer: Vec::new(),

@@ -2,6 +2,7 @@
 
 mod blocks;
 mod caching;
+mod checking;
 mod code;
 mod faults;
 mod house;

@@ -12,7 +12,7 @@ use fapo_domain::ids::{CaseId, JobId};
 use fapo_domain::model::case::{Case, Split};
 use fapo_domain::model::evaluation::EvaluationSpec;
 use fapo_domain::model::job::JobSpec;
-use fapo_domain::model::score::CaseScore;
+use fapo_domain::model::score::{CaseScore, Comparison};
 use fapo_domain::model::task::{ClaimedTask, TaskPayload, Topic};
 use fapo_domain::model::trace::RunRecord;
 use fapo_domain::ports::code::CodeRunner;
@@ -83,6 +83,28 @@ impl ScoringService {
             contexts: Mutex::default(),
             scorers: Mutex::default(),
         }
+    }
+
+    /// Compares two evaluations of `job`, as its `Compare` tasks do.
+    pub(crate) async fn compare_on_request(
+        &self,
+        job: JobId,
+        a: &EvaluationSpec,
+        b: &EvaluationSpec,
+        upto: u64,
+        confidence: f64,
+        seed: u64,
+    ) -> Result<Comparison, WorkError> {
+        let question = compare::Question {
+            a,
+            b,
+            upto,
+            confidence,
+            seed,
+        };
+        let context = self.context(job).await?;
+        self.compare(&context, question, &CancellationToken::new())
+            .await
     }
 
     async fn context(&self, job: JobId) -> Result<Arc<Context>, WorkError> {

@@ -8,6 +8,7 @@
 mod observed;
 mod raw;
 mod relay;
+mod shared;
 mod simulated;
 
 use std::sync::Arc;

@@ -1,8 +1,8 @@
-//! Every persistence port over SQLite in a temporary file.
+//! Every persistence port over SQLite in a temporary file, and over Postgres in a database of its own.
 
 use std::sync::Arc;
 
-use fapo_store::{SqliteStore, StoreOptions};
+use fapo_store::{PgStore, SqliteStore, StoreOptions};
 use fapo_testkit::clock::ManualClock;
 use fapo_testkit::suites::Ports;
 
@@ -33,3 +33,33 @@ async fn open_alone() -> anyhow::Result<Ports> {
 
 fapo_testkit::store_suites!(sqlite, open);
 fapo_testkit::store_suites!(sqlite_alone, open_alone);
+
+/// The ports that Postgres has so far, beside SQLite's for the rest.
+async fn open_postgres() -> anyhow::Result<Ports> {
+    let (store, clock, database) = crate::postgres::open().await?;
+    let ports = open().await?;
+    let store = Arc::new(store);
+    Ok(Ports {
+        clock,
+        blobs: Arc::<PgStore>::clone(&store),
+        variants: Arc::<PgStore>::clone(&store),
+        jobs: Arc::<PgStore>::clone(&store),
+        tasks: Arc::<PgStore>::clone(&store),
+        cache: Arc::<PgStore>::clone(&store),
+        ledger: Arc::<PgStore>::clone(&store),
+        proposals: Arc::<PgStore>::clone(&store),
+        sessions: Arc::<PgStore>::clone(&store),
+        tokens: Arc::<PgStore>::clone(&store),
+        requests: store,
+        keep: Box::new((database, ports.keep)),
+        ..ports
+    })
+}
+
+fapo_testkit::store_suites!(
+    postgres,
+    open_postgres,
+    [
+        blobs, variants, jobs, tasks, cache, ledger, proposals, sessions, tokens, requests,
+    ]
+);

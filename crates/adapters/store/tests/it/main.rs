@@ -1,4 +1,4 @@
-//! The store against the conformance suites, and what is particular to SQLite.
+//! The stores against the conformance suites, and what is particular to each.
 //!
 //! The modules say `cfg(test)` so that the lints treat their helper functions as tests, too.
 
@@ -12,3 +12,5 @@ mod imports;
 mod ledger;
 #[cfg(test)]
 mod opening;
+#[cfg(test)]
+mod postgres;

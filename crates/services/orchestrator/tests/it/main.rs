@@ -5,4 +5,6 @@ mod bench;
 #[cfg(test)]
 mod jobs;
 #[cfg(test)]
+mod optimizer;
+#[cfg(test)]
 mod workers;

@@ -1,0 +1,15 @@
+//! The whole gateway over loopback: the real router and the real Optimizer service over SQLite.
+
+mod access;
+mod answers;
+mod client;
+mod document;
+mod events;
+mod faults;
+mod input;
+mod limits;
+mod requests;
+mod serving;
+mod shelf;
+mod tokens;
+mod world;
