@@ -32,7 +32,7 @@ fn spec(sim: &SimHandle) -> Value {
 async fn a_call_is_a_span_with_model_tokens_and_cost_inside_the_span_of_its_step() {
     let sim = start(json!({"model": "served-1", "default_answer": ANSWER})).await;
     let (observed, _guard) = Observed::on_this_thread(false);
-    let step = tracing::info_span!("step");
+    let step = tracing::info_span!(target: "fapo_test", "step");
     let reply = models(&[])
         .complete(&request(spec(&sim), PROMPT))
         .instrument(step)

@@ -168,7 +168,11 @@ mod tests {
 
     #[test]
     fn a_candidate_is_named_with_what_was_tried_and_where_it_runs() {
-        let purpose = serde_json::to_value(StagePurpose::Validate { slot: 0, iteration: 0 }).unwrap();
+        let purpose = serde_json::to_value(StagePurpose::Validate {
+            slot: 0,
+            iteration: 0,
+        })
+        .unwrap();
         let history = vec![
             json!({"event": "proposal_asked", "iteration": 3, "slot": 0, "parent": hash("p"), "level": "prompt",
                 "cluster": null}),
