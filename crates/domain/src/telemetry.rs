@@ -11,8 +11,8 @@
 //!
 //! Integers on spans are `i64`: exporters keep no unsigned ones and write them as texts.
 //!
-//! Names that begin with `gen_ai.` follow OpenTelemetry's conventions for generative AI, which are still in development;
-//! those that begin with `llm.` or `openinference.` say the same to receivers that read OpenInference (Arize Phoenix).
+//! Names that begin with `gen_ai.` follow OpenTelemetry's conventions for generative AI, which are still in development.
+//! A few are OpenInference's, for what those conventions do not have: Arize Phoenix reads both.
 //! `docs/telemetry.md` lists all spans, attributes and metrics.
 
 /// The target of events that are measurements: fields `monotonic_counter.NAME`, `histogram.NAME`, `gauge.NAME`, and labels
@@ -66,7 +66,7 @@ pub const GEN_AI_REQUEST_MAX_TOKENS: &str = "gen_ai.request.max_tokens";
 pub const GEN_AI_REQUEST_TEMPERATURE: &str = "gen_ai.request.temperature";
 /// The model that answered, as the provider names it.
 pub const GEN_AI_RESPONSE_MODEL: &str = "gen_ai.response.model";
-/// Why the model stopped: a JSON array with one reason, since `tracing` has no lists.
+/// Why the model stopped. A list of one by the conventions: the telemetry adapter makes it one, `tracing` has none.
 pub const GEN_AI_FINISH_REASONS: &str = "gen_ai.response.finish_reasons";
 /// Tokens read, those from the provider's cache included.
 pub const GEN_AI_INPUT_TOKENS: &str = "gen_ai.usage.input_tokens";
@@ -102,21 +102,11 @@ pub const KIND_CHAIN: &str = "CHAIN";
 pub const KIND_AGENT: &str = "AGENT";
 /// A judgement on outputs.
 pub const KIND_EVALUATOR: &str = "EVALUATOR";
-/// The model's name, for OpenInference.
-pub const LLM_MODEL: &str = "llm.model_name";
-/// Whose model it is, for OpenInference.
-pub const LLM_PROVIDER: &str = "llm.provider";
-/// Tokens read, for OpenInference.
-pub const LLM_TOKENS_PROMPT: &str = "llm.token_count.prompt";
-/// Tokens written, for OpenInference.
-pub const LLM_TOKENS_COMPLETION: &str = "llm.token_count.completion";
-/// Both, for OpenInference.
-pub const LLM_TOKENS_TOTAL: &str = "llm.token_count.total";
 /// What went in, for OpenInference. Content: see [`content_is_on`].
 pub const INPUT_VALUE: &str = "input.value";
 /// What came out, for OpenInference. Content: see [`content_is_on`].
 pub const OUTPUT_VALUE: &str = "output.value";
-/// Dollars, for OpenInference.
+/// Dollars, for OpenInference; the other conventions have no name for it.
 pub const LLM_COST: &str = "llm.cost.total";
 
 /// Dollars that the work cost, by fapo's price table.

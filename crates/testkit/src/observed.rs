@@ -9,13 +9,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use fapo_domain::telemetry;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::subscriber::DefaultGuard;
-use tracing::{Event, Metadata, Subscriber};
+use tracing::subscriber::{DefaultGuard, NoSubscriber};
+use tracing::{Dispatch, Event, Metadata, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::FilterFn;
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
@@ -49,6 +49,10 @@ impl Observed {
     /// Watches what this thread does until the guard is dropped, as if all of fapo's spans and metrics were exported, and with
     /// `content` prompts and outputs too.
     pub fn on_this_thread(content: bool) -> (Self, DefaultGuard) {
+        // While there is only one subscriber in the process, `tracing` asks that of the thread which meets a span first whether
+        // anybody wants it, and remembers the answer: another test's thread would say no for this one. A second one mends that.
+        static SECOND: OnceLock<Dispatch> = OnceLock::new();
+        SECOND.get_or_init(|| Dispatch::new(NoSubscriber::new()));
         let observed = Self::default();
         let only = FilterFn::new(move |metadata: &Metadata<'_>| match metadata.target() {
             telemetry::CONTENT => content,

@@ -1,7 +1,6 @@
 //! What traces and metrics say about model calls.
 //!
-//! Each try of a call is a span `chat {model}` with the attributes of OpenTelemetry's conventions for generative AI, and the
-//! same in the words of OpenInference, which Arize Phoenix reads. A span that nobody exports is never made: then all of
+//! Each try of a call is a span `chat {model}` with the attributes of OpenTelemetry's conventions for generative AI. A span that nobody exports is never made: then all of
 //! this costs a few comparisons a call. Prompts and replies are on the span only where an operator switched content on.
 
 use std::time::Duration;
@@ -67,11 +66,6 @@ impl<'a> Called<'a> {
             { names::MODEL_ENTRY } = self.entry,
             { names::COST_USD } = Empty,
             { names::OPENINFERENCE_KIND } = names::KIND_LLM,
-            { names::LLM_MODEL } = self.model,
-            { names::LLM_PROVIDER } = self.provider.as_str(),
-            { names::LLM_TOKENS_PROMPT } = Empty,
-            { names::LLM_TOKENS_COMPLETION } = Empty,
-            { names::LLM_TOKENS_TOTAL } = Empty,
             { names::LLM_COST } = Empty,
         )
     }
@@ -113,10 +107,7 @@ impl<'a> Called<'a> {
             span.record(names::GEN_AI_RESPONSE_MODEL, served_by.as_str());
         }
         let reason = finish_reason(reply.finish);
-        span.record(
-            names::GEN_AI_FINISH_REASONS,
-            tracing::field::display(format_args!("[\"{reason}\"]")),
-        );
+        span.record(names::GEN_AI_FINISH_REASONS, reason);
         spent(span, spend);
         if names::content_is_on() {
             let messages = json!([{
@@ -203,12 +194,6 @@ pub(crate) fn spent(span: &Span, spend: &Spend) {
             tokens(usage.cached_input_tokens),
         );
     }
-    span.record(names::LLM_TOKENS_PROMPT, tokens(usage.input_tokens));
-    span.record(names::LLM_TOKENS_COMPLETION, tokens(usage.output_tokens));
-    span.record(
-        names::LLM_TOKENS_TOTAL,
-        tokens(usage.input_tokens.saturating_add(usage.output_tokens)),
-    );
     span.record(names::COST_USD, spend.cost.usd());
     span.record(names::LLM_COST, spend.cost.usd());
 }

@@ -14,6 +14,7 @@
 //! receiver that is slow or gone: queues are bounded, and what does not fit is dropped.
 
 mod context;
+mod conventions;
 mod logs;
 mod metrics;
 mod otlp;

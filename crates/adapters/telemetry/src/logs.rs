@@ -167,7 +167,7 @@ mod tests {
             let logged = logged(text, Format::Text, || {
                 tracing::event!(target: telemetry::METRICS, tracing::Level::ERROR, monotonic_counter.fapo_test_total = 1_u64);
                 tracing::error!(target: telemetry::CONTENT, "a prompt");
-                let span = tracing::error_span!(target: telemetry::SPANS, "chat", { telemetry::LLM_MODEL } = "m");
+                let span = tracing::error_span!(target: telemetry::SPANS, "chat", { telemetry::GEN_AI_REQUEST_MODEL } = "m");
                 span.in_scope(|| tracing::error!("a line"));
                 assert!(!telemetry::content_is_on());
             });

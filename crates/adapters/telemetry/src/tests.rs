@@ -4,12 +4,13 @@ mod receiver;
 
 use std::io;
 use std::net::TcpListener;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use fapo_domain::model::trace_context::TraceParent;
 use fapo_domain::telemetry as names;
-use tracing::Instrument as _;
+use tracing::subscriber::NoSubscriber;
+use tracing::{Dispatch, Instrument as _};
 
 use self::receiver::Receiver;
 use super::*;
@@ -48,6 +49,9 @@ fn config(endpoint: &str) -> TelemetryConfig {
 
 /// Does `work` under a configuration, and gives its log lines and what is left to flush.
 fn under(config: &TelemetryConfig, work: impl FnOnce(&Guard)) -> (String, Guard) {
+    // with only one subscriber in the process, another test's thread could decide for this one that nobody wants a span
+    static SECOND: OnceLock<Dispatch> = OnceLock::new();
+    SECOND.get_or_init(|| Dispatch::new(NoSubscriber::new()));
     let sink = Sink::default();
     let writer = sink.clone();
     let (subscriber, guard) = build(config, move || writer.clone()).unwrap();
@@ -67,6 +71,7 @@ fn work(guard: &Guard) {
             otel.name = "chat m",
             otel.kind = "client",
             { names::GEN_AI_INPUT_TOKENS } = 12_i64,
+            { names::GEN_AI_FINISH_REASONS } = "stop",
             { names::GEN_AI_INPUT_MESSAGES } = tracing::field::Empty,
         );
         if names::content_is_on() {
@@ -107,6 +112,11 @@ fn a_trace_goes_from_the_parent_through_the_task_to_the_model_call() {
     assert_eq!(
         spans[0].attribute(names::GEN_AI_INPUT_TOKENS),
         Some("Int(12)")
+    );
+    assert_eq!(
+        spans[0].attribute(names::GEN_AI_FINISH_REASONS),
+        Some("[stop]"),
+        "a list, by the conventions"
     );
     assert_eq!(seen.resource("fapo.role"), Some("executor"));
     assert_eq!(seen.resource("service.instance.id"), Some("node-1"));

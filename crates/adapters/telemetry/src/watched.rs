@@ -15,6 +15,8 @@ use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter};
 
+use crate::conventions::conform;
+
 /// Whether the receiver takes what it is sent; shared by the exporters of one receiver.
 #[derive(Debug)]
 pub(crate) struct Receiver {
@@ -76,7 +78,8 @@ impl<E> fmt::Debug for Watched<E> {
 }
 
 impl<E: SpanExporter> SpanExporter for Watched<E> {
-    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+    async fn export(&self, mut batch: Vec<SpanData>) -> OTelSdkResult {
+        batch.iter_mut().for_each(conform);
         let result = self.inner.export(batch).await;
         self.receiver.heard(&result);
         result

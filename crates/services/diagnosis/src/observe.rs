@@ -88,8 +88,6 @@ pub(crate) fn invoke(program: &'static str, request: &AgentRequest, text: &str) 
         { names::GEN_AI_AGENT_NAME } = program,
         { names::GEN_AI_CONVERSATION_ID } = %request.id,
         { names::GEN_AI_REQUEST_MODEL } = request.model.model.as_str(),
-        { names::GEN_AI_INPUT_TOKENS } = Empty,
-        { names::GEN_AI_OUTPUT_TOKENS } = Empty,
         { names::GEN_AI_INPUT_MESSAGES } = Empty,
         { names::GEN_AI_OUTPUT_MESSAGES } = Empty,
         { names::INPUT_VALUE } = Empty,
@@ -109,7 +107,8 @@ pub(crate) fn invoke(program: &'static str, request: &AgentRequest, text: &str) 
     span
 }
 
-/// Notes how a prompt ended. Its tokens and dollars are those of the model calls inside it: the span repeats their sum.
+/// Notes how a prompt ended. Its tokens are those of the model calls inside it and stand there: a receiver that adds up a trace
+/// counts each once.
 pub(crate) fn invoked(
     span: &Span,
     program: &'static str,
@@ -138,10 +137,6 @@ pub(crate) fn invoked(
         span.record("otel.status_code", "ERROR");
         return;
     };
-    let usage = &turn.spend.usage;
-    let tokens = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-    span.record(names::GEN_AI_INPUT_TOKENS, tokens(usage.input_tokens));
-    span.record(names::GEN_AI_OUTPUT_TOKENS, tokens(usage.output_tokens));
     span.record(names::COST_USD, turn.spend.cost.usd());
     if let Some(answer) = &turn.answer
         && names::content_is_on()

@@ -32,7 +32,7 @@ fn spec(sim: &SimHandle) -> Value {
 async fn a_call_is_a_span_with_model_tokens_and_cost_inside_the_span_of_its_step() {
     let sim = start(json!({"model": "served-1", "default_answer": ANSWER})).await;
     let (observed, _guard) = Observed::on_this_thread(false);
-    let step = tracing::info_span!("step");
+    let step = tracing::info_span!(target: "fapo_test", "step");
     let reply = models(&[])
         .complete(&request(spec(&sim), PROMPT))
         .instrument(step)
@@ -49,7 +49,7 @@ async fn a_call_is_a_span_with_model_tokens_and_cost_inside_the_span_of_its_step
         (names::GEN_AI_PROVIDER, "openai"),
         (names::GEN_AI_REQUEST_MODEL, "gpt-4.1-mini"),
         (names::GEN_AI_RESPONSE_MODEL, "served-1"),
-        (names::GEN_AI_FINISH_REASONS, r#"["stop"]"#),
+        (names::GEN_AI_FINISH_REASONS, "stop"),
         (names::GEN_AI_INPUT_TOKENS, &usage.input_tokens.to_string()),
         (
             names::GEN_AI_OUTPUT_TOKENS,
@@ -57,8 +57,6 @@ async fn a_call_is_a_span_with_model_tokens_and_cost_inside_the_span_of_its_step
         ),
         (names::COST_USD, &cost),
         (names::OPENINFERENCE_KIND, "LLM"),
-        (names::LLM_MODEL, "gpt-4.1-mini"),
-        (names::LLM_TOKENS_PROMPT, &usage.input_tokens.to_string()),
         (names::LLM_COST, &cost),
         (names::ATTEMPT, "1"),
     ] {

@@ -7,6 +7,9 @@
 //! its transaction writes that number into the row of this store in `writers`. Afterwards the row tells what became of it, and
 //! reading it by an upsert waits for a transaction that is still under way.
 
+use std::time::Instant;
+
+use fapo_domain::measure;
 use fapo_domain::ports::ledger::Charge;
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -54,7 +57,13 @@ impl Group {
             // a reservation nobody waits for any more is not made
             batch.retain(|op| !matches!(op, Op::Reserve { answer, .. } if answer.is_closed()));
             let undo = std::mem::take(&mut unheard);
-            match self.apply(&mut batch, &undo).await {
+            let began = Instant::now();
+            let applied = self.apply(&mut batch, &undo).await;
+            measure!(
+                histogram.fapo_store_commit_seconds = began.elapsed().as_secs_f64(),
+                store = "postgres"
+            );
+            match applied {
                 Ok(applied) => {
                     failed = false;
                     unheard = tell(applied);

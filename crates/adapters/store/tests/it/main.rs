@@ -16,6 +16,6 @@ mod opening;
 mod postgres;
 #[cfg(test)]
 mod races;
+mod results;
 #[cfg(test)]
 mod severed;
-mod results;

@@ -106,6 +106,13 @@ fn shown(attribute: &KeyValue) -> (String, String) {
     let text = match value {
         Some(Value::StringValue(text)) => text.clone(),
         Some(Value::IntValue(number)) => format!("Int({number})"),
+        Some(Value::ArrayValue(list)) => {
+            let texts = list.values.iter().map(|value| match &value.value {
+                Some(Value::StringValue(text)) => text.clone(),
+                other => format!("{other:?}"),
+            });
+            format!("[{}]", texts.collect::<Vec<_>>().join(", "))
+        }
         other => format!("{other:?}"),
     };
     (attribute.key.clone(), text)
