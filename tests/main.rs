@@ -20,6 +20,7 @@ mod e2e {
     mod python;
     mod results;
     mod schema;
+    mod serve;
     mod sessions;
     mod stopping;
 }
