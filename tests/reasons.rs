@@ -35,6 +35,7 @@ const OTHER_NAMES: &[(&str, &str)] = &[
         "an environment variable of a session",
     ),
     ("DISABLE_TELEMETRY", "an environment variable of a session"),
+    ("FAPO__", "what variables of a configuration begin with"),
     ("FAPO_CLAUDE", "an environment variable"),
     ("FAPO_CODEX", "an environment variable"),
     ("FAPO_LOG", "an environment variable"),

@@ -13,6 +13,7 @@ use fapo_domain::ports::optimizer::OptimizerError;
 use fapo_domain::ports::sandbox::SandboxError;
 use fapo_domain::ports::work::WorkError;
 use fapo_orchestrator::OrchestratorError;
+use fapo_queue::RedisServerError;
 
 /// What failed, and what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -105,7 +106,10 @@ pub fn reason(error: &anyhow::Error) -> Option<String> {
         let remote = cause
             .downcast_ref::<OptimizerError>()
             .map(Classified::reason);
-        let known = known.or(agent).or(sandbox).or(remote);
+        let redis = cause
+            .downcast_ref::<RedisServerError>()
+            .map(Classified::reason);
+        let known = known.or(agent).or(sandbox).or(remote).or(redis);
         known.map(str::to_owned)
     };
     error.chain().filter_map(named).last()
