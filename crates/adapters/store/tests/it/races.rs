@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fapo_domain::clock::Clock;
-use fapo_domain::model::task::{Fence, TaskState};
+use fapo_domain::model::job::JobStatus;
+use fapo_domain::model::task::{Fence, NewTask, TaskState};
 use fapo_domain::money::SpendRole;
 use fapo_domain::ports::StoreError;
 use fapo_domain::ports::jobs::{Jobs, Proposals, Tick};
@@ -39,6 +40,22 @@ impl Numbers {
     }
 }
 
+fn tick(job: JobId, expected_version: u64, status: JobStatus, tasks: Vec<NewTask>) -> Tick {
+    Tick {
+        job,
+        expected_version,
+        state: json!({}),
+        status,
+        events: Vec::new(),
+        tasks,
+        consumed: Vec::new(),
+        lineage: Vec::new(),
+        decisions: Vec::new(),
+        open_test: None,
+        trace: None,
+    }
+}
+
 /// A job with so many queued tasks, and an account.
 async fn job_with_tasks(store: &PgStore, tasks: u32, caps: Caps) -> JobId {
     let job = sample::job_id(1);
@@ -47,20 +64,9 @@ async fn job_with_tasks(store: &PgStore, tasks: u32, caps: Caps) -> JobId {
         .create_job(job, sample::job_spec("p"), json!({}), now, None)
         .await
         .unwrap();
+    let tasks = (0..tasks).map(|n| sample::new_task(job, n)).collect();
     store
-        .commit_tick(Tick {
-            job,
-            expected_version: 0,
-            state: json!({}),
-            status: fapo_domain::model::job::JobStatus::Running,
-            events: Vec::new(),
-            tasks: (0..tasks).map(|n| sample::new_task(job, n)).collect(),
-            consumed: Vec::new(),
-            lineage: Vec::new(),
-            decisions: Vec::new(),
-            open_test: None,
-            trace: None,
-        })
+        .commit_tick(tick(job, 0, JobStatus::Running, tasks))
         .await
         .unwrap();
     store.open_account(job, caps).await.unwrap();
@@ -309,6 +315,65 @@ async fn a_write_and_the_next_claim_wait_for_each_other() {
     );
 }
 
+/// The account's row is what claims and reservations wait at, in either order.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reservation_and_the_next_claim_wait_for_each_other() {
+    let (store, clock, database) = open().await.unwrap();
+    let job = job_with_tasks(&store, 1, Caps::default()).await;
+    let task = sample::task_id(job, 0);
+    let old = claim(&store, task, LEASE).await.unwrap();
+    let mut other = database.connect().await.unwrap();
+
+    // another process reserves under the live claim, and has not committed
+    let reserves = "BEGIN; SELECT 1 FROM accounts FOR UPDATE; \
+                    INSERT INTO reservations SELECT job, id, epoch, 5, 1, 0, 0 FROM tasks; \
+                    UPDATE accounts SET reserved_cost = 5, reserved_calls = 1";
+    sqlx::raw_sql(reserves).execute(&mut other).await.unwrap();
+    clock.advance(LEASE);
+    let next = tokio::spawn({
+        let store = store.clone();
+        async move { claim(&store, task, LEASE).await }
+    });
+    wait_for_waiters(&database, 1).await;
+    sqlx::raw_sql("COMMIT").execute(&mut other).await.unwrap();
+    let live = next.await.unwrap().unwrap();
+    assert_eq!(live.epoch, old.epoch + 1);
+    let balance = store.balance(job).await.unwrap();
+    assert_eq!(
+        (balance.reserved.cost, balance.lost.cost),
+        (MicroUsd(0), MicroUsd(5))
+    );
+
+    // another process claims, and has not committed
+    let claims = "BEGIN; UPDATE tasks SET epoch = epoch + 1; SELECT 1 FROM accounts FOR UPDATE";
+    sqlx::raw_sql(claims).execute(&mut other).await.unwrap();
+    let reservation = tokio::spawn({
+        let store = store.clone();
+        async move {
+            store
+                .reserve(
+                    job,
+                    live.into(),
+                    Amount {
+                        cost: MicroUsd(7),
+                        model_calls: 1,
+                    },
+                )
+                .await
+        }
+    });
+    wait_for_waiters(&database, 1).await;
+    sqlx::raw_sql("COMMIT").execute(&mut other).await.unwrap();
+    let refused = reservation.await.unwrap();
+    assert!(
+        matches!(
+            refused,
+            Err(LedgerError::Store(StoreError::StaleLease { .. }))
+        ),
+        "{refused:?}"
+    );
+}
+
 /// A tick and a failing task at once, in both orders: nothing stays queued in a job that is over.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_task_that_fails_while_its_job_ends_is_cancelled() {
@@ -330,19 +395,7 @@ async fn a_task_that_fails_while_its_job_ends_is_cancelled() {
                 .await
         }
     });
-    let last = stores[0].commit_tick(Tick {
-        job,
-        expected_version: 1,
-        state: json!({}),
-        status: fapo_domain::model::job::JobStatus::Cancelled,
-        events: Vec::new(),
-        tasks: Vec::new(),
-        consumed: Vec::new(),
-        lineage: Vec::new(),
-        decisions: Vec::new(),
-        open_test: None,
-        trace: None,
-    });
+    let last = stores[0].commit_tick(tick(job, 1, JobStatus::Cancelled, Vec::new()));
     let (states, version) = futures::join!(join_all(failing), last);
     version.unwrap();
     for state in states {
