@@ -16,3 +16,5 @@ mod opening;
 mod postgres;
 #[cfg(test)]
 mod results;
+#[cfg(test)]
+mod migrations;
