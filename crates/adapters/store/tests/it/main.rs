@@ -11,11 +11,14 @@ mod imports;
 #[cfg(test)]
 mod ledger;
 #[cfg(test)]
+mod migrations;
+#[cfg(test)]
 mod opening;
 #[cfg(test)]
 mod postgres;
 #[cfg(test)]
 mod races;
+#[cfg(test)]
 mod results;
 #[cfg(test)]
 mod severed;
