@@ -370,12 +370,17 @@ mod tests {
             all_are_named(suite, text, list);
         }
         // these two have their lists beside them
-        for (suite, text) in [
-            ("limits", include_str!("suites/limits.rs")),
-            ("queue", include_str!("suites/queue.rs")),
+        for (suite, text, more) in [
+            ("limits", include_str!("suites/limits.rs"), ""),
+            (
+                "queue",
+                include_str!("suites/queue.rs"),
+                include_str!("suites/queue/fairness.rs"),
+            ),
         ] {
             let (text, list) = text.split_once("macro_rules!").unwrap();
             all_are_named(suite, text, list);
+            all_are_named(suite, more, list);
         }
     }
 

@@ -29,4 +29,6 @@ mod rows;
 #[cfg(test)]
 mod server;
 #[cfg(test)]
+mod tampered;
+#[cfg(test)]
 mod worker;
