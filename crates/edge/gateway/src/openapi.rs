@@ -1,17 +1,21 @@
 //! The OpenAPI document, made of the table of routes and the schemas of what they read and write.
 
+mod problems;
+mod process;
+
 use std::sync::LazyLock;
 
 use axum::http::StatusCode;
 use axum::response::Response;
 use schemars::generate::{Contract, SchemaSettings};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
 
+use self::problems::{problem_name, problem_reference, problem_response};
+use self::process::operation_paths;
 use crate::call;
 use crate::params::{Kind, Param};
-use crate::problem::{Problem, title_of};
+use crate::problem::Problem;
 use crate::route::{Access, BodySpec, Content, Route, table};
 
 const DESCRIPTION: &str = "Jobs, lineage, runs and reports of a fapo server. Ids and hashes are texts, times RFC 3339 in UTC, \
@@ -61,9 +65,7 @@ pub fn openapi() -> Json {
     }
     let problem = schemas.written::<Problem>();
     let mut responses = Map::new();
-    for status in [
-        400, 401, 403, 404, 405, 409, 413, 415, 422, 429, 500, 503, 504,
-    ] {
+    for status in problems::STATUSES {
         responses.insert(problem_name(status), problem_response(status, &problem));
     }
     json!({
@@ -232,178 +234,6 @@ fn responses(route: &Route, schemas: &mut Schemas) -> Json {
         all.insert(status.to_string(), problem_reference(status));
     }
     Json::Object(all)
-}
-
-fn problem_name(status: u16) -> String {
-    format!("Problem{status}")
-}
-
-fn problem_reference(status: u16) -> Json {
-    json!({"$ref": format!("#/components/responses/{}", problem_name(status))})
-}
-
-/// An example of a problem, for the document's readers.
-#[derive(Serialize)]
-struct Example<'a> {
-    r#type: &'a str,
-    title: &'a str,
-    status: u16,
-    detail: &'a str,
-}
-
-fn problem_response(status: u16, schema: &Schema) -> Json {
-    let (reason, detail) = match status {
-        400 => (
-            "REQUEST_INVALID",
-            "`limit`: a whole number from 1 to 100 is needed",
-        ),
-        401 => ("TOKEN_INVALID", "the token is not valid"),
-        403 => (
-            "ACCESS_FORBIDDEN",
-            "the token \"ci\" is a viewer's; this needs submitter",
-        ),
-        404 => (
-            "NOT_FOUND",
-            "job 019a2b3c-4d5e-7f00-8a1b-2c3d4e5f6071 does not exist",
-        ),
-        405 => ("METHOD_NOT_ALLOWED", "the path has GET"),
-        409 => (
-            "REQUEST_ID_REUSED",
-            "the request id \"nightly\" was used for another request",
-        ),
-        413 => (
-            "REQUEST_TOO_LARGE",
-            "the body may have 4194304 bytes at most",
-        ),
-        415 => (
-            "MEDIA_TYPE_UNSUPPORTED",
-            "send the body as `Content-Type: application/json`",
-        ),
-        422 => ("PROJECT_INVALID", "the project has problems"),
-        429 => (
-            "RATE_LIMITED",
-            "too many requests: wait as long as Retry-After says",
-        ),
-        503 => (
-            "STORE_UNAVAILABLE",
-            "the store is unavailable while trying to read a job",
-        ),
-        504 => ("REQUEST_TIMED_OUT", "the request took longer than 30 s"),
-        _ => (
-            "INTERNAL",
-            "a fault of the server; its log has the cause under this error id",
-        ),
-    };
-    let title = StatusCode::from_u16(status).map_or("", title_of);
-    let example = Example {
-        r#type: reason,
-        title,
-        status,
-        detail,
-    };
-    let mut response = json!({
-        "description": format!("{title}."),
-        "content": {"application/problem+json": {"schema": schema, "example": example}},
-    });
-    let header = |about: &str, schema: Json| json!({"description": about, "schema": schema, "required": true});
-    match status {
-        401 | 403 => {
-            response["headers"] =
-                json!({"WWW-Authenticate": header("What is needed.", json!({"type": "string"}))});
-        }
-        405 => {
-            response["headers"] =
-                json!({"Allow": header("The path's methods.", json!({"type": "string"}))});
-        }
-        429 | 503 | 504 => {
-            let seconds = json!({"type": "integer", "minimum": 1});
-            let mut header = header("After how many seconds to come again.", seconds);
-            header["required"] = json!(false);
-            response["headers"] = json!({"Retry-After": header});
-        }
-        _ => {}
-    }
-    response
-}
-
-/// What a role says of itself when it is asked whether it can work.
-#[derive(Serialize, JsonSchema)]
-struct Readiness {
-    /// Whether it can work.
-    ready: bool,
-    /// Whether it is about to end.
-    stopping: bool,
-    /// What it needs, each with `ok`, `failed` or `timed_out`.
-    checks: std::collections::BTreeMap<String, String>,
-}
-
-/// What a role says of itself when it is asked whether it is there.
-#[derive(Serialize, JsonSchema)]
-struct Liveness {
-    /// That it is.
-    alive: bool,
-}
-
-/// The paths that need no token and are no part of the API.
-fn operation_paths(schemas: &mut Schemas) -> [(&'static str, Json); 4] {
-    let path = |name: &str, about: &str, answers: &[(u16, &str, &str, Json)]| {
-        let mut responses = Map::new();
-        for (status, about, media_type, schema) in answers {
-            let content = json!({*media_type: {"schema": schema}});
-            responses.insert(
-                status.to_string(),
-                json!({"description": about, "content": content}),
-            );
-        }
-        json!({"get": {
-            "operationId": name, "tags": ["operation"], "summary": about, "security": [], "responses": responses,
-        }})
-    };
-    let json_type = "application/json";
-    let alive = json!(schemas.written::<Liveness>());
-    let ready = json!(schemas.written::<Readiness>());
-    [
-        (
-            "/healthz",
-            path(
-                "get_health",
-                "Whether the process is alive",
-                &[(200, "It is.", json_type, alive)],
-            ),
-        ),
-        (
-            "/readyz",
-            path(
-                "get_readiness",
-                "Whether the process can work",
-                &[
-                    (200, "It can.", json_type, ready.clone()),
-                    (
-                        503,
-                        "It cannot: something that it needs is away, or it is about to end.",
-                        json_type,
-                        ready,
-                    ),
-                ],
-            ),
-        ),
-        (
-            "/metrics",
-            path(
-                "get_metrics",
-                "The process's figures, in Prometheus' text format",
-                &[(200, "The figures.", "text/plain", json!({"type": "string"}))],
-            ),
-        ),
-        (
-            "/openapi.json",
-            path(
-                "get_openapi",
-                "This document",
-                &[(200, "The document.", json_type, json!({"type": "object"}))],
-            ),
-        ),
-    ]
 }
 
 #[cfg(test)]

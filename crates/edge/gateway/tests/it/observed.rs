@@ -100,6 +100,9 @@ impl<S: Subscriber> Layer<S> for Notes {
 #[tokio::test]
 async fn a_request_has_a_span_and_figures_under_its_routes_template() -> anyhow::Result<()> {
     let notes = Notes::default();
+    // where there is one subscriber in all, tracing asks the thread that meets a place first whether anybody listens to it, and
+    // that may be another test's; of two it asks both
+    let _other = tracing::Dispatch::new(tracing_subscriber::registry());
     let subscriber = tracing_subscriber::registry().with(notes.clone());
     let _default = tracing::subscriber::set_default(subscriber);
     let world = World::new().await?;
