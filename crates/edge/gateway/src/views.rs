@@ -124,7 +124,8 @@ pub(crate) fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option
     };
     let from_float = || {
         let float = number.as_f64()?;
-        ((0.0..=MAX_INTEGER as f64).contains(&float) && float.fract() == 0.0).then_some(float as u64)
+        ((0.0..=MAX_INTEGER as f64).contains(&float) && float.fract() == 0.0)
+            .then_some(float as u64)
     };
     match number.as_u64().or_else(from_float) {
         Some(whole) if whole <= MAX_INTEGER => Ok(Some(whole)),

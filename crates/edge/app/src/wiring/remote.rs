@@ -6,8 +6,9 @@ use anyhow::bail;
 use fapo_domain::model::access::Credential;
 use fapo_domain::ports::optimizer::Optimizer;
 use fapo_domain::ports::pipelines::{PipelineRunner, RunScorer};
+use fapo_domain::ports::trace_context::NoTraces;
+use fapo_rpc::{ClientOptions, Connection, RemoteOptimizer};
 
-use crate::cli::advice::Advice;
 use crate::config::server::ServerConfig;
 
 /// The roles that are elsewhere. Connections come about with the first call, and again after they were lost.
@@ -40,17 +41,19 @@ impl Remote {
     }
 }
 
-/// The jobs of the server at `server`, asked for under `credential`.
+/// The jobs of the server at `server`, asked for under `credential`. Nothing is asked yet.
 ///
 /// # Errors
-/// Where the address cannot be used.
+/// Where the address or the token cannot be used.
 pub fn optimizer(
     server: &str,
-    _credential: Option<Credential>,
+    credential: Option<Credential>,
 ) -> anyhow::Result<Arc<dyn Optimizer>> {
-    Err(Advice::new(
-        format!("{server} cannot be asked: this build of fapo has no client for servers"),
-        "use a build that has one",
-    )
-    .into())
+    let options = ClientOptions {
+        credential,
+        ..ClientOptions::new(server)
+    };
+    fapo_llm::install_crypto();
+    let connection = Connection::new(options, Arc::new(NoTraces))?;
+    Ok(Arc::new(RemoteOptimizer::new(connection)))
 }

@@ -26,11 +26,18 @@ async fn each_route_answers_each_role_as_the_table_says() -> anyhow::Result<()> 
             ("root", Role::Admin),
             ("service", Role::Service),
         ] {
-            let reply = good(&world, &route, number).with(&world, holder).send(&world).await?;
+            let reply = good(&world, &route, number)
+                .with(&world, holder)
+                .send(&world)
+                .await?;
             if theirs < needed {
                 assert_eq!(reply.status, 403, "{holder} at {route:?}");
                 assert_eq!(reply.reason(), "ACCESS_FORBIDDEN");
-                assert!(reply.header("www-authenticate").contains("insufficient_scope"));
+                assert!(
+                    reply
+                        .header("www-authenticate")
+                        .contains("insufficient_scope")
+                );
             } else {
                 // a job that was cancelled before can no longer be paused: that is no matter of access
                 let fine = (200..300).contains(&reply.status) || reply.status == 422;
@@ -53,8 +60,14 @@ async fn a_request_without_a_good_token_is_told_what_is_wrong_with_it_and_nothin
         (Some("Bearer".to_owned()), "TOKEN_INVALID"),
         (Some("Bearer nonsense".to_owned()), "TOKEN_INVALID"),
         (Some(format!("Bearer {unknown}")), "TOKEN_INVALID"),
-        (Some(format!("Bearer {}", world.tokens["revoked"])), "TOKEN_INVALID"),
-        (Some(format!("Bearer {}", world.tokens["expired"])), "TOKEN_EXPIRED"),
+        (
+            Some(format!("Bearer {}", world.tokens["revoked"])),
+            "TOKEN_INVALID",
+        ),
+        (
+            Some(format!("Bearer {}", world.tokens["expired"])),
+            "TOKEN_EXPIRED",
+        ),
     ];
     for (number, route) in routes().into_iter().enumerate() {
         for (authorization, reason) in &tokens {
@@ -80,7 +93,10 @@ async fn a_thing_of_another_project_does_not_exist() -> anyhow::Result<()> {
             Role::Submitter => "other_submitter",
             Role::Admin | Role::Service => "other_admin",
         };
-        let reply = good(&world, &route, number).with(&world, holder).send(&world).await?;
+        let reply = good(&world, &route, number)
+            .with(&world, holder)
+            .send(&world)
+            .await?;
         match route.path {
             // contents are shared by their hash, and lists show what is theirs
             "/api/v1/blobs" => assert_eq!(reply.status, 201),

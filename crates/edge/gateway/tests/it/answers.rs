@@ -33,13 +33,24 @@ async fn every_answer_is_what_the_document_says() -> anyhow::Result<()> {
         if route.path.ends_with("/stream") {
             world.finish().await?;
         }
-        let reply = good(&world, &route, number).with(&world, "admin").send(&world).await?;
+        let reply = good(&world, &route, number)
+            .with(&world, "admin")
+            .send(&world)
+            .await?;
         let verb = route.method.as_str().to_ascii_lowercase();
         let responses = &document["paths"][route.path][&verb]["responses"];
         let response = &responses[reply.status.to_string()];
         assert!((200..300).contains(&reply.status), "{route:?}: {reply:?}");
-        assert!(response.is_object(), "{route:?} has no {} in the document", reply.status);
-        let media_type = reply.header("content-type").split(';').next().unwrap_or_default();
+        assert!(
+            response.is_object(),
+            "{route:?} has no {} in the document",
+            reply.status
+        );
+        let media_type = reply
+            .header("content-type")
+            .split(';')
+            .next()
+            .unwrap_or_default();
         match response["content"].as_object() {
             None => assert!(reply.bytes.is_empty(), "{route:?}"),
             Some(content) => {
@@ -102,7 +113,10 @@ async fn a_report_comes_in_three_forms_and_none_of_them_can_run_a_script() -> an
         assert!(reply.header("content-type").starts_with(media_type));
         assert!(String::from_utf8_lossy(&reply.bytes).contains(&world.job.to_string()));
         let policy = reply.header("content-security-policy");
-        assert!(policy.contains("default-src 'none'") && !policy.contains("script-src"), "{policy}");
+        assert!(
+            policy.contains("default-src 'none'") && !policy.contains("script-src"),
+            "{policy}"
+        );
     }
     Ok(())
 }
@@ -110,12 +124,19 @@ async fn a_report_comes_in_three_forms_and_none_of_them_can_run_a_script() -> an
 #[tokio::test]
 async fn lists_are_read_page_by_page() -> anyhow::Result<()> {
     let world = World::new().await?;
-    let evaluation = format!("/api/v1/jobs/{}/evaluations/{}", world.job, world.evaluation);
+    let evaluation = format!(
+        "/api/v1/jobs/{}/evaluations/{}",
+        world.job, world.evaluation
+    );
     for (list, wanted) in [("runs", vec![0, 1, 2, 3, 4]), ("findings", vec![1, 2, 3])] {
         let (mut seen, mut after) = (Vec::new(), String::new());
         loop {
             let path = format!("{evaluation}/{list}?limit=2{after}");
-            let page = Ask::get(path).with(&world, "viewer").send(&world).await?.json();
+            let page = Ask::get(path)
+                .with(&world, "viewer")
+                .send(&world)
+                .await?
+                .json();
             let items = page["items"].as_array().cloned().unwrap_or_default();
             assert!(items.len() <= 2);
             seen.extend(items.iter().filter_map(|item| item["ordinal"].as_u64()));
@@ -127,10 +148,18 @@ async fn lists_are_read_page_by_page() -> anyhow::Result<()> {
         assert_eq!(seen, wanted, "{list}");
     }
 
-    let first = Ask::get("/api/v1/jobs?limit=1").with(&world, "root").send(&world).await?.json();
+    let first = Ask::get("/api/v1/jobs?limit=1")
+        .with(&world, "root")
+        .send(&world)
+        .await?
+        .json();
     let next = first["next"].as_str().unwrap_or_default();
     let path = format!("/api/v1/jobs?limit=1&before={next}");
-    let second = Ask::get(path).with(&world, "root").send(&world).await?.json();
+    let second = Ask::get(path)
+        .with(&world, "root")
+        .send(&world)
+        .await?
+        .json();
     let ids = [&first, &second].map(|page| page["items"][0]["id"].clone());
     assert_eq!(ids, [json!(world.other_job), json!(world.job)]);
     Ok(())

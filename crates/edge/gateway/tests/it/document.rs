@@ -48,14 +48,21 @@ fn the_document_has_every_route_once_and_every_reference_leads_somewhere() {
     under("$ref", &document, &mut references);
     assert!(references.len() > 100);
     for reference in references {
-        let pointer = reference.as_str().unwrap_or_default().trim_start_matches('#');
+        let pointer = reference
+            .as_str()
+            .unwrap_or_default()
+            .trim_start_matches('#');
         assert!(document.pointer(pointer).is_some(), "{reference}");
     }
     let mut names = Vec::new();
     under("operationId", &document, &mut names);
     let distinct: BTreeSet<&str> = names.iter().filter_map(|name| name.as_str()).collect();
     assert_eq!(distinct.len(), names.len());
-    assert_eq!(names.len(), routes().len() + 4, "and those of the process itself");
+    assert_eq!(
+        names.len(),
+        routes().len() + 4,
+        "and those of the process itself"
+    );
 }
 
 #[tokio::test]

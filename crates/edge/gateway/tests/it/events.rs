@@ -41,7 +41,9 @@ async fn open(world: &World, query: &str, last: Option<u64>) -> anyhow::Result<R
 async fn stream(world: &World, query: &str, last: Option<u64>) -> anyhow::Result<Stream> {
     let response = open(world, query, last).await?.error_for_status()?;
     assert_eq!(response.headers()["content-type"], "text/event-stream");
-    let bytes = response.bytes_stream().map(|chunk| chunk.map(|bytes| bytes.to_vec()));
+    let bytes = response
+        .bytes_stream()
+        .map(|chunk| chunk.map(|bytes| bytes.to_vec()));
     Ok(Stream {
         bytes: bytes.boxed(),
         read: String::new(),
@@ -121,7 +123,9 @@ async fn a_stream_tells_what_was_what_comes_and_the_end() -> anyhow::Result<()> 
     let world = World::new().await?;
     let mut events = stream(&world, "", None).await?;
     assert_eq!(events.positions(1).await?, ["1"]);
-    world.say([json!({"event": "two"}), json!({"event": "three"})]).await?;
+    world
+        .say([json!({"event": "two"}), json!({"event": "three"})])
+        .await?;
     let second = events.event().await?;
     assert_eq!(second.data["body"], json!({"event": "two"}));
     assert_eq!(second.data["at"], "2027-01-15T08:00:00Z");
@@ -130,7 +134,10 @@ async fn a_stream_tells_what_was_what_comes_and_the_end() -> anyhow::Result<()> 
     world.finish().await?;
     assert_eq!(events.positions(1).await?, ["4"]);
     let end = events.event().await?;
-    assert_eq!((end.name.as_deref(), end.data), (Some("end"), json!({"status": "done"})));
+    assert_eq!(
+        (end.name.as_deref(), end.data),
+        (Some("end"), json!({"status": "done"}))
+    );
     assert_eq!(events.next().await?, None);
     Ok(())
 }
@@ -160,9 +167,15 @@ async fn a_position_that_is_none_is_refused() -> anyhow::Result<()> {
     let world = World::new().await?;
     for bad in ["x", "-1", "1.5", "+1", "99999999999999999999"] {
         let path = format!("/api/v1/jobs/{}/events/stream", world.job);
-        let ask = Ask::get(path).with(&world, "viewer").header("last-event-id", bad);
+        let ask = Ask::get(path)
+            .with(&world, "viewer")
+            .header("last-event-id", bad);
         let reply = ask.send(&world).await?;
-        assert_eq!((reply.status, reply.fields()), (400, vec!["Last-Event-ID".to_owned()]), "{bad}");
+        assert_eq!(
+            (reply.status, reply.fields()),
+            (400, vec!["Last-Event-ID".to_owned()]),
+            "{bad}"
+        );
     }
     Ok(())
 }
@@ -201,7 +214,9 @@ async fn streams_have_places_and_a_client_that_goes_gives_its_own_back() -> anyh
         }
         anyhow::Ok(())
     };
-    tokio::time::timeout(PATIENCE, freed).await.context("the place was not given back")??;
+    tokio::time::timeout(PATIENCE, freed)
+        .await
+        .context("the place was not given back")??;
     Ok(())
 }
 
@@ -213,7 +228,11 @@ async fn a_stream_ends_after_its_time_and_when_the_server_stops() -> anyhow::Res
     };
     let world = World::with(setup(limits)).await?;
     let mut short = stream(&world, "?after_seq=1", None).await?;
-    assert_eq!(short.next().await?, None, "no `end`: the job goes on, and the client comes again");
+    assert_eq!(
+        short.next().await?,
+        None,
+        "no `end`: the job goes on, and the client comes again"
+    );
 
     let mut world = World::new().await?;
     let mut open = stream(&world, "", None).await?;
@@ -221,6 +240,8 @@ async fn a_stream_ends_after_its_time_and_when_the_server_stops() -> anyhow::Res
     world.stop.cancel();
     assert_eq!(open.next().await?, None);
     let server = world.server.take().context("the server was there")?;
-    tokio::time::timeout(PATIENCE, server).await.context("the server did not end")???;
+    tokio::time::timeout(PATIENCE, server)
+        .await
+        .context("the server did not end")???;
     Ok(())
 }

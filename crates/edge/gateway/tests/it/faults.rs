@@ -170,10 +170,20 @@ async fn a_fault_of_the_server_says_an_id_and_nothing_of_its_cause() -> anyhow::
     let world = world(GatewayLimits::default()).await?;
     for fault in ["panic", "corrupt", "full"] {
         let reply = ask(&world, fault).send(&world).await?;
-        assert_eq!((reply.status, reply.reason()), (500, "INTERNAL".to_owned()), "{fault}");
-        let id = reply.json()["error_id"].as_str().unwrap_or_default().to_owned();
+        assert_eq!(
+            (reply.status, reply.reason()),
+            (500, "INTERNAL".to_owned()),
+            "{fault}"
+        );
+        let id = reply.json()["error_id"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
         assert_eq!(id.len(), 16, "{fault}");
-        assert!(!String::from_utf8(reply.bytes)?.contains("hunter2"), "{fault}");
+        assert!(
+            !String::from_utf8(reply.bytes)?.contains("hunter2"),
+            "{fault}"
+        );
     }
     // and the server goes on
     assert_eq!(ask(&world, "none").send(&world).await?.status, 200);
@@ -184,8 +194,14 @@ async fn a_fault_of_the_server_says_an_id_and_nothing_of_its_cause() -> anyhow::
 async fn a_store_that_is_away_is_told_with_when_to_come_again() -> anyhow::Result<()> {
     let world = world(GatewayLimits::default()).await?;
     let reply = ask(&world, "away").send(&world).await?;
-    assert_eq!((reply.status, reply.reason()), (503, "STORE_UNAVAILABLE".to_owned()));
-    assert_eq!((reply.header("retry-after"), &reply.json()["retry_after_ms"]), ("1", &200.into()));
+    assert_eq!(
+        (reply.status, reply.reason()),
+        (503, "STORE_UNAVAILABLE".to_owned())
+    );
+    assert_eq!(
+        (reply.header("retry-after"), &reply.json()["retry_after_ms"]),
+        ("1", &200.into())
+    );
     assert!(!String::from_utf8(reply.bytes)?.contains("hunter2"));
     Ok(())
 }
@@ -198,6 +214,9 @@ async fn a_request_that_takes_too_long_is_given_up() -> anyhow::Result<()> {
     })
     .await?;
     let reply = ask(&world, "hang").send(&world).await?;
-    assert_eq!((reply.status, reply.reason()), (504, "REQUEST_TIMED_OUT".to_owned()));
+    assert_eq!(
+        (reply.status, reply.reason()),
+        (504, "REQUEST_TIMED_OUT".to_owned())
+    );
     Ok(())
 }

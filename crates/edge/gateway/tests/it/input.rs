@@ -21,13 +21,22 @@ async fn stored(world: &World) -> anyhow::Result<(usize, usize)> {
 async fn every_parameter_of_a_path_is_checked_and_named() -> anyhow::Result<()> {
     let world = World::new().await?;
     for route in routes() {
-        let names: Vec<&str> = route.path.split('{').skip(1).filter_map(|part| part.split_once('}')).map(|(name, _)| name).collect();
+        let names: Vec<&str> = route
+            .path
+            .split('{')
+            .skip(1)
+            .filter_map(|part| part.split_once('}'))
+            .map(|(name, _)| name)
+            .collect();
         for name in names {
             for bad in ["!", "a%00b", "%ff", "%E2%82%AC", &"9".repeat(200)] {
                 let mut broken = route.clone();
                 let path = route.path.replace(&format!("{{{name}}}"), bad);
                 broken.path = Box::leak(path.into_boxed_str());
-                let reply = good(&world, &broken, 0).with(&world, "root").send(&world).await?;
+                let reply = good(&world, &broken, 0)
+                    .with(&world, "root")
+                    .send(&world)
+                    .await?;
                 assert_eq!(reply.status, 400, "{name}={bad} at {route:?}: {reply:?}");
                 assert_eq!(reply.reason(), "REQUEST_INVALID");
                 let wanted = if bad == "%ff" { "path" } else { name };
@@ -59,17 +68,35 @@ async fn a_query_that_does_not_fit_names_all_that_is_wrong() -> anyhow::Result<(
     let (job, evaluation) = (world.job, world.evaluation);
     let runs = format!("/api/v1/jobs/{job}/evaluations/{evaluation}/runs");
     for (path, fields) in [
-        ("/api/v1/jobs?limit=0&before=x&project=a%2Fb".to_owned(), vec!["limit", "before", "project"]),
+        (
+            "/api/v1/jobs?limit=0&before=x&project=a%2Fb".to_owned(),
+            vec!["limit", "before", "project"],
+        ),
         ("/api/v1/jobs?limit=5&limit=6".to_owned(), vec!["limit"]),
         ("/api/v1/jobs?limit=".to_owned(), vec!["limit"]),
         ("/api/v1/jobs?limit=%2B5".to_owned(), vec!["limit"]),
-        (format!("{runs}?status=odd&failed_below=2&after=-1"), vec!["status", "failed_below", "after"]),
-        (format!("{runs}?output_contains=a%00"), vec!["output_contains"]),
-        (format!("/api/v1/jobs/{job}/events?after_seq=18446744073709551615"), vec!["after_seq"]),
-        (format!("/api/v1/jobs/{job}/report?format=pdf"), vec!["format"]),
+        (
+            format!("{runs}?status=odd&failed_below=2&after=-1"),
+            vec!["status", "failed_below", "after"],
+        ),
+        (
+            format!("{runs}?output_contains=a%00"),
+            vec!["output_contains"],
+        ),
+        (
+            format!("/api/v1/jobs/{job}/events?after_seq=18446744073709551615"),
+            vec!["after_seq"],
+        ),
+        (
+            format!("/api/v1/jobs/{job}/report?format=pdf"),
+            vec!["format"],
+        ),
         ("/api/v1/tokens?project=".to_owned(), vec!["project"]),
     ] {
-        let reply = Ask::get(path.clone()).with(&world, "root").send(&world).await?;
+        let reply = Ask::get(path.clone())
+            .with(&world, "root")
+            .send(&world)
+            .await?;
         assert_eq!(reply.status, 400, "{path}");
         assert_eq!(reply.fields(), fields, "{path}");
     }
@@ -94,31 +121,106 @@ async fn a_body_that_does_not_fit_is_refused_by_its_field() -> anyhow::Result<()
         (jobs, json!([]), "body"),
         (jobs, with(|body| body["extra"] = json!(1)), "extra"),
         (jobs, with(|body| body["project"] = json!(7)), "project"),
-        (jobs, with(|body| body["project"] = json!("../x")), "project"),
-        (jobs, with(|body| body["request_id"] = json!("")), "request_id"),
-        (jobs, with(|body| body["request_id"] = json!("x".repeat(65))), "request_id"),
-        (jobs, with(|body| body["request_id"] = json!("a\u{0}")), "request_id"),
-        (jobs, with(|body| body["request_id"] = Value::Null), "request_id"),
-        (jobs, with(|body| body["files"] = json!({"fapo.yaml": "zz"})), "files.fapo.yaml"),
-        (jobs, with(|body| body["files"] = json!({"a\u{0}": ContentHash::of(b"qa")})), "files"),
-        (jobs, with(|body| body["goal"] = json!({"goal": "fly"})), "goal.goal"),
-        (jobs, with(|body| body["goal"] = json!({"goal": "optimize", "split": "val"})), "goal.split"),
-        (jobs, with(|body| body["goal"] = json!({"goal": "evaluate", "split": "all"})), "goal.split"),
-        (jobs, with(|body| body["goal"] = json!({"goal": "evaluate", "split": "val", "cases": 0})), "goal.cases"),
-        (jobs, with(|body| body["goal"] = json!({"goal": "evaluate", "split": "val", "cases": 1.5})), "goal.cases"),
-        (jobs, with(|body| body["goal"] = json!({"goal": "evaluate", "split": "val", "sample": 5_000_000_000_u64})), "goal.sample"),
+        (
+            jobs,
+            with(|body| body["project"] = json!("../x")),
+            "project",
+        ),
+        (
+            jobs,
+            with(|body| body["request_id"] = json!("")),
+            "request_id",
+        ),
+        (
+            jobs,
+            with(|body| body["request_id"] = json!("x".repeat(65))),
+            "request_id",
+        ),
+        (
+            jobs,
+            with(|body| body["request_id"] = json!("a\u{0}")),
+            "request_id",
+        ),
+        (
+            jobs,
+            with(|body| body["request_id"] = Value::Null),
+            "request_id",
+        ),
+        (
+            jobs,
+            with(|body| body["files"] = json!({"fapo.yaml": "zz"})),
+            "files.fapo.yaml",
+        ),
+        (
+            jobs,
+            with(|body| body["files"] = json!({"a\u{0}": ContentHash::of(b"qa")})),
+            "files",
+        ),
+        (
+            jobs,
+            with(|body| body["goal"] = json!({"goal": "fly"})),
+            "goal.goal",
+        ),
+        (
+            jobs,
+            with(|body| body["goal"] = json!({"goal": "optimize", "split": "val"})),
+            "goal.split",
+        ),
+        (
+            jobs,
+            with(|body| body["goal"] = json!({"goal": "evaluate", "split": "all"})),
+            "goal.split",
+        ),
+        (
+            jobs,
+            with(|body| body["goal"] = json!({"goal": "evaluate", "split": "val", "cases": 0})),
+            "goal.cases",
+        ),
+        (
+            jobs,
+            with(|body| body["goal"] = json!({"goal": "evaluate", "split": "val", "cases": 1.5})),
+            "goal.cases",
+        ),
+        (
+            jobs,
+            with(|body| {
+                body["goal"] =
+                    json!({"goal": "evaluate", "split": "val", "sample": 5_000_000_000_u64})
+            }),
+            "goal.sample",
+        ),
         (tokens, json!({"name": "", "role": "viewer"}), "name"),
         (tokens, json!({"name": long, "role": "viewer"}), "name"),
         (tokens, json!({"name": "ci", "role": "king"}), "role"),
         (tokens, json!({"name": "ci"}), "body"),
-        (tokens, json!({"name": "ci", "role": "viewer", "project": "a/b"}), "project"),
-        (tokens, json!({"name": "ci", "role": "viewer", "expires_in_seconds": 0}), "expires_in_seconds"),
-        (tokens, json!({"name": "ci", "role": "viewer", "expires_in_seconds": -5}), "expires_in_seconds"),
+        (
+            tokens,
+            json!({"name": "ci", "role": "viewer", "project": "a/b"}),
+            "project",
+        ),
+        (
+            tokens,
+            json!({"name": "ci", "role": "viewer", "expires_in_seconds": 0}),
+            "expires_in_seconds",
+        ),
+        (
+            tokens,
+            json!({"name": "ci", "role": "viewer", "expires_in_seconds": -5}),
+            "expires_in_seconds",
+        ),
         (missing, json!({"hashes": "all"}), "hashes"),
         (missing, json!({"hashes": ["AB"]}), "hashes[0]"),
-        (missing, json!({"hashes": vec![ContentHash::of(b"x"); 10_001]}), "hashes"),
+        (
+            missing,
+            json!({"hashes": vec![ContentHash::of(b"x"); 10_001]}),
+            "hashes",
+        ),
     ] {
-        let reply = Ask::post(path).json(&body).with(&world, "root").send(&world).await?;
+        let reply = Ask::post(path)
+            .json(&body)
+            .with(&world, "root")
+            .send(&world)
+            .await?;
         assert_eq!(reply.status, 400, "{body} at {path}: {reply:?}");
         assert_eq!(reply.reason(), "REQUEST_INVALID");
         assert_eq!(reply.fields(), [field], "{body}: {reply:?}");
@@ -139,7 +241,8 @@ async fn a_body_that_does_not_fit_is_refused_by_its_field() -> anyhow::Result<()
 }
 
 #[tokio::test]
-async fn a_body_of_another_media_type_or_too_large_is_refused_at_every_route() -> anyhow::Result<()> {
+async fn a_body_of_another_media_type_or_too_large_is_refused_at_every_route() -> anyhow::Result<()>
+{
     let limits = GatewayLimits {
         json_bytes: 1000,
         blob_bytes: 2000,
@@ -164,17 +267,35 @@ async fn a_body_of_another_media_type_or_too_large_is_refused_at_every_route() -
         let mut typed = good(&world, &route, number);
         typed.headers.clear();
         let untyped = typed.clone().with(&world, "root").send(&world).await?;
-        assert_eq!((untyped.status, untyped.reason()), (415, "MEDIA_TYPE_UNSUPPORTED".to_owned()));
-        let typed = typed.header("content-type", wrong).with(&world, "root").send(&world).await?;
-        assert_eq!((typed.status, typed.reason()), (415, "MEDIA_TYPE_UNSUPPORTED".to_owned()));
+        assert_eq!(
+            (untyped.status, untyped.reason()),
+            (415, "MEDIA_TYPE_UNSUPPORTED".to_owned())
+        );
+        let typed = typed
+            .header("content-type", wrong)
+            .with(&world, "root")
+            .send(&world)
+            .await?;
+        assert_eq!(
+            (typed.status, typed.reason()),
+            (415, "MEDIA_TYPE_UNSUPPORTED".to_owned())
+        );
 
         let mut large = good(&world, &route, number);
         large.body = Some(vec![b' '; allowed + 1]);
         let reply = large.with(&world, "root").send(&world).await?;
-        assert_eq!((reply.status, reply.reason()), (413, "REQUEST_TOO_LARGE".to_owned()), "{route:?}");
+        assert_eq!(
+            (reply.status, reply.reason()),
+            (413, "REQUEST_TOO_LARGE".to_owned()),
+            "{route:?}"
+        );
     }
     assert_eq!(stored(&world).await?, before);
-    let full = Ask::post("/api/v1/blobs").bytes(vec![7; 2000]).with(&world, "root").send(&world).await?;
+    let full = Ask::post("/api/v1/blobs")
+        .bytes(vec![7; 2000])
+        .with(&world, "root")
+        .send(&world)
+        .await?;
     assert_eq!(full.status, 201);
     Ok(())
 }
@@ -220,17 +341,45 @@ async fn unknown_ids_paths_and_methods_have_the_shape_of_all_problems() -> anyho
         format!("{job}/evaluations/{hash}/runs"),
         format!("{job}/evaluations/{}/runs/999", world.evaluation),
     ] {
-        let reply = Ask::get(path.clone()).with(&world, "root").send(&world).await?;
-        assert_eq!((reply.status, reply.reason()), (404, "NOT_FOUND".to_owned()), "{path}");
+        let reply = Ask::get(path.clone())
+            .with(&world, "root")
+            .send(&world)
+            .await?;
+        assert_eq!(
+            (reply.status, reply.reason()),
+            (404, "NOT_FOUND".to_owned()),
+            "{path}"
+        );
     }
-    for path in ["/", "/api/v1", "/api/v1/nothing", "/api/v2/jobs", "/api/v1/jobs/"] {
+    for path in [
+        "/",
+        "/api/v1",
+        "/api/v1/nothing",
+        "/api/v2/jobs",
+        "/api/v1/jobs/",
+    ] {
         let reply = Ask::get(path).with(&world, "root").send(&world).await?;
-        assert_eq!((reply.status, reply.reason()), (404, "ROUTE_UNKNOWN".to_owned()), "{path}");
+        assert_eq!(
+            (reply.status, reply.reason()),
+            (404, "ROUTE_UNKNOWN".to_owned()),
+            "{path}"
+        );
     }
-    for (path, allow) in [("/api/v1/jobs", "GET, POST"), ("/healthz", "GET"), ("/openapi.json", "GET")] {
+    for (path, allow) in [
+        ("/api/v1/jobs", "GET, POST"),
+        ("/healthz", "GET"),
+        ("/openapi.json", "GET"),
+    ] {
         for method in [Method::PUT, Method::PATCH, Method::OPTIONS, Method::TRACE] {
-            let reply = Ask::new(method, path).with(&world, "root").send(&world).await?;
-            assert_eq!((reply.status, reply.header("allow")), (405, allow), "{path}");
+            let reply = Ask::new(method, path)
+                .with(&world, "root")
+                .send(&world)
+                .await?;
+            assert_eq!(
+                (reply.status, reply.header("allow")),
+                (405, allow),
+                "{path}"
+            );
             assert_eq!(reply.reason(), "METHOD_NOT_ALLOWED");
         }
     }
@@ -238,45 +387,81 @@ async fn unknown_ids_paths_and_methods_have_the_shape_of_all_problems() -> anyho
 }
 
 #[tokio::test]
-async fn a_repeated_submission_is_one_job_and_a_reused_request_id_is_refused() -> anyhow::Result<()> {
+async fn a_repeated_submission_is_one_job_and_a_reused_request_id_is_refused() -> anyhow::Result<()>
+{
     let world = World::new().await?;
     let before = stored(&world).await?.0;
     let mut body = submission("once");
-    let first = Ask::post("/api/v1/jobs").json(&body).with(&world, "submitter").send(&world).await?;
+    let first = Ask::post("/api/v1/jobs")
+        .json(&body)
+        .with(&world, "submitter")
+        .send(&world)
+        .await?;
     assert_eq!(first.status, 201);
     let id = first.json()["id"].as_str().unwrap_or_default().to_owned();
     assert_eq!(first.header("location"), format!("/api/v1/jobs/{id}"));
 
     body.as_object_mut().map(|body| body.remove("request_id"));
-    let again = Ask::post("/api/v1/jobs").json(&body).header("idempotency-key", "once");
+    let again = Ask::post("/api/v1/jobs")
+        .json(&body)
+        .header("idempotency-key", "once");
     let again = again.with(&world, "submitter").send(&world).await?;
-    assert_eq!((again.status, again.json()["id"].as_str()), (201, Some(&*id)));
+    assert_eq!(
+        (again.status, again.json()["id"].as_str()),
+        (201, Some(&*id))
+    );
 
     body["goal"] = json!({"goal": "evaluate", "split": "train"});
-    let other = Ask::post("/api/v1/jobs").json(&body).header("idempotency-key", "once");
+    let other = Ask::post("/api/v1/jobs")
+        .json(&body)
+        .header("idempotency-key", "once");
     let other = other.with(&world, "submitter").send(&world).await?;
-    assert_eq!((other.status, other.reason()), (409, "REQUEST_ID_REUSED".to_owned()));
+    assert_eq!(
+        (other.status, other.reason()),
+        (409, "REQUEST_ID_REUSED".to_owned())
+    );
 
     body["request_id"] = json!("another");
-    let both = Ask::post("/api/v1/jobs").json(&body).header("idempotency-key", "once");
-    assert_eq!(both.with(&world, "submitter").send(&world).await?.fields(), ["request_id"]);
+    let both = Ask::post("/api/v1/jobs")
+        .json(&body)
+        .header("idempotency-key", "once");
+    assert_eq!(
+        both.with(&world, "submitter").send(&world).await?.fields(),
+        ["request_id"]
+    );
     assert_eq!(stored(&world).await?.0, before + 1);
     Ok(())
 }
 
 #[tokio::test]
-async fn a_project_with_problems_and_files_that_were_not_sent_are_told_whole() -> anyhow::Result<()> {
+async fn a_project_with_problems_and_files_that_were_not_sent_are_told_whole() -> anyhow::Result<()>
+{
     let world = World::new().await?;
     let before = stored(&world).await?;
     let mut body = submission("r");
-    body["files"] = json!({"fapo.yaml": ContentHash::of(b"qa"), "x": ContentHash::of(b"nobody has this")});
-    let reply = Ask::post("/api/v1/jobs").json(&body).with(&world, "submitter").send(&world).await?;
-    assert_eq!((reply.status, reply.reason()), (422, "BLOBS_MISSING".to_owned()));
+    body["files"] =
+        json!({"fapo.yaml": ContentHash::of(b"qa"), "x": ContentHash::of(b"nobody has this")});
+    let reply = Ask::post("/api/v1/jobs")
+        .json(&body)
+        .with(&world, "submitter")
+        .send(&world)
+        .await?;
+    assert_eq!(
+        (reply.status, reply.reason()),
+        (422, "BLOBS_MISSING".to_owned())
+    );
     assert_eq!(reply.fields(), ["files"]);
 
     body["files"] = json!({"other.yaml": ContentHash::of(b"qa")});
-    let reply = Ask::post("/api/v1/jobs").json(&body).with(&world, "submitter").send(&world).await?;
-    assert_eq!((reply.status, reply.reason()), (422, "PROJECT_INVALID".to_owned()));
+    let reply = Ask::post("/api/v1/jobs")
+        .json(&body)
+        .with(&world, "submitter")
+        .send(&world)
+        .await?;
+    assert_eq!(
+        (reply.status, reply.reason()),
+        (422, "PROJECT_INVALID".to_owned())
+    );
     assert_eq!(reply.json()["errors"][0]["file"], "fapo.yaml");
     assert_eq!(stored(&world).await?, before);
     Ok(())
@@ -286,15 +471,35 @@ async fn a_project_with_problems_and_files_that_were_not_sent_are_told_whole() -
 async fn a_blob_that_was_damaged_on_its_way_is_not_stored() -> anyhow::Result<()> {
     let world = World::new().await?;
     let path = format!("/api/v1/blobs?sha256={}", ContentHash::of(b"whole"));
-    let damaged = Ask::post(path.clone()).bytes("damaged").with(&world, "submitter").send(&world).await?;
-    assert_eq!((damaged.status, damaged.fields()), (400, vec!["sha256".to_owned()]));
+    let damaged = Ask::post(path.clone())
+        .bytes("damaged")
+        .with(&world, "submitter")
+        .send(&world)
+        .await?;
+    assert_eq!(
+        (damaged.status, damaged.fields()),
+        (400, vec!["sha256".to_owned()])
+    );
     let ask = json!({"hashes": [ContentHash::of(b"damaged"), ContentHash::of(b"whole")]});
     let missing = |body: Value| Ask::post("/api/v1/projects/qa/blobs:missing").json(&body);
-    let reply = missing(ask.clone()).with(&world, "submitter").send(&world).await?;
+    let reply = missing(ask.clone())
+        .with(&world, "submitter")
+        .send(&world)
+        .await?;
     assert_eq!(reply.json()["missing"], ask["hashes"]);
-    let whole = Ask::post(path).bytes("whole").with(&world, "submitter").send(&world).await?;
-    assert_eq!((whole.status, whole.json()["size"].as_u64()), (201, Some(5)));
-    let reply = missing(ask.clone()).with(&world, "submitter").send(&world).await?;
+    let whole = Ask::post(path)
+        .bytes("whole")
+        .with(&world, "submitter")
+        .send(&world)
+        .await?;
+    assert_eq!(
+        (whole.status, whole.json()["size"].as_u64()),
+        (201, Some(5))
+    );
+    let reply = missing(ask.clone())
+        .with(&world, "submitter")
+        .send(&world)
+        .await?;
     assert_eq!(reply.json()["missing"], json!([ask["hashes"][0]]));
     Ok(())
 }

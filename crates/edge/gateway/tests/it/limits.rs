@@ -33,8 +33,17 @@ async fn each_token_has_a_rate_of_its_own_and_hears_when_to_come_again() -> anyh
         assert_eq!(ask("viewer").send(&world).await?.status, 200);
     }
     let refused = ask("viewer").send(&world).await?;
-    assert_eq!((refused.status, refused.reason()), (429, "RATE_LIMITED".to_owned()));
-    assert_eq!((refused.header("retry-after"), &refused.json()["retry_after_ms"]), ("1", &1000.into()));
+    assert_eq!(
+        (refused.status, refused.reason()),
+        (429, "RATE_LIMITED".to_owned())
+    );
+    assert_eq!(
+        (
+            refused.header("retry-after"),
+            &refused.json()["retry_after_ms"]
+        ),
+        ("1", &1000.into())
+    );
     assert_eq!(ask("submitter").send(&world).await?.status, 200);
     world.clock.advance(Duration::from_secs(1));
     assert_eq!(ask("viewer").send(&world).await?.status, 200);
@@ -55,7 +64,11 @@ async fn who_shows_no_good_token_is_counted_by_address() -> anyhow::Result<()> {
     }
     assert_eq!(guess(3).send(&world).await?.status, 429);
     let known = Ask::get("/api/v1/jobs").with(&world, "viewer");
-    assert_eq!(known.send(&world).await?.status, 200, "guesses cost a known token nothing");
+    assert_eq!(
+        known.send(&world).await?.status,
+        200,
+        "guesses cost a known token nothing"
+    );
     Ok(())
 }
 
@@ -92,7 +105,10 @@ async fn a_full_server_says_so_at_once_and_is_still_alive() -> anyhow::Result<()
         }
     };
     let reply = tokio::time::timeout(Duration::from_secs(20), busy).await??;
-    assert_eq!((reply.reason(), reply.header("retry-after")), ("SERVER_BUSY".to_owned(), "1"));
+    assert_eq!(
+        (reply.reason(), reply.header("retry-after")),
+        ("SERVER_BUSY".to_owned(), "1")
+    );
     assert_eq!(Ask::get("/healthz").send(&world).await?.status, 200);
     hanging.abort();
     let free = async {

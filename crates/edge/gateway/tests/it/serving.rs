@@ -73,10 +73,16 @@ async fn readiness_names_each_thing_with_its_state_and_keeps_the_cause_for_the_l
     let world = with_probes(&[("store", &fine), ("queue", &fails), ("traces", &hangs)]).await?;
     let begun = tokio::time::Instant::now();
     let reply = Ask::get("/readyz").send(&world).await?;
-    assert!(begun.elapsed() < Duration::from_secs(10), "one that hangs is given up");
+    assert!(
+        begun.elapsed() < Duration::from_secs(10),
+        "one that hangs is given up"
+    );
     assert_eq!(reply.status, 503);
     let checks = json!({"queue": "failed", "store": "ok", "traces": "timed_out"});
-    assert_eq!(reply.json(), json!({"ready": false, "stopping": false, "checks": checks}));
+    assert_eq!(
+        reply.json(),
+        json!({"ready": false, "stopping": false, "checks": checks})
+    );
     assert_eq!(Ask::get("/healthz").send(&world).await?.status, 200);
     Ok(())
 }
@@ -99,14 +105,31 @@ async fn a_role_without_an_api_has_health_and_figures_and_no_more() -> anyhow::R
     let stop = CancellationToken::new();
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    let ops = Ops::new(Vec::new(), Arc::new(|| "fapo_up 1\n".to_owned()), stop.clone());
-    let server = serve(listener, ops_router(ops), ServeOptions::default(), stop.clone());
+    let ops = Ops::new(
+        Vec::new(),
+        Arc::new(|| "fapo_up 1\n".to_owned()),
+        stop.clone(),
+    );
+    let server = serve(
+        listener,
+        ops_router(ops),
+        ServeOptions::default(),
+        stop.clone(),
+    );
     let server = tokio::spawn(server);
-    let get = |path: &str| crate::client::client().get(format!("http://{address}{path}")).send();
+    let get = |path: &str| {
+        crate::client::client()
+            .get(format!("http://{address}{path}"))
+            .send()
+    };
     assert_eq!(get("/healthz").await?.text().await?, "{\"alive\":true}");
     assert_eq!(get("/readyz").await?.status(), 200);
     let metrics = get("/metrics").await?;
-    assert!(metrics.headers()["content-type"].to_str()?.starts_with("text/plain; version=0.0.4"));
+    assert!(
+        metrics.headers()["content-type"]
+            .to_str()?
+            .starts_with("text/plain; version=0.0.4")
+    );
     assert_eq!(metrics.text().await?, "fapo_up 1\n");
     assert_eq!(get("/api/v1/jobs").await?.status(), 404);
     stop.cancel();
@@ -115,8 +138,8 @@ async fn a_role_without_an_api_has_health_and_figures_and_no_more() -> anyhow::R
 }
 
 #[tokio::test]
-async fn what_is_under_way_is_answered_before_the_end_and_nothing_new_is_taken() -> anyhow::Result<()>
-{
+async fn what_is_under_way_is_answered_before_the_end_and_nothing_new_is_taken()
+-> anyhow::Result<()> {
     let mut world = faults::world(GatewayLimits::default()).await?;
     let slow = tokio::spawn(
         crate::client::client()
@@ -126,12 +149,15 @@ async fn what_is_under_way_is_answered_before_the_end_and_nothing_new_is_taken()
     );
     // an idle connection must not keep the server
     let mut idle = TcpStream::connect(world.address).await?;
-    idle.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await?;
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await?;
     let mut read = [0u8; 1024];
     assert!(idle.read(&mut read).await? > 0);
     world.stop.cancel();
     let server = world.server.take().context("the server was there")?;
-    tokio::time::timeout(PATIENCE, server).await.context("the server did not end")???;
+    tokio::time::timeout(PATIENCE, server)
+        .await
+        .context("the server did not end")???;
     assert_eq!(slow.await??.status(), 200);
     assert!(TcpStream::connect(world.address).await.is_err());
     Ok(())
@@ -187,7 +213,9 @@ async fn tls_is_spoken_with_the_certificate_and_with_nobody_in_the_clear() -> an
         .with_no_client_auth();
     let connector = TlsConnector::from(Arc::new(config));
     let stream = TcpStream::connect(world.address).await?;
-    let mut stream = connector.connect(ServerName::try_from("localhost")?, stream).await?;
+    let mut stream = connector
+        .connect(ServerName::try_from("localhost")?, stream)
+        .await?;
     let ask = "GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
     stream.write_all(ask.as_bytes()).await?;
     let mut answer = String::new();
@@ -199,7 +227,10 @@ async fn tls_is_spoken_with_the_certificate_and_with_nobody_in_the_clear() -> an
     let mut answer = Vec::new();
     // a reset is as good an end as any
     let _ = tokio::time::timeout(PATIENCE, plain.read_to_end(&mut answer)).await?;
-    assert!(!String::from_utf8_lossy(&answer).contains("HTTP"), "{answer:?}");
+    assert!(
+        !String::from_utf8_lossy(&answer).contains("HTTP"),
+        "{answer:?}"
+    );
     Ok(())
 }
 
@@ -224,10 +255,20 @@ fn a_certificate_that_cannot_be_served_is_told_with_its_file() -> anyhow::Result
         })
     };
     assert!(load(&one.cert, &one.key).is_ok());
-    assert!(matches!(load(&one.cert, &two.key), Err(TlsError::Refused { .. })));
-    assert!(matches!(load(&one.key, &one.key), Err(TlsError::Empty { .. })));
+    assert!(matches!(
+        load(&one.cert, &two.key),
+        Err(TlsError::Refused { .. })
+    ));
+    assert!(matches!(
+        load(&one.key, &one.key),
+        Err(TlsError::Empty { .. })
+    ));
     let absent = folder.path().join("absent.pem");
-    for wrong in [load(&absent, &one.key), load(&one.cert, &absent), load(&one.cert, &one.cert)] {
+    for wrong in [
+        load(&absent, &one.key),
+        load(&one.cert, &absent),
+        load(&one.cert, &one.cert),
+    ] {
         let Err(error @ TlsError::Unreadable { .. }) = wrong else {
             anyhow::bail!("{wrong:?}");
         };
