@@ -22,8 +22,8 @@ pub async fn run(context: &Context, args: &ExportArgs) -> anyhow::Result<Exit> {
     let job = args.job.as_deref();
     let current = || Ok(read_tree(&args.dir, &mut Problems::new())?);
     let variant = find::variant(&ports, &args.variant, job, current).await?;
-    let is_asked_for = args.patch.is_some() || args.variant == "best";
-    let baseline = if is_asked_for {
+    let needs_baseline = args.patch.is_some() || args.variant == "best";
+    let baseline = if needs_baseline {
         Some(find::variant(&ports, "baseline", job, current).await?)
     } else {
         None

@@ -21,8 +21,8 @@ pub async fn run(context: &Context, command: &TasksCommand) -> anyhow::Result<Ex
     match args.server.named() {
         Some(server) => {
             let remote = connect(context, &server)?;
-            let dir = args.dir.to_str().filter(|dir| *dir != ".");
-            there(context, &remote, args.job.as_deref().or(dir), retry).await
+            let name = remote::show::named(&args.dir, args.job.as_deref());
+            there(context, &remote, name, retry).await
         }
         None => here(context, args, retry).await,
     }

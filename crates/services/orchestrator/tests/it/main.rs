@@ -7,4 +7,6 @@ mod jobs;
 #[cfg(test)]
 mod optimizer;
 #[cfg(test)]
+mod traces;
+#[cfg(test)]
 mod workers;

@@ -17,7 +17,7 @@ use crate::remote::Remote;
 use crate::report::data::ReportData;
 
 /// The job that a command line names: by `--job`, or where a folder would stand.
-fn named<'a>(dir: &'a Path, job: Option<&'a str>) -> Option<&'a str> {
+pub fn named<'a>(dir: &'a Path, job: Option<&'a str>) -> Option<&'a str> {
     job.or_else(|| dir.to_str().filter(|dir| *dir != "."))
 }
 
