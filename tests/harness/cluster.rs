@@ -4,8 +4,9 @@
 //! find it. Everything ends with the [`Cluster`].
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -14,10 +15,13 @@ use fapo_testkit::postgres::TestDatabase;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{Ran, Running, binary};
+use crate::{Ran, Running, binary, free_port};
 
 /// How long Redis may take to answer.
 const ANSWER: Duration = Duration::from_secs(20);
+
+/// The processes of a cluster besides its executors, one of each role.
+const ROLES: [&str; 5] = ["scoring", "traces", "orchestrator", "diagnosis", "gateway"];
 
 /// A Redis server of one's own, which forgets everything when it ends.
 pub struct Redis {
@@ -41,9 +45,14 @@ impl Redis {
         Ok(redis)
     }
 
-    /// Its URL.
-    pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}/0", self.port)
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its URL, for whoever reaches it through `port`.
+    pub fn url(port: u16) -> String {
+        format!("redis://127.0.0.1:{port}/0")
     }
 
     /// Kills it where it runs, and starts it again, empty, on the same port.
@@ -79,15 +88,35 @@ impl Redis {
     /// # Errors
     /// When it does not answer.
     pub fn flush(&self) -> Result<()> {
+        self.ask(&["FLUSHALL"]).map(drop)
+    }
+
+    /// Runs a script, and returns the number that it returns.
+    ///
+    /// # Errors
+    /// When it does not answer, or the script fails.
+    pub fn eval(&self, script: &str) -> Result<u64> {
+        let said = self.ask(&["EVAL", script, "0"])?;
+        said.strip_prefix(':')
+            .and_then(|number| number.parse().ok())
+            .with_context(|| format!("Redis says {said:?} instead of a number"))
+    }
+
+    /// Sends one command and returns the first line of the answer.
+    fn ask(&self, command: &[&str]) -> Result<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
         stream.set_read_timeout(Some(ANSWER))?;
-        stream.write_all(b"FLUSHALL\r\n")?;
-        let mut answer = [0; 16];
-        let read = stream.read(&mut answer)?;
-        if answer[..read].first() != Some(&b'+') {
-            bail!("Redis says {:?}", String::from_utf8_lossy(&answer[..read]));
+        let mut request = format!("*{}\r\n", command.len());
+        for part in command {
+            request.push_str(&format!("${}\r\n{part}\r\n", part.len()));
         }
-        Ok(())
+        stream.write_all(request.as_bytes())?;
+        let mut answer = String::new();
+        BufReader::new(stream).read_line(&mut answer)?;
+        if answer.is_empty() || answer.starts_with('-') {
+            bail!("Redis says {answer:?}");
+        }
+        Ok(answer.trim_end().to_owned())
     }
 }
 
@@ -98,6 +127,17 @@ pub struct Addresses {
     pub grpc: String,
     /// HTTP, as host and port.
     pub http: String,
+}
+
+impl Addresses {
+    /// Two ports that nobody has now.
+    fn free() -> Result<Self> {
+        let free = || anyhow::Ok(format!("127.0.0.1:{}", free_port()?));
+        Ok(Self {
+            grpc: free()?,
+            http: free()?,
+        })
+    }
 }
 
 /// A process of the cluster.
@@ -115,37 +155,69 @@ pub struct ClusterOptions {
     pub set: Vec<String>,
     /// Variables that all processes are given.
     pub env: Vec<(String, String)>,
+    /// The binary, where it is not [`binary`].
+    pub binary: Option<PathBuf>,
 }
 
 /// A cluster.
 pub struct Cluster {
-    /// The queue's server.
-    pub redis: Redis,
-    database: TestDatabase,
+    database_url: String,
+    queue_url: String,
     options: ClusterOptions,
     nodes: BTreeMap<String, Node>,
     folder: TempDir,
+    /// Its own servers, where they are nobody else's; they end after the processes.
+    _own: Option<(Redis, TestDatabase)>,
 }
 
 impl Cluster {
-    /// Starts every role in a process of its own: `orchestrator`, `executor-0`.., `scoring`, `traces`, `diagnosis`, `gateway`.
+    /// Starts every role in a process of its own: `orchestrator`, `executor-0`.., `scoring`, `traces`, `diagnosis`, `gateway`,
+    /// over a database in the tests' Postgres and a Redis of its own.
     ///
     /// # Errors
     /// When Postgres or Redis cannot be had, or a process does not come up.
     pub async fn start(options: ClusterOptions) -> Result<Self> {
+        let redis = Redis::start()?;
+        let database = TestDatabase::empty().await?;
+        let queue_url = Redis::url(redis.port());
+        let mut cluster = Self::start_over(options, database.url().to_owned(), queue_url)?;
+        cluster._own = Some((redis, database));
+        Ok(cluster)
+    }
+
+    /// The same over servers of the caller's.
+    ///
+    /// # Errors
+    /// When a process does not come up.
+    pub fn start_over(
+        options: ClusterOptions,
+        database_url: String,
+        queue_url: String,
+    ) -> Result<Self> {
+        let executors = options.executors.max(1);
         let mut cluster = Self {
-            redis: Redis::start()?,
-            database: TestDatabase::empty().await?,
+            database_url,
+            queue_url,
             options,
             nodes: BTreeMap::new(),
             folder: tempfile::tempdir()?,
+            _own: None,
         };
-        // those that others ask come first
-        let executors = cluster.options.executors.max(1);
         let mut names: Vec<String> = (0..executors).map(|n| format!("executor-{n}")).collect();
-        names.extend(["scoring", "traces", "orchestrator", "diagnosis", "gateway"].map(str::to_owned));
-        for name in names {
-            cluster.launch(&name)?;
+        names.extend(ROLES.map(str::to_owned));
+        for name in &names {
+            let addresses = Addresses::free()?;
+            let running = None;
+            cluster
+                .nodes
+                .insert(name.clone(), Node { addresses, running });
+        }
+        // all at once: whoever comes first brings the schema up to date, and the others wait for it
+        for name in &names {
+            cluster.begin(name)?;
+        }
+        for name in &names {
+            cluster.wait_until_up(name)?;
         }
         Ok(cluster)
     }
@@ -174,7 +246,7 @@ impl Cluster {
 
     /// The database's URL.
     pub fn database_url(&self) -> &str {
-        self.database.url()
+        &self.database_url
     }
 
     /// Kills a process, as a power cut would.
@@ -202,7 +274,45 @@ impl Cluster {
     /// # Errors
     /// When it does not come up.
     pub fn restart(&mut self, name: &str) -> Result<()> {
-        self.launch(name)
+        self.begin(name)?;
+        self.wait_until_up(name)
+    }
+
+    /// The same without waiting until it is up.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn begin(&mut self, name: &str) -> Result<()> {
+        let running = Running::start(self.serve(name)?)?;
+        self.node(name)?.running = Some(running);
+        Ok(())
+    }
+
+    /// Sends a process a signal, such as `STOP`.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn signal(&self, name: &str, signal: &str) -> Result<()> {
+        let node = self.nodes.get(name);
+        let running = node.and_then(|node| node.running.as_ref());
+        running
+            .with_context(|| format!("{name} runs"))?
+            .signal(signal)
+    }
+
+    /// Takes a process that has ended by itself out, and returns what it said.
+    ///
+    /// # Errors
+    /// When there is none of this name.
+    pub fn ended(&mut self, name: &str) -> Result<Option<Ran>> {
+        let node = self.node(name)?;
+        match node.running.take() {
+            Some(mut running) if running.has_ended()? => running.end().map(Some),
+            running => {
+                node.running = running;
+                Ok(None)
+            }
+        }
     }
 
     /// Runs a command of `fapo` to its end, with the cluster's variables.
@@ -214,26 +324,38 @@ impl Cluster {
         Ok(Ran(output))
     }
 
-    fn take(&mut self, name: &str) -> Result<Running> {
+    fn node(&mut self, name: &str) -> Result<&mut Node> {
         let node = self.nodes.get_mut(name);
-        let node = node.with_context(|| format!("{name} was started"))?;
-        node.running
-            .take()
-            .with_context(|| format!("{name} runs"))
+        node.with_context(|| format!("the cluster has {name}"))
     }
 
-    fn launch(&mut self, name: &str) -> Result<()> {
+    fn take(&mut self, name: &str) -> Result<Running> {
+        let running = self.node(name)?.running.take();
+        running.with_context(|| format!("{name} runs"))
+    }
+
+    fn wait_until_up(&mut self, name: &str) -> Result<()> {
+        let running = self.node(name)?.running.as_mut();
+        let line = running
+            .with_context(|| format!("{name} was started"))?
+            .wait_for("\"grpc\"")
+            .with_context(|| format!("{name} comes up"))?;
+        let said: Value = serde_json::from_str(&line)?;
+        let wanted = self.addresses(name)?;
+        if said["grpc"].as_str() != Some(&wanted.grpc) {
+            bail!("{name} was to listen on {}, and says {line}", wanted.grpc);
+        }
+        Ok(())
+    }
+
+    /// The command of a process.
+    fn serve(&self, name: &str) -> Result<Command> {
         let role = name.split('-').next().unwrap_or(name);
-        let known = self.nodes.get(name).map(|node| node.addresses.clone());
-        let free = Addresses {
-            grpc: "127.0.0.1:0".to_owned(),
-            http: "127.0.0.1:0".to_owned(),
-        };
-        let wanted = known.unwrap_or(free);
+        let Addresses { grpc, http } = self.addresses(name)?;
         let mut command = self.bare()?;
         command
             .args(["serve", "--json", "--role", role])
-            .args(["--grpc", &wanted.grpc, "--http", &wanted.http])
+            .args(["--grpc", grpc, "--http", http])
             .args(["--set", &format!("node.name={name}")])
             .args(["--set", "store.kind=postgres", "--set", "queue.kind=redis"]);
         for (key, other) in self.others(role) {
@@ -242,21 +364,7 @@ impl Cluster {
         for setting in &self.options.set {
             command.args(["--set", setting]);
         }
-        let mut running = Running::start(command)?;
-        let line = running
-            .wait_for("\"grpc\"")
-            .with_context(|| format!("{name} comes up"))?;
-        let said: Value = serde_json::from_str(&line)?;
-        let text = |key: &str| said[key].as_str().unwrap_or_default().to_owned();
-        let node = Node {
-            addresses: Addresses {
-                grpc: text("grpc"),
-                http: text("http"),
-            },
-            running: Some(running),
-        };
-        self.nodes.insert(name.to_owned(), node);
-        Ok(())
+        Ok(command)
     }
 
     /// The addresses that a role is told, by key.
@@ -274,21 +382,20 @@ impl Cluster {
 
     /// The binary with the cluster's variables, and nothing of the test's environment.
     fn bare(&self) -> Result<Command> {
-        let mut command = Command::new(binary()?);
+        let program = match &self.options.binary {
+            Some(program) => program.clone(),
+            None => binary()?,
+        };
+        let mut command = Command::new(program);
         command
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
             .env("HOME", self.folder.path())
-            .env("FAPO__STORE__URL", self.database.url())
-            .env("FAPO__QUEUE__URL", self.redis.url())
+            .env("FAPO__STORE__URL", &self.database_url)
+            .env("FAPO__QUEUE__URL", &self.queue_url)
             .env("FAPO__NODE__DIR", self.folder.path().join("server"))
             .envs(self.options.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
         Ok(command)
     }
-}
-
-/// A port that nobody has now.
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

@@ -1,9 +1,14 @@
 //! What end-to-end tests share: the real binary, throw-away copies of the example projects, simulated models.
 
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
+pub mod chaos;
 pub mod cluster;
+pub mod postgres;
+pub mod proxy;
 mod running;
 
 use anyhow::{Context, Result, bail};
@@ -200,6 +205,28 @@ impl Ran {
         serde_json::from_slice(&self.0.stdout)
             .with_context(|| format!("stdout is JSON: {}\n{}", self.stdout(), self.stderr()))
     }
+}
+
+/// A port that nobody has now, and that the system gives to nobody who asks for any: a server that is killed finds its own again.
+///
+/// # Errors
+/// When none is free.
+pub fn free_port() -> Result<u16> {
+    /// Below the ports that Linux hands out by itself.
+    const FIRST: u32 = 12_000;
+    const COUNT: u32 = 20_000;
+    static ASKED: AtomicU32 = AtomicU32::new(0);
+    // processes that ask at the same time begin in different places
+    let begin = std::process::id().wrapping_mul(131);
+    for _ in 0..COUNT {
+        let asked = ASKED.fetch_add(1, Ordering::Relaxed);
+        let port = FIRST + begin.wrapping_add(asked) % COUNT;
+        let port = u16::try_from(port).context("a port has 16 bits")?;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no port is free")
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
