@@ -142,7 +142,7 @@ impl OpenStore {
                 }
             }
             Kind::Postgres(store) => {
-                let closed = tokio::time::timeout(CLOSE, store.close());
+                let closed = tokio::time::timeout(CLOSE, store.disconnect());
                 if closed.await.is_err() {
                     tracing::debug!("connections to Postgres are dropped as they are");
                 }
