@@ -34,10 +34,41 @@ tools: ## Install the coding agents' programs for the tests, where npm is there
 	  || echo "npm could not install them (see $(TOOLS_DIR)/npm.log): tests with the real coding agents will be skipped"; \
 	fi
 
+PYTHON_CLIENT := target/python-client
+
+.PHONY: python-client
+python-client: ## Install the Python client for the tests, where pip and its index are there
+	@if [ $(PYTHON_CLIENT)/installed -nt clients/python/setup.py ] && [ -z "$$(find clients/python/src proto -newer $(PYTHON_CLIENT)/installed -name '*.p*' -not -name '*_pb2*' -print -quit)" ]; then :; \
+	elif ! command -v python3 >/dev/null; then \
+	  echo "python3 is not installed: tests with the Python client will be skipped"; \
+	else \
+	  echo "installing clients/python into $(PYTHON_CLIENT)"; mkdir -p $(PYTHON_CLIENT); \
+	  { python3 -m venv $(PYTHON_CLIENT) && $(PYTHON_CLIENT)/bin/pip install --quiet --disable-pip-version-check ./clients/python; } >$(PYTHON_CLIENT)/install.log 2>&1 \
+	  && touch $(PYTHON_CLIENT)/installed \
+	  || echo "it could not be installed (see $(PYTHON_CLIENT)/install.log): tests with the Python client will be skipped"; \
+	fi
+
 .PHONY: test
-test: tools ## Run every test: unit, property, conformance, end to end, faults, architecture
+test: tools python-client ## Run every test: unit, property, conformance, end to end, faults, architecture
 	$(CARGO) build -p fapo
 	$(CARGO) test --workspace --no-fail-fast
+
+CHAOS_SEED ?= 1
+CHAOS_ROUNDS ?= 100
+CHAOS_MINUTES ?= 20
+CHAOS := $(CARGO) run -q -p fapo-e2e --example chaos -- --seed $(CHAOS_SEED) --rounds $(CHAOS_ROUNDS) --max-minutes $(CHAOS_MINUTES)
+PLANTED_DIR := target/planted
+
+.PHONY: chaos
+chaos: ## A working cluster whose parts are killed, emptied and cut off (CHAOS_SEED, CHAOS_ROUNDS, CHAOS_MINUTES)
+	$(CARGO) build -p fapo
+	$(CHAOS)
+
+.PHONY: chaos-planted
+chaos-planted: ## The same with a bug planted on purpose, which must be found
+	$(CARGO) build -p fapo
+	$(CARGO) build -p fapo --features planted --target-dir $(PLANTED_DIR)
+	@if $(CHAOS) --fapo $(PLANTED_DIR)/debug/fapo; then echo "the planted bug was not found"; exit 1; else echo "the planted bug was found"; fi
 
 BUF := @bufbuild/buf@1.75.0
 BUF_BIN := $(TOOLS_DIR)/node_modules/.bin/buf

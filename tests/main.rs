@@ -26,6 +26,7 @@ mod e2e {
     mod stopping;
 }
 mod fault {
+    mod chaos;
     mod crash;
     mod faults;
     mod sessions;

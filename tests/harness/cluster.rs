@@ -77,6 +77,11 @@ impl Redis {
         Ok(())
     }
 
+    /// Whether it was started, and not killed since.
+    pub fn runs(&self) -> bool {
+        self.running.is_some()
+    }
+
     /// Kills it.
     pub fn kill(&mut self) {
         // it is killed with the value
@@ -315,12 +320,19 @@ impl Cluster {
         }
     }
 
+    /// Whether a process was started, and not taken out since.
+    pub fn runs(&self, name: &str) -> bool {
+        self.nodes
+            .get(name)
+            .is_some_and(|node| node.running.is_some())
+    }
+
     /// Runs a command of `fapo` to its end, with the cluster's variables.
     ///
     /// # Errors
     /// When the binary cannot be started.
     pub fn fapo(&self, args: &[&str]) -> Result<Ran> {
-        let output = self.bare()?.args(args).output().context("fapo starts")?;
+        let output = self.command()?.args(args).output().context("fapo starts")?;
         Ok(Ran(output))
     }
 
@@ -352,7 +364,7 @@ impl Cluster {
     fn serve(&self, name: &str) -> Result<Command> {
         let role = name.split('-').next().unwrap_or(name);
         let Addresses { grpc, http } = self.addresses(name)?;
-        let mut command = self.bare()?;
+        let mut command = self.command()?;
         command
             .args(["serve", "--json", "--role", role])
             .args(["--grpc", grpc, "--http", http])
@@ -381,7 +393,10 @@ impl Cluster {
     }
 
     /// The binary with the cluster's variables, and nothing of the test's environment.
-    fn bare(&self) -> Result<Command> {
+    ///
+    /// # Errors
+    /// When the binary is not there.
+    pub fn command(&self) -> Result<Command> {
         let program = match &self.options.binary {
             Some(program) => program.clone(),
             None => binary()?,

@@ -184,6 +184,8 @@ fn parts(
     let others = Others::new(config, &trace)?;
     let mut ports = store.ports.clone();
     others.replace_traces(&mut ports);
+    #[cfg(feature = "planted")]
+    crate::wiring::planted::plant(&mut ports);
     let node = &config.node;
     let seen = visible.clone();
     let base = Base::new(BaseParts {

@@ -9,6 +9,8 @@ pub mod agents;
 mod callable;
 mod embedded;
 mod folder;
+#[cfg(feature = "planted")]
+pub mod planted;
 pub mod queue;
 pub mod remote;
 pub mod sandbox;
