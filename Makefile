@@ -68,7 +68,12 @@ chaos: ## A working cluster whose parts are killed, emptied and cut off (CHAOS_S
 chaos-planted: ## The same with a bug planted on purpose, which must be found
 	$(CARGO) build -p fapo
 	$(CARGO) build -p fapo --features planted --target-dir $(PLANTED_DIR)
-	@if $(CHAOS) --fapo $(PLANTED_DIR)/debug/fapo; then echo "the planted bug was not found"; exit 1; else echo "the planted bug was found"; fi
+	@$(CHAOS) --fapo $(PLANTED_DIR)/debug/fapo; \
+	case $$? in \
+	  0) echo "the planted bug was not found"; exit 1 ;; \
+	  1) echo "the planted bug was found" ;; \
+	  *) echo "chaos could not run"; exit 1 ;; \
+	esac
 
 BUF := @bufbuild/buf@1.75.0
 BUF_BIN := $(TOOLS_DIR)/node_modules/.bin/buf

@@ -104,8 +104,9 @@ async fn six_processes_end_with_the_lineage_of_an_embedded_run() {
 
 /// The interpreter that `make python-client` puts the Python client into.
 fn python() -> Option<PathBuf> {
-    let python = root().join("target/python-client/bin/python");
-    python.is_file().then_some(python)
+    let folder = root().join("target/python-client");
+    let is_whole = folder.join("installed").is_file();
+    is_whole.then(|| folder.join("bin/python"))
 }
 
 #[tokio::test(flavor = "multi_thread")]

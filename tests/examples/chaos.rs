@@ -1,8 +1,12 @@
 //! Chaos over a real cluster, bounded and seeded; docs/chaos.md.
 //!
 //! `cargo run -p fapo-e2e --example chaos -- [--seed N] [--rounds N] [--max-minutes N] [--jobs N] [--fapo FILE]`, after
-//! `cargo build -p fapo`. The exit code is 0 where everything held, and 1 where something did not.
-#![expect(clippy::print_stdout, reason = "it tells what it does")]
+//! `cargo build -p fapo`. The exit code is 0 where everything held, 1 where something did not, and 2 where that cannot be told.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "it tells what it does"
+)]
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,16 +14,24 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use fapo_e2e::chaos::{ChaosOptions, ChaosOutcome, run};
 
-fn main() -> Result<ExitCode> {
+fn main() -> ExitCode {
+    match chaos() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Whether everything held.
+fn chaos() -> Result<bool> {
     let options = options(std::env::args().skip(1))?;
     println!("seed {}, at most {} rounds", options.seed, options.rounds);
     let outcome = run(&options, |line| println!("{line}"))?;
     tell(&options, &outcome);
-    Ok(if outcome.violations.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(outcome.violations.is_empty())
 }
 
 fn options(mut args: impl Iterator<Item = String>) -> Result<ChaosOptions> {

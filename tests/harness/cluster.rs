@@ -311,13 +311,13 @@ impl Cluster {
     /// When there is none of this name.
     pub fn ended(&mut self, name: &str) -> Result<Option<Ran>> {
         let node = self.node(name)?;
-        match node.running.take() {
-            Some(mut running) if running.has_ended()? => running.end().map(Some),
-            running => {
-                node.running = running;
-                Ok(None)
-            }
+        let Some(running) = &mut node.running else {
+            return Ok(None);
+        };
+        if !running.has_ended()? {
+            return Ok(None);
         }
+        node.running.take().map(Running::end).transpose()
     }
 
     /// Whether a process was started, and not taken out since.

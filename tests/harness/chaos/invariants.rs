@@ -64,7 +64,7 @@ impl Judge {
         }
         judge.calls(spent, lost, &known);
         let violations = judge.violations;
-        judge.store.close().await;
+        judge.store.disconnect().await;
         Ok((violations, hashes))
     }
 

@@ -108,14 +108,16 @@ impl Jobs {
     /// Looks what became of submissions. One that failed is sent again, under its name.
     pub(super) fn look(&mut self, cluster: &Cluster) -> Result<()> {
         for one in &mut self.0 {
-            match one.sending.take() {
-                Some(mut sending) if sending.has_ended()? => {
-                    one.job = accepted(&sending.end()?)?;
-                    if one.job.is_none() {
-                        one.sending = Some(send(cluster, &one.project, &one.request)?);
-                    }
-                }
-                sending => one.sending = sending,
+            let Some(sending) = &mut one.sending else {
+                continue;
+            };
+            if !sending.has_ended()? {
+                continue;
+            }
+            let ended = one.sending.take().map(Running::end).transpose()?;
+            one.job = ended.map(|ran| accepted(&ran)).transpose()?.flatten();
+            if one.job.is_none() {
+                one.sending = Some(send(cluster, &one.project, &one.request)?);
             }
         }
         Ok(())
