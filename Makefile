@@ -79,5 +79,15 @@ bench: ## Cases/s and CPU per model call beside langgraph; peak memory for 10k a
 schema: ## Regenerate docs/schema from the types
 	$(CARGO) run -p fapo -- schema --out docs/schema
 
+DEPLOY_VENV := $(TOOLS_DIR)/deploy-venv
+
+.PHONY: compose-check
+compose-check: ## Deployment files: compose, images, Kubernetes, collector, alerts and their tests, dashboards
+	@if [ ! -x $(DEPLOY_VENV)/bin/hadolint ]; then \
+	  echo "installing deploy/requirements.txt into $(DEPLOY_VENV)"; mkdir -p $(TOOLS_DIR); \
+	  python3 -m venv $(DEPLOY_VENV) && $(DEPLOY_VENV)/bin/pip install --quiet --disable-pip-version-check -r deploy/requirements.txt; \
+	fi
+	@$(DEPLOY_VENV)/bin/python deploy/check.py
+
 .PHONY: ci
 ci: check test ## What CI runs

@@ -17,7 +17,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("fapo-queue", &["fapo-domain"]),
     ("fapo-llm", &["fapo-domain"]),
     ("fapo-sandbox", &["fapo-domain"]),
-    ("fapo-telemetry", &[]),
+    // The port to distributed traces, and the names of spans and metrics.
+    ("fapo-telemetry", &["fapo-domain"]),
     // Executor and diagnosis read pipelines: the graph, the templates, the semantic difference.
     ("fapo-executor", &["fapo-domain", "fapo-project"]),
     ("fapo-scoring", &["fapo-domain"]),
@@ -36,10 +37,13 @@ const MAY_USE_ALL: &[&str] = &["fapo", "fapo-e2e"];
 
 /// Outside things with one owner (in normal and build dependencies; tests may use what they like).
 const OWNERS: &[(&str, &[&str])] = &[
-    ("sqlx", &["fapo-store"]),
+    // The testkit (dev only) makes a database for each test.
+    ("sqlx", &["fapo-store", "fapo-testkit"]),
     ("redis", &["fapo-queue"]),
     ("reqwest", &["fapo-llm"]),
-    ("rustls", &["fapo-llm"]),
+    // Clients of models speak TLS, and so does the gateway where nothing in front of it does.
+    ("rustls", &["fapo-llm", "fapo-gateway"]),
+    ("tokio-rustls", &["fapo-gateway"]),
     // Namespaces, Landlock, process limits: whatever holds an untrusted process stands in one place.
     ("landlock", &["fapo-sandbox"]),
     ("close_fds", &["fapo-sandbox"]),
@@ -47,21 +51,34 @@ const OWNERS: &[(&str, &[&str])] = &[
     // `fapo doctor` asks it for free disk space, and for nothing else.
     ("rustix", &["fapo-sandbox", "fapo", "fapo-diagnosis"]),
     ("secrecy", &["fapo-llm"]),
-    ("tracing-subscriber", &["fapo-telemetry"]),
+    // The testkit (dev only) catches spans and measurements where tests want to see them.
+    ("tracing-subscriber", &["fapo-telemetry", "fapo-testkit"]),
     ("opentelemetry", &["fapo-telemetry"]),
+    ("opentelemetry_sdk", &["fapo-telemetry"]),
+    ("opentelemetry-otlp", &["fapo-telemetry"]),
+    ("tracing-opentelemetry", &["fapo-telemetry"]),
+    ("prometheus", &["fapo-telemetry"]),
     ("rmcp", &["fapo-diagnosis"]),
     // The generated code names it; nobody else does.
     ("tonic", &["fapo-rpc", "fapo-proto"]),
     ("prost", &["fapo-rpc", "fapo-proto"]),
+    // A stream's code stands in its last frame.
+    ("http-body", &["fapo-rpc"]),
     ("tower-http", &["fapo-gateway"]),
     // The simulated model is an HTTP server of its own, beside the gateway.
     ("axum", &["fapo-gateway", "fapo-sim"]),
-    // The relay must see a client go away, and the scripted endpoint (dev only) must be able to break off anywhere.
-    ("hyper", &["fapo-llm", "fapo-testkit"]),
-    ("hyper-util", &["fapo-llm", "fapo-testkit"]),
+    // The relay must see a client go away, and the scripted endpoint (dev only) must be able to break off anywhere. The
+    // gateway accepts connections itself: axum's own loop has no time limit for a request's head and no TLS.
+    ("hyper", &["fapo-llm", "fapo-gateway", "fapo-testkit"]),
+    ("hyper-util", &["fapo-llm", "fapo-gateway", "fapo-testkit"]),
     ("http-body-util", &["fapo-llm", "fapo-testkit"]),
     ("saphyr", &["fapo-project"]),
-    ("schemars", &["fapo-domain", "fapo-project"]),
+    // The gateway's OpenAPI document is JSON Schema, derived from the types that it writes; the binary describes its own
+    // configuration file to editors.
+    (
+        "schemars",
+        &["fapo-domain", "fapo-project", "fapo-gateway", "fapo"],
+    ),
     ("csv", &["fapo-project"]),
     // Read like CSV and JSONL, where cases and documents get their form; files are opened by the binary.
     ("parquet", &["fapo-project"]),

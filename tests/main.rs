@@ -12,6 +12,7 @@ mod e2e {
     mod agents;
     mod bad_input;
     mod check;
+    mod cluster;
     mod commands;
     mod doctor;
     mod examples;
@@ -20,6 +21,7 @@ mod e2e {
     mod python;
     mod results;
     mod schema;
+    mod serve;
     mod sessions;
     mod stopping;
 }

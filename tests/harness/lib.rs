@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+pub mod cluster;
 mod running;
 
 use anyhow::{Context, Result, bail};

@@ -6,6 +6,7 @@
 //! * [`ids`] holds identifiers. Wherever a thing is determined by its content its id is a hash of that content, so
 //!   that writing it twice is harmless and a resumed job meets its own earlier work.
 //! * [`clock`] is the only source of time, [`seed`] the only source of randomness.
+//! * [`telemetry`] holds the names that traces and metrics use.
 //! * [`text`] and [`wilson`] are what several crates need alike: texts cut for a line, and the interval of a share.
 //!
 //! Nothing here performs I/O, and nothing here depends on another crate of the workspace.
@@ -20,6 +21,7 @@ pub mod order;
 pub mod ports;
 pub mod problem;
 pub mod seed;
+pub mod telemetry;
 pub mod text;
 pub mod wilson;
 

@@ -45,6 +45,32 @@ pub enum Phase {
     Finished,
 }
 
+impl Phase {
+    /// The name in stored states and in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Submitted => "submitted",
+            Self::Evaluating => "evaluating",
+            Self::Baseline => "baseline",
+            Self::Attributing => "attributing",
+            Self::Proposing => "proposing",
+            Self::Reviewing => "reviewing",
+            Self::Gating => "gating",
+            Self::Testing => "testing",
+            Self::ComparingTest => "comparing_test",
+            Self::Finished => "finished",
+        }
+    }
+
+    /// The phase of that name; `None` for one of a newer program.
+    pub fn of(name: &str) -> Option<Self> {
+        <Self as Deserialize>::deserialize(serde::de::value::StrDeserializer::<
+            serde::de::value::Error,
+        >::new(name))
+        .ok()
+    }
+}
+
 /// A finished evaluation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Measurement {

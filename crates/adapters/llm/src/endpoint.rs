@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use fapo_domain::clock::Clock;
+use fapo_domain::hash::Hasher;
 use fapo_domain::model::project::{ModelSpec, Provider};
 use fapo_domain::ports::models::ModelError;
 use reqwest::header::{HeaderMap, HeaderName, LOCATION, RETRY_AFTER};
@@ -152,6 +153,18 @@ impl Endpoint {
             && mine.address_hash == spec.address_hash
             && mine.api_key_env == spec.api_key_env
             && mine.world == spec.world
+    }
+
+    /// The name under which all processes share a model's limits: where it is, whose account, which model. A hash, since the
+    /// address may hold what the environment put into it; the key has no part in it.
+    pub(crate) fn shared_key(&self, spec: &ModelSpec) -> String {
+        let mut hasher = Hasher::new("shared-limit/v1");
+        hasher
+            .part(spec.provider.as_str().as_bytes())
+            .part(self.url.as_str().as_bytes())
+            .part(spec.api_key_env.as_deref().unwrap_or_default().as_bytes())
+            .part(spec.model.as_bytes());
+        hasher.finish().to_string()
     }
 
     /// The limiter of a model entry.

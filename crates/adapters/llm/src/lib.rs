@@ -14,15 +14,19 @@
 
 mod endpoint;
 mod flight;
+mod get;
 mod kept;
 mod limiter;
 mod metered;
+mod observe;
 mod price;
 mod provider;
 mod relay;
 mod retry;
+mod shared;
 mod wire;
 
+pub use get::{GetError, get};
 pub use limiter::{Limiter, Paused, Permit, Snapshot};
 pub use metered::{Metered, MeteredConfig};
 pub use price::{DEFAULT_PRICES, PriceError, PriceTable};

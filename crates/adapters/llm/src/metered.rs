@@ -33,6 +33,7 @@ use tokio::time::Instant;
 
 use crate::flight::Flights;
 use crate::kept::{Kept, Taken};
+use crate::observe;
 
 /// Waits of metered calls.
 #[derive(Debug, Clone, Copy)]
@@ -332,17 +333,26 @@ impl MeteredModels for Metered {
     ) -> Result<MeteredReply, MeteredError> {
         let turn = request.waits.during(self.flights.enter(meter.key)).await;
         if let Some(step) = turn.result() {
+            observe::looked_up(true);
             return Ok(hit(step));
         }
         if meter.look_up
             && let Some(step) = self.cache.get_step(meter.key, meter.fingerprint).await?
         {
+            observe::looked_up(true);
             let reply = hit(&step);
             turn.finish(|| step);
             return Ok(reply);
         }
+        observe::looked_up(false);
         let amount = self.worst_case(request, meter).await?;
-        self.reserve(meter, amount, &request.waits).await?;
+        self.reserve(meter, amount, &request.waits)
+            .await
+            .inspect_err(|error| {
+                if matches!(error, MeteredError::Budget(_)) {
+                    observe::no_room(meter.role);
+                }
+            })?;
         let reserved = Reserved {
             metered: self,
             id: meter.fence.into(),
@@ -366,6 +376,7 @@ impl MeteredModels for Metered {
         };
         let charge = self.charge(meter, amount, reply.spend, reply.unanswered);
         let room = self.cache.put_step(entry, Some(charge)).await?;
+        observe::booked(meter.role, &request.spec.model, &reply.spend);
         reserved.settled(meter.job, room);
         turn.finish(|| remember(&reply, duration_ms));
         Ok(MeteredReply {

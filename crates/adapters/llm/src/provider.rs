@@ -10,12 +10,17 @@ use fapo_domain::clock::{Clock, SystemClock};
 use fapo_domain::model::project::{ModelSpec, Provider};
 use fapo_domain::money::{MicroUsd, Spend, Usage};
 use fapo_domain::ports::ledger::Amount;
+use fapo_domain::ports::limits::SharedLimits;
 use fapo_domain::ports::models::{ModelError, ModelReply, ModelRequest, Models};
+use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use crate::endpoint::Endpoint;
 use crate::limiter::Snapshot;
+use crate::observe::Called;
 use crate::price::PriceTable;
 use crate::retry::{self, Failure, GaveUp, Jitter};
+use crate::shared::{Shared, Wish, limit_of};
 use crate::wire::{BadReply, Reply, one_line};
 
 /// Looks up an environment variable; the app reads the environment once and passes this down.
@@ -31,13 +36,15 @@ const BYTES_PER_TOKEN: u64 = 3;
 /// Models over HTTP: OpenAI-compatible, Anthropic, and the simulated model.
 ///
 /// Connections, keys and limits are made at the first call to an endpoint and kept. `complete` never tries again what
-/// cannot pass, waits for its turn under the endpoint's adaptive limit, and counts `timeout_s` for each try by itself.
+/// cannot pass, waits for its turn under the endpoint's adaptive limit and then under what all processes share, and counts
+/// `timeout_s` for each try by itself.
 pub struct ProviderModels {
     env: EnvLookup,
     prices: PriceTable,
     clock: Arc<dyn Clock>,
     jitter: Jitter,
     simulated: Vec<(String, String)>,
+    shared: Option<Shared>,
     endpoints: RwLock<Vec<Arc<Endpoint>>>,
 }
 
@@ -58,6 +65,7 @@ impl ProviderModels {
             clock: Arc::new(SystemClock),
             jitter: Jitter::new(0),
             simulated: Vec::new(),
+            shared: None,
             endpoints: RwLock::default(),
         }
     }
@@ -73,6 +81,14 @@ impl ProviderModels {
     #[must_use]
     pub fn with_jitter_seed(mut self, seed: u64) -> Self {
         self.jitter = Jitter::new(seed);
+        self
+    }
+
+    /// Holds entries that say so to `limits`, together with everybody else who does: `total_concurrency`,
+    /// `requests_per_minute`, `tokens_per_minute`.
+    #[must_use]
+    pub fn with_shared_limits(mut self, limits: Arc<dyn SharedLimits>) -> Self {
+        self.shared = Some(Shared::new(limits));
         self
     }
 
@@ -136,6 +152,57 @@ impl ProviderModels {
         }
         endpoints.push(Arc::clone(&endpoint));
         Ok(endpoint)
+    }
+
+    /// One try, as traces and metrics see it.
+    async fn observed(
+        &self,
+        called: Called<'_>,
+        endpoint: &Endpoint,
+        request: &ModelRequest,
+        body: Bytes,
+        number: u32,
+    ) -> Result<Reply, Failure> {
+        let span = called.span(number);
+        called.asked(&span, request);
+        let began = Instant::now();
+        let result = self
+            .attempt(endpoint, request, body)
+            .instrument(span.clone())
+            .await;
+        match &result {
+            Ok(reply) => {
+                let spend = self.spend(request, reply);
+                called.replied(&span, reply, &spend, began.elapsed());
+            }
+            Err(failure) => called.failed(&span, failure),
+        }
+        result
+    }
+
+    /// What a reply cost.
+    fn spend(&self, request: &ModelRequest, reply: &Reply) -> Spend {
+        let usage = reply.usage.unwrap_or_else(|| guess(request, &reply.text));
+        let price = self.prices.price(&request.spec);
+        Spend {
+            cost: price.map_or(MicroUsd::ZERO, |price| price.cost(&usage)),
+            model_calls: 1,
+            usage,
+        }
+    }
+
+    /// What to ask of the shared limits; nothing for an entry that names none.
+    fn wish(&self, endpoint: &Endpoint, request: &ModelRequest) -> Option<Wish> {
+        let spec = &*request.spec;
+        let shared = self.shared.as_ref()?;
+        let worst = worst_usage(request);
+        (!limit_of(spec).is_unlimited()).then(|| {
+            shared.wish(
+                endpoint.shared_key(spec),
+                spec,
+                worst.input_tokens + worst.output_tokens,
+            )
+        })
     }
 
     /// One try.
@@ -251,6 +318,21 @@ fn input_bytes(request: &ModelRequest) -> u64 {
         .sum()
 }
 
+/// The most tokens that a call can use.
+fn worst_usage(request: &ModelRequest) -> Usage {
+    let schema = request
+        .schema
+        .as_ref()
+        .map_or(0, |schema| json_size(schema) + TOKENS_FOR_SCHEMA);
+    Usage {
+        input_tokens: input_bytes(request)
+            + TOKENS_PER_MESSAGE * request.messages.len() as u64
+            + schema,
+        output_tokens: u64::from(request.max_tokens),
+        ..Usage::default()
+    }
+}
+
 /// A guess at the tokens where the provider did not count them, on the high side.
 fn guess(request: &ModelRequest, text: &str) -> Usage {
     let messages = request.messages.len() as u64;
@@ -285,9 +367,21 @@ impl Models for ProviderModels {
         let endpoint = self.endpoint(&request.entry, spec)?;
         let limiter = endpoint.limiter(spec);
         let body = Bytes::from(endpoint.protocol.encode(request));
-        let attempt = || self.attempt(&endpoint, request, body.clone());
+        let called = Called::new(request, &endpoint.host);
+        let asked = Instant::now();
+        let mut tries = 0;
+        let attempt = || {
+            tries += 1;
+            match tries {
+                1 => called.waited(asked.elapsed()),
+                _ => called.again(),
+            }
+            self.observed(called, &endpoint, request, body.clone(), tries)
+        };
+        let wish = self.wish(&endpoint, request);
         let done = retry::run(
             &limiter,
+            wish.as_ref(),
             &self.jitter,
             spec.attempts,
             &request.waits,
@@ -296,19 +390,15 @@ impl Models for ProviderModels {
         .await
         .map_err(|gave_up| give_up(&endpoint, request, gave_up))?;
         let reply = done.value;
-        let usage = reply.usage.unwrap_or_else(|| guess(request, &reply.text));
-        let cost = self
-            .prices
-            .price(spec)
-            .map_or(MicroUsd::ZERO, |price| price.cost(&usage));
+        let spend = self.spend(request, &reply);
+        if let (Some(slot), Some(wish)) = (done.slot, wish) {
+            let used = spend.usage.input_tokens + spend.usage.output_tokens;
+            slot.end(wish.tokens().saturating_sub(used));
+        }
         Ok(ModelReply {
             text: reply.text,
             finish: reply.finish,
-            spend: Spend {
-                cost,
-                model_calls: 1,
-                usage,
-            },
+            spend,
             attempts: done.attempts,
             unanswered: done.unanswered,
             took: done.took,
@@ -322,17 +412,7 @@ impl Models for ProviderModels {
             .prices
             .price(spec)
             .ok_or_else(|| unpriced(&request.entry, spec))?;
-        let schema = request
-            .schema
-            .as_ref()
-            .map_or(0, |schema| json_size(schema) + TOKENS_FOR_SCHEMA);
-        let usage = Usage {
-            input_tokens: input_bytes(request)
-                + TOKENS_PER_MESSAGE * request.messages.len() as u64
-                + schema,
-            output_tokens: u64::from(request.max_tokens),
-            ..Usage::default()
-        };
+        let usage = worst_usage(request);
         Ok(Amount {
             cost: price.cost(&usage),
             model_calls: 1,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use fapo_domain::model::task::Topic;
-use fapo_domain::ports::queue::{Delivery, Message, QueueError, TaskQueue};
+use fapo_domain::ports::queue::{Delivery, Message, QueueDepth, QueueError, TaskQueue, TopicDepth};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -14,8 +14,8 @@ use crate::topic::TopicState;
 
 /// An in-process [`TaskQueue`].
 ///
-/// Memory is bounded by the number of distinct messages: each is in a topic at most once. Jobs with ready messages are
-/// served in turn, one message each. Time is tokio's, so tests can pause it.
+/// Memory is bounded by the number of distinct messages: each is in a topic at most once. Projects with ready messages are
+/// served in turn, one message each, and within a project its jobs. Time is tokio's, so tests can pause it.
 #[derive(Debug, Default)]
 pub struct MemoryQueue {
     topics: [Line; Topic::ALL.len()],
@@ -130,5 +130,14 @@ impl TaskQueue for MemoryQueue {
             line.bell.notify_waiters();
         }
         Ok(())
+    }
+}
+
+#[async_trait]
+impl QueueDepth for MemoryQueue {
+    async fn depth(&self) -> Result<Vec<TopicDepth>, QueueError> {
+        let now = Instant::now();
+        let of = |topic| self.line(topic).lock().depth(topic, now);
+        Ok(Topic::ALL.map(of).into())
     }
 }

@@ -23,6 +23,16 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
+    /// Its kind, in one word: what metrics and traces call it.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Done(_) => "done",
+            Self::Interrupted => "interrupted",
+            Self::Failed(..) => "failed",
+            Self::Hopeless(_) => "hopeless",
+        }
+    }
+
     /// Reads a handler's answer. A panic is a failure that may pass: the next try may meet other data or another time.
     ///
     /// # Errors

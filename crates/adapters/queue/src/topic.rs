@@ -1,12 +1,13 @@
 //! The messages of one topic: what waits, what is delayed, what is under way. Plain data; time comes in as arguments.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use fapo_domain::JobId;
 use fapo_domain::model::task::Topic;
-use fapo_domain::ports::queue::{Delivery, Message};
+use fapo_domain::ports::queue::{Delivery, Message, TopicDepth};
 use tokio::time::Instant;
+
+use crate::turns::Turns;
 
 /// Where a message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +24,8 @@ enum Place {
 struct Entry {
     message: Message,
     place: Place,
+    /// When it last became ready.
+    since: Instant,
     deliveries: u64,
     /// A tick was pushed while this one was under way: it is due again once this delivery ends.
     again: bool,
@@ -33,10 +36,8 @@ struct Entry {
 pub(crate) struct TopicState {
     entries: HashMap<u64, Entry>,
     by_message: HashMap<Message, u64>,
-    /// Lines of ready messages, one a job; no line is empty.
-    lines: HashMap<JobId, VecDeque<u64>>,
-    /// Jobs with a line, in the order in which they are served.
-    turns: VecDeque<JobId>,
+    /// Ready messages.
+    turns: Turns,
     /// When delayed messages become ready and delivered ones are taken back.
     timers: BTreeSet<(Instant, u64)>,
     next_id: u64,
@@ -70,6 +71,7 @@ impl TopicState {
             Entry {
                 message,
                 place: Place::Delayed(now),
+                since: now,
                 deliveries: 0,
                 again: false,
             },
@@ -77,7 +79,7 @@ impl TopicState {
         self.place(id, now, delay);
     }
 
-    /// Takes up to `max` messages, one a job in turn.
+    /// Takes up to `max` messages, in turn.
     pub fn take(
         &mut self,
         topic: Topic,
@@ -87,23 +89,12 @@ impl TopicState {
     ) -> Vec<Delivery> {
         self.wake(now);
         let mut taken = Vec::new();
-        while taken.len() < max {
-            let Some(job) = self.turns.pop_front() else {
-                break;
-            };
-            let Some(line) = self.lines.get_mut(&job) else {
+        while taken.len() < max
+            && let Some(id) = self.turns.next()
+        {
+            let Some(entry) = self.entries.get_mut(&id) else {
                 continue;
             };
-            let id = line.pop_front();
-            if line.is_empty() {
-                self.lines.remove(&job);
-            } else {
-                self.turns.push_back(job);
-            }
-            let Some(entry) = id.and_then(|id| Some((id, self.entries.get_mut(&id)?))) else {
-                continue;
-            };
-            let (id, entry) = entry;
             let until = now + visibility;
             entry.deliveries += 1;
             entry.place = Place::Delivered(until);
@@ -113,9 +104,34 @@ impl TopicState {
                 topic,
                 message: entry.message,
                 deliveries: entry.deliveries,
+                waited: now.saturating_duration_since(entry.since),
             });
         }
         taken
+    }
+
+    /// What it holds. What is due is ready, though nobody asked yet.
+    pub fn depth(&mut self, topic: Topic, now: Instant) -> TopicDepth {
+        self.wake(now);
+        let mut depth = TopicDepth {
+            topic,
+            waiting: 0,
+            delayed: 0,
+            delivered: 0,
+            oldest_ms: 0,
+        };
+        for entry in self.entries.values() {
+            match entry.place {
+                Place::Ready => {
+                    depth.waiting += 1;
+                    let age = now.saturating_duration_since(entry.since).as_millis();
+                    depth.oldest_ms = depth.oldest_ms.max(u64::try_from(age).unwrap_or(u64::MAX));
+                }
+                Place::Delayed(_) => depth.delayed += 1,
+                Place::Delivered(_) => depth.delivered += 1,
+            }
+        }
+        depth
     }
 
     /// When something changes by itself.
@@ -195,7 +211,8 @@ impl TopicState {
         while let Some((at, id)) = self.timers.first().copied()
             && at <= now
         {
-            self.place(id, now, Duration::ZERO);
+            // ready since it was due, not since somebody looked
+            self.place(id, at, Duration::ZERO);
         }
     }
 
@@ -206,12 +223,8 @@ impl TopicState {
         self.unplace(id, &entry);
         if delay.is_zero() {
             entry.place = Place::Ready;
-            let job = entry.message.job();
-            let line = self.lines.entry(job).or_default();
-            if line.is_empty() {
-                self.turns.push_back(job);
-            }
-            line.push_back(id);
+            entry.since = now;
+            self.turns.join(&entry.message, id);
         } else {
             entry.place = Place::Delayed(now + delay);
             self.timers.insert((now + delay, id));
@@ -224,16 +237,7 @@ impl TopicState {
             Place::Delayed(at) | Place::Delivered(at) => {
                 self.timers.remove(&(at, id));
             }
-            Place::Ready => {
-                let job = entry.message.job();
-                if let Some(line) = self.lines.get_mut(&job) {
-                    line.retain(|one| *one != id);
-                    if line.is_empty() {
-                        self.lines.remove(&job);
-                        self.turns.retain(|one| *one != job);
-                    }
-                }
-            }
+            Place::Ready => self.turns.leave(&entry.message, id),
         }
     }
 }

@@ -7,31 +7,38 @@
 //! ```
 //!
 //! A permit is taken before a message, so a worker never holds messages that it cannot work on. While the handler works,
-//! lease and delivery are renewed every third of the lease; a stale lease stops the handler, and its result is dropped.
+//! lease and delivery are renewed at every heartbeat; a stale lease stops the handler, and its result is dropped.
 //! What is written is written under the claim's fence, so nothing here can undo what another worker did since. The
 //! outcome is committed first, then the job's tick is pushed, then the message is acknowledged: a crash in between
 //! repeats a message, and no effect.
 //!
+//! A task is worked on in a span `task`, a child of the tick that made the task wherever that ran.
+//!
 //! A store that cannot be written (a full disk, damage) ends the worker with that error: nothing it would go on to do
 //! could be written down, and work that leaves no trace is paid for again.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+mod settle;
+
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use fapo_domain::clock::Clock;
 use fapo_domain::error::chain;
-use fapo_domain::model::task::{ClaimedTask, TaskState, Topic};
+use fapo_domain::model::task::{ClaimedTask, Topic};
 use fapo_domain::ports::StoreError;
 use fapo_domain::ports::queue::{Delivery, Message, TaskQueue};
 use fapo_domain::ports::tasks::{Claim, Tasks};
+use fapo_domain::ports::trace_context::{NoTraces, TraceContext};
 use fapo_domain::ports::work::{TaskHandler, WorkError};
 use fapo_domain::{Classified, JobId, Retry};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
 
-use crate::outcome::{Outcome, backoff};
+use crate::observe;
+use crate::outcome::Outcome;
 
 /// How a worker works.
 #[derive(Debug, Clone)]
@@ -40,8 +47,10 @@ pub struct WorkerConfig {
     pub consumer: String,
     /// Tasks under way at once.
     pub concurrency: usize,
-    /// How long a claim lasts without a heartbeat. A heartbeat comes every third of it.
+    /// How long a claim lasts without a heartbeat.
     pub lease: Duration,
+    /// How often a claim is renewed: at most a third of the lease, so that two heartbeats may be lost.
+    pub heartbeat: Duration,
     /// How long one receive waits for messages.
     pub poll: Duration,
     /// Claims after which a failing task is dead.
@@ -61,6 +70,7 @@ impl WorkerConfig {
             consumer: consumer.into(),
             concurrency,
             lease: Duration::from_secs(30),
+            heartbeat: Duration::from_secs(10),
             poll: Duration::from_secs(5),
             max_attempts: 5,
             backoff: Duration::from_secs(1),
@@ -76,6 +86,7 @@ pub struct Worker {
     tasks: Arc<dyn Tasks>,
     handler: Arc<dyn TaskHandler>,
     clock: Arc<dyn Clock>,
+    traces: Arc<dyn TraceContext>,
     config: WorkerConfig,
     /// Why the last task failed that was warned of.
     said: Mutex<String>,
@@ -103,9 +114,17 @@ impl Worker {
             tasks,
             handler,
             clock,
+            traces: Arc::new(NoTraces),
             config,
             said: Mutex::new(String::new()),
         }
+    }
+
+    /// Continues in its span the distributed trace that a task belongs to.
+    #[must_use]
+    pub fn with_traces(mut self, traces: Arc<dyn TraceContext>) -> Self {
+        self.traces = traces;
+        self
     }
 
     /// Works until `stop` is cancelled, and returns once every handler ended or the grace period passed; handlers that
@@ -210,7 +229,13 @@ impl Worker {
             .claim_task(task, &config.consumer, config.lease)
             .await;
         let ending = match claim {
-            Ok(Claim::Claimed(task)) => self.work(*task, delivery, stop).await?,
+            Ok(Claim::Claimed(task)) => {
+                let span = observe::span(&task, delivery);
+                if let Some(parent) = &task.trace {
+                    self.traces.adopt(&span, parent);
+                }
+                self.work(*task, delivery, stop).instrument(span).await?
+            }
             Ok(Claim::Held(at) | Claim::NotBefore(at)) => {
                 // never at once: two clocks may differ a little
                 Ending::Later(at.since(self.clock.now()).max(Duration::from_millis(10)))
@@ -249,13 +274,21 @@ impl Worker {
         stop: &CancellationToken,
     ) -> Result<Ending, WorkError> {
         let task = Arc::new(task);
+        let observed = observe::Observed::begin(delivery);
         let Some(outcome) = self.handle(&task, delivery, stop).await else {
             tracing::warn!(task = %task.id.short(), "another worker has the task by now; the work here is dropped");
+            observed.end("lost");
             return Ok(Ending::Later(self.config.lease));
         };
-        match self.settle(&task, outcome?, stop).await {
-            Ok(ending) => Ok(ending),
+        let outcome = outcome?;
+        let word = outcome.word();
+        match self.settle(&task, outcome, stop).await {
+            Ok(ending) => {
+                observed.end(word);
+                Ok(ending)
+            }
             Err(StoreError::StaleLease { .. }) => {
+                observed.end("lost");
                 tracing::warn!(task = %task.id.short(), "another worker has the task by now; the result here is dropped");
                 Ok(Ending::Later(self.config.lease))
             }
@@ -283,11 +316,10 @@ impl Worker {
             let (handler, task) = (Arc::clone(&self.handler), Arc::clone(task));
             let stop = stop_handler.clone();
             // its own task, so that a panic ends the handler and not the worker
-            AbortOnDropHandle::new(tokio::spawn(
-                async move { handler.handle(&task, &stop).await },
-            ))
+            let work = async move { handler.handle(&task, &stop).await };
+            AbortOnDropHandle::new(tokio::spawn(work.in_current_span()))
         };
-        let beat = self.config.lease / 3;
+        let beat = self.config.heartbeat;
         loop {
             tokio::select! {
                 biased;
@@ -310,102 +342,6 @@ impl Worker {
                     tracing::warn!(task = %task.id.short(), error = %chain(&error), "cannot renew a lease; trying again");
                 }
             }
-        }
-    }
-
-    /// Warns of a failure. A provider that is down fails every task alike, again and again: that is warned of once, until
-    /// another reason comes between.
-    fn say_failed(&self, task: &ClaimedTask, reason: &str, for_good: bool) {
-        let (task, attempt) = (task.id.short(), task.epoch);
-        let what = if for_good {
-            "a task failed for good"
-        } else {
-            "a task failed and will be tried again"
-        };
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        if *said == reason {
-            tracing::info!(%task, attempt, reason, "{what}");
-        } else {
-            reason.clone_into(&mut said);
-            tracing::warn!(%task, attempt, reason, "{what}");
-        }
-    }
-
-    /// Writes down what came of a task.
-    async fn settle(
-        &self,
-        task: &ClaimedTask,
-        outcome: Outcome,
-        stop: &CancellationToken,
-    ) -> Result<Ending, StoreError> {
-        let config = &self.config;
-        match outcome {
-            Outcome::Done(result) => {
-                self.complete(task, result).await?;
-                Ok(Ending::Finished)
-            }
-            Outcome::Interrupted => {
-                // no failure of the task: it never dies of it
-                let delay = if stop.is_cancelled() {
-                    Duration::ZERO
-                } else {
-                    config.backoff
-                };
-                let reason = "INTERRUPTED: the work was interrupted";
-                let at = self.clock.now().plus(delay);
-                self.tasks
-                    .fail_task(task.fence(), reason, at, u64::MAX)
-                    .await?;
-                Ok(Ending::Later(delay))
-            }
-            Outcome::Failed(reason, at_least) => {
-                let delay = backoff(
-                    task.id,
-                    task.epoch,
-                    config.backoff,
-                    config.max_backoff,
-                    at_least,
-                );
-                let at = self.clock.now().plus(delay);
-                let state = self
-                    .tasks
-                    .fail_task(task.fence(), &reason, at, config.max_attempts)
-                    .await?;
-                self.say_failed(task, &reason, state == TaskState::Dead);
-                Ok(match state {
-                    TaskState::Queued | TaskState::Leased => Ending::Later(delay),
-                    TaskState::Done | TaskState::Dead | TaskState::Cancelled => Ending::Finished,
-                })
-            }
-            Outcome::Hopeless(reason) => {
-                self.say_failed(task, &reason, true);
-                self.tasks.kill_task(task.fence(), &reason).await?;
-                Ok(Ending::Finished)
-            }
-        }
-    }
-
-    /// Stores a result, trying again for one lease while the store is unavailable: the work is done and paid for.
-    async fn complete(
-        &self,
-        task: &ClaimedTask,
-        result: serde_json::Value,
-    ) -> Result<(), StoreError> {
-        let deadline = tokio::time::Instant::now() + self.config.lease;
-        loop {
-            let stored = self.tasks.complete_task(task.fence(), result.clone());
-            let Err(error) = stored.await else {
-                return Ok(());
-            };
-            let wait = match error.retry() {
-                Retry::Never => return Err(error),
-                Retry::Now => Duration::from_millis(10),
-                Retry::After(wait) => wait,
-            };
-            if tokio::time::Instant::now() + wait > deadline {
-                return Err(error);
-            }
-            tokio::time::sleep(wait).await;
         }
     }
 

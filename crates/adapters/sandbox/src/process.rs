@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use fapo_domain::measure;
 use fapo_domain::ports::sandbox::{ProcessExit, SandboxError, SandboxedProcess, Streams};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -37,6 +38,15 @@ impl Running {
     fn settle(&mut self, otherwise: ProcessExit) -> ProcessExit {
         let exit = self.control().ended().unwrap_or(otherwise);
         self.end = Some(exit);
+        measure!(
+            monotonic_counter.fapo_sandbox_processes_total = 1_u64,
+            outcome = match exit {
+                ProcessExit::Code { .. } => "exited",
+                ProcessExit::Signal { .. } => "signal",
+                ProcessExit::TimedOut => "timed_out",
+                ProcessExit::Killed => "killed",
+            }
+        );
         exit
     }
 

@@ -1,7 +1,8 @@
 //! The SQLite store.
 //!
 //! One file in WAL mode holds everything. [`SqliteStore`] implements every persistence port of `fapo_domain::ports`:
-//! blobs, datasets, variants, jobs, tasks, traces, scores, findings, proposals, sessions, the step cache and the ledger.
+//! blobs, datasets, variants, jobs, tasks, traces, scores, findings, proposals, sessions, the step cache, the ledger, tokens and
+//! requests.
 //!
 //! * All writes go through one connection, each in a `BEGIN IMMEDIATE` transaction, so nothing is ever half-written and
 //!   two processes on one file wait for each other instead of failing. Reads have a few connections of their own and
@@ -21,12 +22,16 @@ mod jobs;
 mod ledger;
 mod migrate;
 mod proposals;
+mod questions;
 mod reader;
+mod requests;
+mod retention;
 mod scores;
 mod sessions;
 mod sql;
 mod store;
 mod tasks;
+mod tokens;
 mod traces;
 mod variants;
 mod writer;

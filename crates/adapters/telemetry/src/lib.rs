@@ -1,41 +1,105 @@
-//! Logging set-up: one place that knows subscribers and exporters.
+//! Logs, traces and metrics: the one place that knows subscribers and exporters.
 //!
-//! Everything else in the workspace only emits `tracing` spans and events. This crate decides once per process where
-//! they go: to standard error, never to standard output, which belongs to a command's data.
+//! Everything else in the workspace only emits `tracing` spans and events. This crate decides once per process where they
+//! go:
 //!
-//! The default shows warnings and errors only, so that live progress stays readable. A person who wants more raises the
-//! level with `-v`, or writes a filter such as `fapo_llm=debug,info`.
+//! * **log lines** to standard error, never to standard output, which belongs to a command's data. The default shows
+//!   warnings and errors only, so that live progress stays readable; a person who wants more raises the level with `-v`, or
+//!   writes a filter such as `fapo_llm=debug,info`;
+//! * **traces** (spans of this workspace, and what is logged inside them), **logs** and **metrics** over OTLP/gRPC, where a
+//!   receiver is configured;
+//! * **metrics** as a page of text for Prometheus, where that is asked for.
+//!
+//! Prompts and outputs are in traces only where content is switched on, and in log lines never. Work is never slowed by a
+//! receiver that is slow or gone: queues are bounded, and what does not fit is dropped.
+
+mod context;
+mod conventions;
+mod logs;
+mod metrics;
+mod otlp;
+mod watched;
 
 use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::ParseError;
+use fapo_domain::ports::trace_context::{NoTraces, TraceContext};
+use fapo_domain::telemetry;
+use opentelemetry::KeyValue;
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
+use opentelemetry_otlp::ExporterBuildError;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkError;
+use opentelemetry_sdk::logs::SdkLoggerProvider;
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tokio::runtime::Runtime;
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::{FilterFn, LevelFilter, ParseError};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
+use tracing_subscriber::{Layer, Registry};
 
-/// The filter that is used unless a person asks for another: problems only.
-pub const QUIET: &str = "warn";
+pub use context::OtelTraceContext;
+pub use logs::{CLEAR_LINE, Format, QUIET};
+pub use metrics::{Kind, METRICS, MOST_SERIES, Metric, MetricsPage};
+pub use otlp::Otlp;
 
-/// What a terminal does on it: back to the line's beginning, and erase it (ECMA-48: CR, EL 2).
-pub const CLEAR_LINE: &str = "\r\x1b[2K";
+use otlp::Pipelines;
 
-/// How log lines are written.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Format {
-    /// A line with time, level, target, message and fields, to be kept in a file.
-    #[default]
-    Text,
-    /// A short one for who watches a terminal: level, message and fields. It takes the place of a line that is being
-    /// redrawn there, which then goes on below it.
-    Terminal {
-        /// Whether it has colours.
-        colour: bool,
-    },
-    /// One JSON object a line, for machines.
-    Json,
+/// Where a process's telemetry goes.
+#[derive(Debug, Clone)]
+pub struct TelemetryConfig {
+    /// What is logged, in the syntax of `tracing_subscriber::EnvFilter`.
+    pub filter: String,
+    /// How log lines are written.
+    pub format: Format,
+    /// `service.name` of what is exported.
+    pub service: String,
+    /// The roles that the process has, such as `executor` or `gateway,traces`: `fapo.role`.
+    pub role: String,
+    /// The process's own name, unique among all: `service.instance.id`.
+    pub instance: String,
+    /// Where traces, logs and metrics are sent, if anywhere.
+    pub otlp: Option<Otlp>,
+    /// Whether metrics are kept for a page.
+    pub metrics: bool,
+    /// Whether prompts and outputs are part of traces.
+    pub content: bool,
 }
 
-/// Why logging could not be set up.
+impl TelemetryConfig {
+    /// Log lines on standard error, and nothing else.
+    pub fn logs(filter: impl Into<String>, format: Format) -> Self {
+        Self {
+            filter: filter.into(),
+            format,
+            service: "fapo".to_owned(),
+            role: String::new(),
+            instance: String::new(),
+            otlp: None,
+            metrics: false,
+            content: false,
+        }
+    }
+
+    fn resource(&self) -> Resource {
+        Resource::builder()
+            .with_service_name(self.service.clone())
+            .with_attributes([
+                KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
+                KeyValue::new("service.instance.id", self.instance.clone()),
+                KeyValue::new("fapo.role", self.role.clone()),
+            ])
+            .build()
+    }
+}
+
+/// Why telemetry could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// The filter is not one.
@@ -50,152 +114,240 @@ pub enum TelemetryError {
     /// The process has a global subscriber already.
     #[error("logging is set up already in this process")]
     Twice(#[from] TryInitError),
+    /// The receiver's address, or what is set for it in the environment, cannot be used.
+    #[error("telemetry cannot be sent to {endpoint}")]
+    Otlp {
+        /// The address.
+        endpoint: String,
+        /// What is wrong with it.
+        #[source]
+        source: ExporterBuildError,
+    },
+    /// A header for the receiver is not one. Its value is a secret and is not shown.
+    #[error(
+        "the header `{name}` for the telemetry receiver has a name or a value that cannot be sent"
+    )]
+    Header {
+        /// Its name.
+        name: String,
+    },
+    /// Metrics cannot be kept.
+    #[error("metrics cannot be kept")]
+    Metrics(#[source] OTelSdkError),
+    /// There is no thread to export with.
+    #[error("no thread can be started for exporting telemetry")]
+    Runtime(#[source] io::Error),
 }
 
-/// Keeps telemetry running; drop it last, so that what is buffered is written. With logging to standard error alone
-/// there is nothing to flush; exporters will be.
+/// Keeps telemetry running. [`Guard::shutdown`] it last, so that what is buffered is sent; dropping it does the same, with
+/// two seconds for it.
 #[derive(Debug)]
 #[must_use = "telemetry stops when the guard is dropped"]
 pub struct Guard {
-    _private: (),
+    exports: Option<Exports>,
+    page: Option<MetricsPage>,
+    traces: bool,
 }
 
-/// Sets up logging for the whole process, to standard error.
+/// What has to be flushed.
+#[derive(Debug)]
+struct Exports {
+    tracer: Option<SdkTracerProvider>,
+    logger: Option<SdkLoggerProvider>,
+    meter: Option<SdkMeterProvider>,
+    runtime: Option<Runtime>,
+}
+
+/// How long a guard that is dropped waits.
+const DROPPED: Duration = Duration::from_secs(2);
+
+impl Guard {
+    /// The process's metrics, where they are kept.
+    pub fn metrics(&self) -> Option<MetricsPage> {
+        self.page.clone()
+    }
+
+    /// How the process's spans are part of distributed traces.
+    pub fn trace_context(&self) -> Arc<dyn TraceContext> {
+        if self.traces {
+            Arc::new(OtelTraceContext)
+        } else {
+            Arc::new(NoTraces)
+        }
+    }
+
+    /// Sends what is buffered and stops exporting; log lines go on. Blocks for at most `timeout`, and tells whether all was
+    /// sent by then.
+    pub fn shutdown(mut self, timeout: Duration) -> bool {
+        self.flush(timeout)
+    }
+
+    fn flush(&mut self, timeout: Duration) -> bool {
+        let Some(exports) = self.exports.take() else {
+            return true;
+        };
+        exports.shutdown(timeout)
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.flush(DROPPED);
+    }
+}
+
+impl Exports {
+    /// All at the same time: the SDK's own waits are not all bounded, and one must not use up the time of another.
+    fn shutdown(self, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
+        let (done, results) = mpsc::channel();
+        let mut waiting = 0;
+        let mut start = |flush: Box<dyn FnOnce() -> bool + Send>| {
+            let done = done.clone();
+            let started = thread::Builder::new()
+                .name("fapo-telemetry-flush".to_owned())
+                .spawn(move || {
+                    // whoever waits may be gone when it ends
+                    let _ = done.send(flush());
+                });
+            waiting += usize::from(started.is_ok());
+        };
+        if let Some(tracer) = self.tracer {
+            start(Box::new(move || {
+                tracer.shutdown_with_timeout(timeout).is_ok()
+            }));
+        }
+        if let Some(logger) = self.logger {
+            start(Box::new(move || {
+                logger.shutdown_with_timeout(timeout).is_ok()
+            }));
+        }
+        if let Some(meter) = self.meter {
+            start(Box::new(move || {
+                meter.shutdown_with_timeout(timeout).is_ok()
+            }));
+        }
+        let mut whole = true;
+        for _ in 0..waiting {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match results.recv_timeout(left) {
+                Ok(sent) => whole &= sent,
+                Err(_) => {
+                    whole = false;
+                    break;
+                }
+            }
+        }
+        if let Some(runtime) = self.runtime {
+            runtime.shutdown_background();
+        }
+        whole
+    }
+}
+
+/// Sets up logging to standard error for the whole process, and nothing else.
 ///
 /// `filter` has the syntax of `tracing_subscriber::EnvFilter` (`warn`, `info`, `fapo_llm=debug,warn`).
 ///
 /// # Errors
 /// [`TelemetryError::Filter`] for a filter that cannot be read; [`TelemetryError::Twice`] when called a second time.
 pub fn init(filter: &str, format: Format) -> Result<Guard, TelemetryError> {
-    subscriber(filter, format, io::stderr)?.try_init()?;
-    Ok(Guard { _private: () })
+    start(&TelemetryConfig::logs(filter, format))
 }
 
-/// What logs the words of agents that are not trusted: it is silent unless the filter names it.
-const GUESTS: &str = "rmcp";
-
-/// The subscriber that [`init`] installs, over any writer.
+/// Sets up telemetry for the whole process. Connects to nothing: an OTLP receiver that is absent is warned of once, when
+/// the first batch does not reach it.
 ///
 /// # Errors
-/// [`TelemetryError::Filter`].
-fn subscriber<W: Write + 'static>(
-    filter: &str,
-    format: Format,
-    writer: impl Fn() -> W + Send + Sync + 'static,
-) -> Result<Box<dyn tracing::Subscriber + Send + Sync>, TelemetryError> {
-    let mut parsed = EnvFilter::try_new(filter).map_err(|source| TelemetryError::Filter {
-        filter: filter.to_owned(),
-        source,
-    })?;
-    if !filter.contains(GUESTS) {
-        let silent = format!("{GUESTS}=off").parse();
-        parsed = parsed.add_directive(silent.expect("a fixed directive"));
-    }
-    let registry = tracing_subscriber::registry().with(parsed);
-    let layer = tracing_subscriber::fmt::layer();
-    Ok(match format {
-        Format::Text => Box::new(registry.with(layer.with_writer(writer).with_ansi(false))),
-        Format::Terminal { colour } => {
-            let layer = layer
-                .with_writer(move || OverLine(writer()))
-                .with_ansi(colour)
-                .without_time()
-                .with_target(false);
-            Box::new(registry.with(layer))
-        }
-        Format::Json => Box::new(registry.with(layer.with_writer(writer).json())),
-    })
+/// When part of the configuration cannot be used, and [`TelemetryError::Twice`] when called a second time.
+pub fn start(config: &TelemetryConfig) -> Result<Guard, TelemetryError> {
+    let (subscriber, guard) = build(config, io::stderr)?;
+    subscriber.try_init()?;
+    Ok(guard)
 }
 
-/// Clears the terminal's line before each write. The layer writes a whole log line at once.
-struct OverLine<W>(W);
-
-impl<W: Write> Write for OverLine<W> {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.write_all(CLEAR_LINE.as_bytes())?;
-        self.0.write(line)
+/// The subscriber that [`start`] installs, over any writer of log lines.
+fn build<W: Write + 'static>(
+    config: &TelemetryConfig,
+    writer: impl Fn() -> W + Send + Sync + 'static,
+) -> Result<(Box<dyn tracing::Subscriber + Send + Sync>, Guard), TelemetryError> {
+    let filter = || {
+        logs::filter(&config.filter).map_err(|source| TelemetryError::Filter {
+            filter: config.filter.clone(),
+            source,
+        })
+    };
+    let lines = logs::lines(config.format, writer);
+    if config.otlp.is_none() && !config.metrics {
+        // The filter holds for the whole process, so that what is not logged costs nothing at all.
+        let subscriber = tracing_subscriber::registry().with(lines).with(filter()?);
+        let guard = Guard {
+            exports: None,
+            page: None,
+            traces: false,
+        };
+        return Ok((Box::new(subscriber), guard));
     }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
+    let resource = config.resource();
+    let pipelines = match &config.otlp {
+        Some(otlp) => Some(Pipelines::start(otlp, &resource)?),
+        None => None,
+    };
+    let (tracer, logger, reader, runtime) = match pipelines {
+        Some(pipelines) => (
+            Some(pipelines.tracer),
+            Some(pipelines.logger),
+            Some(pipelines.reader),
+            Some(pipelines.runtime),
+        ),
+        None => (None, None, None, None),
+    };
+    let page = MetricsPage::new();
+    let meter = metrics::provider(&page, reader, &resource).map_err(TelemetryError::Metrics)?;
+    let mut layers: Vec<Box<dyn Layer<Registry> + Send + Sync>> = vec![
+        lines.with_filter(filter()?).boxed(),
+        metrics::layer(meter.clone()),
+    ];
+    if let Some(tracer) = &tracer {
+        let layer = tracing_opentelemetry::layer()
+            .with_tracer(tracer.tracer("fapo"))
+            .with_location(false)
+            .with_threads(false)
+            .with_target(false)
+            .with_tracked_inactivity(false);
+        let only = FilterFn::new(is_traced).with_max_level_hint(LevelFilter::DEBUG);
+        layers.push(layer.with_filter(only).boxed());
     }
+    if let Some(logger) = &logger {
+        let layer = OpenTelemetryTracingBridge::new(logger);
+        layers.push(layer.with_filter(filter()?).boxed());
+    }
+    let content = config.content && config.otlp.is_some();
+    let gate = FilterFn::new(move |metadata| content || metadata.target() != telemetry::CONTENT);
+    let subscriber = tracing_subscriber::registry().with(layers).with(gate);
+    let guard = Guard {
+        traces: tracer.is_some(),
+        exports: Some(Exports {
+            tracer,
+            logger,
+            meter: Some(meter),
+            runtime,
+        }),
+        page: config.metrics.then_some(page),
+    };
+    Ok((Box::new(subscriber), guard))
+}
+
+/// What becomes part of traces: the spans of this workspace, and the warnings inside them. Other crates' spans are left
+/// out, those of the exporters' own connections among them. [`telemetry::CONTENT`] is let through for its answer to
+/// [`telemetry::content_is_on`]; nothing is emitted under it.
+fn is_traced(metadata: &Metadata<'_>) -> bool {
+    let target = metadata.target();
+    if !target.starts_with("fapo") || target == telemetry::METRICS {
+        return false;
+    }
+    metadata.is_span() || target == telemetry::CONTENT || *metadata.level() <= Level::WARN
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::{Arc, Mutex};
-
-    use super::*;
-
-    #[derive(Clone, Default)]
-    struct Sink(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Sink {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    fn written(filter: &str, format: Format) -> String {
-        let sink = Sink::default();
-        let writer = sink.clone();
-        let subscriber = subscriber(filter, format, move || writer.clone()).unwrap();
-        tracing::subscriber::with_default(subscriber, || {
-            tracing::info!(job = 7, "a block is done");
-            tracing::warn!(job = 7, "a call was retried");
-        });
-        let bytes = sink.0.lock().unwrap().clone();
-        String::from_utf8(bytes).unwrap()
-    }
-
-    #[test]
-    fn the_default_filter_is_quiet_about_ordinary_work() {
-        let text = written(QUIET, Format::Text);
-        assert!(!text.contains("a block is done"), "{text}");
-        assert!(text.contains("a call was retried"), "{text}");
-        assert!(
-            !text.contains('\u{1b}'),
-            "no escapes without colour: {text}"
-        );
-    }
-
-    #[test]
-    fn a_line_at_a_terminal_is_short_and_takes_the_place_of_the_one_that_is_redrawn() {
-        let text = written(QUIET, Format::Terminal { colour: false });
-        assert_eq!(text, "\r\u{1b}[2K WARN a call was retried job=7\n");
-        let text = written(QUIET, Format::Terminal { colour: true });
-        assert!(text.contains("\u{1b}[33m WARN"), "{text:?}");
-    }
-
-    #[test]
-    fn json_lines_hold_the_fields() {
-        let text = written("info", Format::Json);
-        assert_eq!(text.lines().count(), 2);
-        assert!(text.contains(r#""job":7"#), "{text}");
-    }
-
-    #[test]
-    fn what_an_agent_says_to_its_tools_is_logged_only_where_that_is_asked_for() {
-        let said = |filter: &str| {
-            let sink = Sink::default();
-            let writer = sink.clone();
-            let subscriber = subscriber(filter, Format::Text, move || writer.clone()).unwrap();
-            tracing::subscriber::with_default(subscriber, || {
-                tracing::error!(target: "rmcp::service", "response error");
-            });
-            !sink.0.lock().unwrap().is_empty()
-        };
-        assert!(!said(QUIET) && !said("trace") && !said("fapo=debug,warn"));
-        assert!(said("warn,rmcp=info"));
-    }
-
-    #[test]
-    fn a_bad_filter_is_named() {
-        let error = init("fapo=loud", Format::Text).unwrap_err();
-        assert!(error.to_string().contains("fapo=loud"));
-    }
-}
+mod tests;

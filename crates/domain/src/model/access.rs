@@ -1,5 +1,7 @@
 //! Who calls, and what they may do.
 
+mod token;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -9,8 +11,22 @@ use crate::clock::Timestamp;
 use crate::error::{Classified, ErrorCode, Retry};
 use crate::hash::ContentHash;
 
+pub use token::NewToken;
+
 /// What a token allows, each including what stands before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Read the project's jobs, runs, lineage, reports.

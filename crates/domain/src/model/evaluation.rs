@@ -36,7 +36,7 @@ pub struct EvaluationSpec {
 }
 
 /// How an evaluation uses the step cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CacheUse {
     /// Reads results of any earlier evaluation and adds its own.

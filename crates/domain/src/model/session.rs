@@ -13,8 +13,11 @@ use crate::money::{Spend, SpendRole};
 use crate::ports::sandbox::Confinement;
 
 /// A session of a coding agent; derived from the claim that runs it, so each claim of a task has its own.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(transparent)]
+#[schemars(inline)]
 pub struct SessionId(pub ContentHash);
 
 impl SessionId {

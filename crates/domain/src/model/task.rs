@@ -13,7 +13,19 @@ use crate::model::proposal::{Attempt, Revise};
 use crate::model::trace_context::TraceParent;
 
 /// The queues, one per kind of worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Topic {
     /// Ticks of jobs, for the orchestrator. Messages carry job ids.

@@ -35,6 +35,14 @@ impl Message {
             Self::Task { job, .. } | Self::Tick { job } => *job,
         }
     }
+
+    /// The project's lane; ticks have none, and share one turn.
+    pub const fn lane(&self) -> Option<Lane> {
+        match self {
+            Self::Task { lane, .. } => Some(*lane),
+            Self::Tick { .. } => None,
+        }
+    }
 }
 
 /// A message handed to a consumer, until it is acknowledged or its visibility ends.
@@ -48,6 +56,8 @@ pub struct Delivery {
     pub message: Message,
     /// How often it has been delivered, this time included.
     pub deliveries: u64,
+    /// How long ago it became ready: a delay that was asked for does not count, a delivery that ran out does.
+    pub waited: Duration,
 }
 
 /// An error of the queue.
@@ -125,4 +135,26 @@ pub trait TaskQueue: Send + Sync {
 
     /// Gives a delivered message back, to be delivered again after `delay`. Repeating is harmless.
     async fn retry_later(&self, delivery: &Delivery, delay: Duration) -> Result<(), QueueError>;
+}
+
+/// One topic at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TopicDepth {
+    /// The topic.
+    pub topic: Topic,
+    /// Messages that are ready, with nobody to take them yet.
+    pub waiting: u64,
+    /// Messages that are not due yet.
+    pub delayed: u64,
+    /// Messages that are with a consumer.
+    pub delivered: u64,
+    /// How long the oldest of the waiting ones waits, in milliseconds; zero where none waits.
+    pub oldest_ms: u64,
+}
+
+/// How much a queue holds, for metrics and for scaling.
+#[async_trait]
+pub trait QueueDepth: Send + Sync {
+    /// All topics, in the order of [`Topic::ALL`]. The numbers of a topic belong to one moment.
+    async fn depth(&self) -> Result<Vec<TopicDepth>, QueueError>;
 }

@@ -86,8 +86,9 @@ pub trait Tasks: Send + Sync {
     async fn kill_task(&self, fence: Fence, reason: &str) -> Result<(), StoreError>;
 
     /// Ends every live lease at once, so that the tasks can be claimed anew. Only for a deployment in one process, which
-    /// knows when it starts that all earlier owners are dead; in a cluster leases run out by themselves. These claims
-    /// count as interrupted, not as failed. Returns how many there were; repeating is harmless.
+    /// knows when it starts that all earlier owners are dead; in a cluster leases run out by themselves, and a store that
+    /// processes share refuses this as `Invalid`. These claims count as interrupted, not as failed. Returns how many there
+    /// were; repeating is harmless.
     async fn release_leases(&self) -> Result<u64, StoreError>;
 
     /// Queued tasks, and leased ones whose lease has run out, oldest first: what a reconciler puts back into the queue.

@@ -108,7 +108,7 @@ pub struct StepAggregate {
     pub spend: Spend,
     /// What it would have cost without a cache.
     pub full_spend: Spend,
-    /// Its median time without a cache, in milliseconds.
+    /// The median time it takes without a cache, in milliseconds, over those that were not skipped: the nearest rank.
     pub p50_ms: u32,
     /// Its 95th percentile of the same.
     pub p95_ms: u32,

@@ -11,7 +11,7 @@ pub enum Exit {
     Failed,
     /// The command line cannot be understood.
     Usage,
-    /// The project, its data or the machine has problems; each is listed with what to do.
+    /// The project, its data, a configuration or the machine has problems; each is listed with what to do.
     Problems,
     /// The work is not complete: a task died, the job was cancelled, or results are missing. The same command goes on.
     Incomplete,
@@ -37,7 +37,7 @@ impl Exit {
   0    done (an optimization that found nothing better is done, too)
   1    the command failed
   2    the command line cannot be understood
-  3    the project, its data or the machine has problems
+  3    the project, its data, a configuration or the machine has problems
   4    the work is not complete: a task died, or results are missing; the same command goes on
   130  interrupted; nothing is lost, the same command goes on";
 }

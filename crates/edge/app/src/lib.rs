@@ -7,11 +7,17 @@
 pub mod cli;
 pub mod config;
 pub mod exit;
+pub mod intake;
+pub mod lifecycle;
 pub mod output;
 pub mod ports;
 pub mod progress;
 pub mod project;
+pub mod remote;
 pub mod report;
+pub mod reports;
+pub mod roles;
+pub mod server;
 pub mod wiring;
 
 use std::ffi::OsString;
@@ -19,7 +25,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use crate::cli::args::Cli;
+use crate::cli::args::{Cli, Command};
 use crate::config::{Config, Env};
 use crate::exit::Exit;
 use crate::output::Output;
@@ -52,13 +58,19 @@ where
         global.abort_after_commits,
     );
     let output = Output::new(config.json, config.quiet, &env);
-    let format = if output.live {
-        let colour = output.notes.is_on();
-        fapo_telemetry::Format::Terminal { colour }
-    } else {
-        fapo_telemetry::Format::Text
+    // a server's logs are as its configuration says
+    let server = match &cli.command {
+        Command::Serve(args) => match cli::serve::configure(args, &config, &output) {
+            Ok(options) => Some(options),
+            Err(exit) => return exit.into(),
+        },
+        _ => None,
     };
-    let _telemetry = match fapo_telemetry::init(&config.log_filter, format) {
+    let telemetry = match &server {
+        Some(server) => fapo_telemetry::start(&cli::serve::telemetry(server, &config)),
+        None => fapo_telemetry::init(&config.log_filter, log_format(&output)),
+    };
+    let telemetry = match telemetry {
         Ok(guard) => guard,
         Err(error) => {
             output.error(&format!("error: {}", fapo_domain::error::chain(&error)));
@@ -76,10 +88,27 @@ where
             return Exit::Failed.into();
         }
     };
-    let exit = runtime.block_on(cli::run(cli, cli::Context { config, output }));
+    let context = cli::Context { config, output };
+    let exit = match server {
+        Some(server) => runtime.block_on(cli::serve::run(&context, server, telemetry)),
+        None => runtime.block_on(async {
+            let _telemetry = telemetry;
+            cli::run(cli, context).await
+        }),
+    };
     // what still runs at the end holds nothing that is not stored
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     exit.into()
+}
+
+/// How a command's log lines look.
+const fn log_format(output: &Output) -> fapo_telemetry::Format {
+    if output.live {
+        let colour = output.notes.is_on();
+        fapo_telemetry::Format::Terminal { colour }
+    } else {
+        fapo_telemetry::Format::Text
+    }
 }
 
 /// Threads that drive the work. The store's connections have threads of their own and take about one core, and a worker

@@ -6,12 +6,14 @@ mod beside;
 mod cases;
 mod code;
 mod documents;
+mod files;
 mod import;
 mod load;
 mod protect;
 mod scan;
 
-pub use beside::{World, expand, read_prompts as own_prompts};
+pub use beside::{World, expand, read_prompts as own_prompts, world_variable};
+pub use files::{ProjectFiles, project_files};
 pub use import::{ImportError, Imported, import_project};
 pub use load::{LoadError, LoadedProject, load_project, read_tree};
 pub use scan::{DataScan, scan_data};

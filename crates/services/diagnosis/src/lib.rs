@@ -18,6 +18,7 @@ pub mod attribution;
 pub mod enclosure;
 pub mod lints;
 pub mod mcp;
+mod observe;
 mod pages;
 pub mod prompts;
 pub mod proposers;

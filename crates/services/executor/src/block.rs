@@ -24,6 +24,7 @@ use tracing::Instrument;
 
 use crate::config::ExecutorConfig;
 use crate::job::{JobContext, SessionOf};
+use crate::observe;
 use crate::outcome::Cause;
 use crate::retrieval::Corpora;
 use crate::run::{Ended, Session, run_case};
@@ -180,8 +181,10 @@ impl BlockRun<'_> {
         match gate.state() {
             Closed::Open => {
                 // Waiting cases stay small: the run's own state is made only now.
-                let span = tracing::debug_span!("case", case.id = %case.case_id, ordinal);
-                let ended = Box::pin(run_case(session, ordinal, case).instrument(span)).await;
+                let span = observe::case(session.job, session.evaluation, ordinal, &case);
+                let run = run_case(session, ordinal, case).instrument(span.clone());
+                let ended = Box::pin(run).await;
+                observe::case_ended(&span, &ended.record);
                 drop(permit);
                 One::Ran(Box::new(ended))
             }

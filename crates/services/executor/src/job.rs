@@ -114,6 +114,7 @@ impl JobContext {
             calls,
             asked: of.read_cache.then(Mutex::default),
             stopping: AtomicBool::new(false),
+            observer: None,
         })
     }
 }

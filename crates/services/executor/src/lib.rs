@@ -18,6 +18,7 @@ mod duration;
 mod job;
 mod json;
 mod key;
+mod observe;
 mod outcome;
 mod plan;
 mod recent;

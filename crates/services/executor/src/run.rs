@@ -22,6 +22,7 @@ use fapo_domain::model::task::Fence;
 use fapo_domain::model::trace::{RunRecord, RunStatus, StepOutput, StepStatus};
 use fapo_domain::ports::code::CodeRunner;
 use fapo_domain::ports::models::{MeteredModels, Waited, Waits};
+use fapo_domain::ports::pipelines::StepObserver;
 use fapo_domain::{EvaluationId, JobId, MicroUsd, Spend, StepFingerprint, StepId, StepKey};
 use fapo_project::template::CaseInput;
 use futures::StreamExt;
@@ -29,9 +30,11 @@ use futures::stream::FuturesUnordered;
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tracing::Span;
 
 use crate::duration::longest_way;
 use crate::key::SamplePath;
+use crate::observe;
 use crate::outcome::{Cause, Fault, Halt, REFUSED, StepError, stopped};
 use crate::plan::{Plan, Step};
 use crate::retrieval::Index;
@@ -62,6 +65,8 @@ pub(crate) struct Session<'a> {
     pub(crate) asked: Option<Mutex<HashSet<StepKey>>>,
     /// Whether nothing new may start, because the work is to stop.
     pub(crate) stopping: AtomicBool,
+    /// Who is told of each step as it ends.
+    pub(crate) observer: Option<Arc<dyn StepObserver>>,
 }
 
 /// How one `llm` step meets the step cache in a block.
@@ -119,7 +124,7 @@ pub(crate) async fn run_case(session: &Session<'_>, ordinal: u64, case: Case) ->
         input: CaseInput::new(case.case_id.as_str(), case.input),
         began: Instant::now(),
         waits: Waits::default(),
-        trace: Mutex::new(Trace::default()),
+        trace: Mutex::new(Trace::new(session.observer.clone())),
     };
     let place = Place {
         outer: Vec::new(),
@@ -314,8 +319,8 @@ impl<'s> Run<'s> {
         };
         let mut running = FuturesUnordered::new();
         loop {
-            list.start_ready(|index, work| {
-                running.push(async move { (index, work.finish(self).await) });
+            list.start_ready(|index, work, span| {
+                running.push(async move { (index, work.finish(self, span).await) });
             });
             let Some((index, result)) = running.next().await else {
                 break;
@@ -349,7 +354,7 @@ struct List<'r, 's> {
 
 impl<'r> List<'r, '_> {
     /// Starts every step whose needs are met. One pass is enough: a step's needs come before it.
-    fn start_ready(&mut self, mut later: impl FnMut(usize, Work<'r>)) {
+    fn start_ready(&mut self, mut later: impl FnMut(usize, Work<'r>, Span)) {
         for index in 0..self.steps.len() {
             if !matches!(self.slots[index], Slot::Waiting) || !self.is_ready(index) {
                 continue;
@@ -360,16 +365,22 @@ impl<'r> List<'r, '_> {
             if self.run.is_closing() {
                 return;
             }
-            match self
-                .run
-                .start(self.place, &self.steps[index], self.visible(index))
-            {
-                Ok(Started::Now(value)) => self.slots[index] = Slot::Done(value),
+            let step = &self.steps[index];
+            let visible = self.visible(index);
+            let span = observe::step(step);
+            match span.in_scope(|| self.run.start(self.place, step, visible)) {
+                Ok(Started::Now(value)) => {
+                    observe::step_ended(&span, Ok(value.is_some()), false);
+                    self.slots[index] = Slot::Done(value);
+                }
                 Ok(Started::Later(work)) => {
                     self.slots[index] = Slot::Running;
-                    later(index, work);
+                    later(index, work, span);
                 }
-                Err(error) => self.lose(index, error),
+                Err(error) => {
+                    observe::step_ended(&span, Err(&error), false);
+                    self.lose(index, error);
+                }
             }
         }
     }

@@ -19,18 +19,23 @@ use fapo_domain::ports::datasets::Datasets;
 use fapo_domain::ports::jobs::Jobs;
 use fapo_domain::ports::ledger::Ledger;
 use fapo_domain::ports::models::MeteredModels;
-use fapo_domain::ports::pipelines::PipelineRunner;
+use fapo_domain::ports::pipelines::{CaseRun, PipelineRunner, StepObserver};
+use fapo_domain::ports::questions::PipelineChecker;
 use fapo_domain::ports::traces::Traces;
 use fapo_domain::ports::variants::Variants;
 use fapo_domain::ports::work::{TaskHandler, WorkError};
+use fapo_domain::problem::Problems;
 use fapo_domain::{ContentHash, EvaluationId, JobId, TaskId, VariantId};
+use fapo_project::{PipelineContext, read_pipeline};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::block::BlockRun;
 use crate::config::ExecutorConfig;
 use crate::job::{JobContext, SessionOf};
+use crate::observe;
 use crate::outcome::Cause;
 use crate::recent::Recent;
 use crate::retrieval::Corpora;
@@ -165,8 +170,42 @@ impl PipelineRunner for ExecutorService {
         fresh: bool,
         payer: Option<Fence>,
     ) -> Result<RunRecord, WorkError> {
+        let run = CaseRun {
+            job,
+            spec,
+            tree,
+            case,
+            fresh,
+            payer,
+        };
+        self.run_by_hand(run, None).await
+    }
+
+    async fn run_case_observed(
+        &self,
+        run: CaseRun<'_>,
+        observer: Arc<dyn StepObserver>,
+    ) -> Result<RunRecord, WorkError> {
+        self.run_by_hand(run, Some(observer)).await
+    }
+}
+
+impl ExecutorService {
+    async fn run_by_hand(
+        &self,
+        run: CaseRun<'_>,
+        observer: Option<Arc<dyn StepObserver>>,
+    ) -> Result<RunRecord, WorkError> {
         use std::sync::atomic::Ordering::Relaxed;
 
+        let CaseRun {
+            job,
+            spec,
+            tree,
+            case,
+            fresh,
+            payer,
+        } = run;
         let variant = tree.id();
         let context = self
             .by_hand
@@ -199,10 +238,15 @@ impl PipelineRunner for ExecutorService {
             read_cache: !fresh,
             block: false,
         };
-        let session = context
+        let mut session = context
             .session(&self.ports, &self.corpora, &plan, of)
             .await?;
-        let ended = run_case(&session, 0, case.clone()).await;
+        session.observer = observer;
+        let span = observe::case(job, session.evaluation, 0, case);
+        let ended = run_case(&session, 0, case.clone())
+            .instrument(span.clone())
+            .await;
+        observe::case_ended(&span, &ended.record);
         let closed = match payer {
             // the claim goes on, and others may be calling under it
             Some(_) => Ok(()),
@@ -213,5 +257,23 @@ impl PipelineRunner for ExecutorService {
         }
         closed.map_err(|error| WorkError::from_port("the reservation cannot be closed", error))?;
         Ok(ended.record)
+    }
+}
+
+#[async_trait]
+impl PipelineChecker for ExecutorService {
+    /// As `fapo check` reads a project's `pipeline/`, without its data: which keys the cases have is not asked.
+    async fn check_pipeline(
+        &self,
+        spec: &JobSpec,
+        tree: &VariantTree,
+    ) -> Result<Problems, WorkError> {
+        let context = PipelineContext {
+            project: &spec.project,
+            input_keys: None,
+        };
+        let (_, mut problems) = read_pipeline(tree, &context);
+        problems.sort();
+        Ok(problems)
     }
 }

@@ -8,12 +8,14 @@ use fapo_domain::model::trace::{FinishReason, StepOutput};
 use fapo_domain::money::SpendRole;
 use fapo_domain::ports::models::{Message, Meter, MeteredReply, ModelRequest};
 use serde_json::Value;
+use tracing::{Instrument as _, Span};
 
 mod python;
 mod retrieve;
 
 use crate::json::{check_schema, read_json};
 use crate::key::llm_key;
+use crate::observe;
 use crate::outcome::{Fault, StepError, cap, from_metered};
 use crate::plan::{Action, Llm, Step, Template};
 use crate::run::{Place, Run, Started, Visible};
@@ -36,17 +38,26 @@ pub(crate) struct CallWork<'r> {
 }
 
 impl<'r> Work<'r> {
-    /// Waits for the step's value and completes its record.
-    pub(crate) async fn finish(self, run: &'r Run<'_>) -> Result<Arc<StepOutput>, StepError> {
-        let (position, result) = match self {
-            Self::Call(call) => (call.position, run.call(*call).await),
-            Self::Code(work) => (work.position, run.code(*work).await),
-            Self::Sample(work) => {
-                let position = work.position;
-                (position, run.sample(*work).await)
+    /// Waits for the step's value, inside the step's span, and completes its record.
+    pub(crate) async fn finish(
+        self,
+        run: &'r Run<'_>,
+        span: Span,
+    ) -> Result<Arc<StepOutput>, StepError> {
+        let work = async {
+            match self {
+                Self::Call(call) => (call.position, run.call(*call).await),
+                Self::Code(work) => (work.position, run.code(*work).await),
+                Self::Sample(work) => {
+                    let position = work.position;
+                    (position, run.sample(*work).await)
+                }
             }
         };
+        let (position, result) = work.instrument(span.clone()).await;
         run.close(position, &result);
+        let cache_hit = run.trace().record(position).cache_hit;
+        observe::step_ended(&span, result.as_ref().map(|_| true), cache_hit);
         result
     }
 }

@@ -2,10 +2,12 @@
 
 mod blocks;
 mod caching;
+mod checking;
 mod code;
 mod faults;
 mod house;
 mod keys;
+mod observed;
 mod pipelines;
 mod property;
 mod sampling;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use fapo_domain::model::trace::{StepOutput, StepRecord, StepStatus};
 use fapo_domain::ports::models::{Message, ModelRequest};
+use fapo_domain::ports::pipelines::StepObserver;
 use fapo_domain::{MicroUsd, Spend, StepId};
 use serde_json::{Map, Value};
 
@@ -35,8 +36,11 @@ pub(crate) struct Trace {
     pub(crate) refused: bool,
     /// Whether nothing new may start.
     pub(crate) closing: bool,
+    /// Who is told of each step as it ends.
+    observer: Option<Arc<dyn StepObserver>>,
 }
 
+#[derive(Clone)]
 struct Entry {
     record: StepRecord,
     ended: bool,
@@ -49,6 +53,14 @@ struct Entry {
 }
 
 impl Trace {
+    /// An empty trace, of whose steps `observer` is told.
+    pub(crate) fn new(observer: Option<Arc<dyn StepObserver>>) -> Self {
+        Self {
+            observer,
+            ..Self::default()
+        }
+    }
+
     /// Opens a record; returns its position.
     pub(crate) fn open(&mut self, step: StepId, kind: &str, started: Duration) -> usize {
         let position = self.entries.len();
@@ -122,6 +134,9 @@ impl Trace {
             }
             None if record.status != StepStatus::Skipped => record.status = StepStatus::Ok,
             None => {}
+        }
+        if let Some(observer) = &self.observer {
+            observer.step_ended(&self.entries[position].clone().into_record());
         }
     }
 

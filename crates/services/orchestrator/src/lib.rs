@@ -6,12 +6,19 @@
 //!
 //! The queue only says which job to look at. Whatever it loses, [`OrchestratorService::reconcile`] puts back: it is done
 //! at start and every few seconds after.
+//!
+//! What clients may ask for (submit, watch, pause, cancel, ...) is [`OptimizerService`], over the same rows.
 
 mod error;
+mod observe;
+mod optimizer;
 mod service;
 mod submit;
+mod summary;
 mod tick;
 
 pub use error::OrchestratorError;
+pub use optimizer::{OptimizerPorts, OptimizerService};
 pub use service::{OrchestratorConfig, OrchestratorService};
+pub use summary::{UNKNOWN_PHASE, read_summary, summarize};
 pub use tick::Ticked;

@@ -2,21 +2,28 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fapo_domain::clock::{Clock, Timestamp};
 use fapo_domain::error::chain;
+use fapo_domain::ids::JobId;
 use fapo_domain::model::task::Topic;
 use fapo_domain::ports::StoreError;
 use fapo_domain::ports::jobs::Jobs;
 use fapo_domain::ports::ledger::Ledger;
 use fapo_domain::ports::queue::{Delivery, Message, TaskQueue};
 use fapo_domain::ports::tasks::Tasks;
+use fapo_domain::ports::trace_context::{NoTraces, TraceContext};
 use fapo_domain::{Classified, Retry};
 use futures::TryStreamExt;
+use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::OrchestratorError;
+use crate::observe;
+
+/// Ticks that a slow listener may fall behind by; it then looks once for all that it missed.
+const TICKS_KEPT: usize = 256;
 
 /// How the orchestrator works.
 #[derive(Debug, Clone)]
@@ -66,6 +73,9 @@ pub struct OrchestratorService {
     pub(crate) config: Arc<OrchestratorConfig>,
     /// When this service was made: the time before it does not count as a job's running time.
     pub(crate) started_at: Timestamp,
+    pub(crate) traces: Arc<dyn TraceContext>,
+    /// Jobs that this service ticked, for whoever waits for their events in this process.
+    pub(crate) ticked: broadcast::Sender<JobId>,
 }
 
 impl OrchestratorService {
@@ -87,7 +97,20 @@ impl OrchestratorService {
             clock,
             config: Arc::new(config),
             started_at,
+            traces: Arc::new(NoTraces),
+            ticked: broadcast::Sender::new(TICKS_KEPT),
         }
+    }
+
+    /// Puts what it does for a job under that job's distributed trace.
+    pub fn with_traces(mut self, traces: Arc<dyn TraceContext>) -> Self {
+        self.traces = traces;
+        self
+    }
+
+    /// The jobs that this service and its clones tick from now on.
+    pub(crate) fn ticks(&self) -> broadcast::Receiver<JobId> {
+        self.ticked.subscribe()
     }
 
     /// Ticks jobs until `stop` is cancelled; a tick under way is finished first. Other errors are logged, and what they
@@ -153,7 +176,10 @@ impl OrchestratorService {
 
     async fn handle(&self, delivery: &Delivery) -> Result<(), OrchestratorError> {
         let job = delivery.message.job();
-        let done = match self.tick(job).await {
+        let began = Instant::now();
+        let ticked = self.tick(job).await;
+        observe::ticked(ticked.is_ok(), began.elapsed());
+        let done = match ticked {
             Ok(_) => self.queue.acknowledge(delivery).await,
             Err(error) => {
                 tracing::error!(%job, error = %chain(&error), "a tick failed");
@@ -180,7 +206,10 @@ impl OrchestratorService {
         let limit = self.config.reconcile_limit;
         let now = self.clock.now();
         let mut by_topic: BTreeMap<(Topic, Duration), Vec<Message>> = BTreeMap::new();
-        for due in self.tasks.due_tasks(limit).await? {
+        let due_tasks = self.tasks.due_tasks(limit).await?;
+        let due_jobs = self.jobs.jobs_to_tick(limit).await?;
+        observe::due(&due_tasks, due_jobs.len());
+        for due in due_tasks {
             let message = Message::Task {
                 task: due.id,
                 job: due.job,
@@ -191,10 +220,7 @@ impl OrchestratorService {
                 .or_default()
                 .push(message);
         }
-        let ticks: Vec<Message> = self
-            .jobs
-            .jobs_to_tick(limit)
-            .await?
+        let ticks: Vec<Message> = due_jobs
             .into_iter()
             .map(|job| Message::Tick { job })
             .collect();

@@ -4,9 +4,11 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use fapo_domain::JobId;
+use fapo_domain::error::chain;
 use fapo_domain::model::case::Split;
 use fapo_domain::model::job::{JobGoal, JobSpec};
 use fapo_domain::model::task::Topic;
+use fapo_domain::model::trace_context::TraceParent;
 use fapo_domain::ports::queue::Message;
 use fapo_policy::budget;
 
@@ -17,14 +19,24 @@ use crate::tick::Ticked;
 impl OrchestratorService {
     /// Submits a job under a new id: its row, its account, its first tick.
     pub async fn submit(&self, spec: JobSpec) -> Result<JobId, OrchestratorError> {
-        let unix_ms = u64::try_from(self.clock.now().0).unwrap_or(0);
-        let id = JobId::at(unix_ms, random());
-        self.submit_as(id, spec).await?;
+        let id = self.new_id();
+        self.submit_as(id, spec, self.traces.current()).await?;
         Ok(id)
     }
 
-    /// Submits a job under a given id. Repeating it with an equal spec is harmless.
-    pub async fn submit_as(&self, id: JobId, spec: JobSpec) -> Result<(), OrchestratorError> {
+    /// An id that no job has.
+    pub(crate) fn new_id(&self) -> JobId {
+        let unix_ms = u64::try_from(self.clock.now().0).unwrap_or(0);
+        JobId::at(unix_ms, random())
+    }
+
+    /// Submits a job under a given id, as a part of `trace`. Repeating it with an equal spec is harmless.
+    pub async fn submit_as(
+        &self,
+        id: JobId,
+        spec: JobSpec,
+        trace: Option<TraceParent>,
+    ) -> Result<(), OrchestratorError> {
         check(&spec)?;
         let state = serde_json::to_value(fapo_policy::start(id, &spec))
             .map_err(|source| OrchestratorError::Unwritable { job: id, source })?;
@@ -32,16 +44,19 @@ impl OrchestratorService {
         // the account first: a job that can be seen can also pay
         self.ledger.open_account(id, caps).await?;
         self.jobs
-            .create_job(id, spec, state, self.clock.now(), None)
+            .create_job(id, spec, state, self.clock.now(), trace)
             .await?;
-        self.wake(id).await
+        self.wake(id).await;
+        Ok(())
     }
 
-    /// Has a job ticked soon.
-    async fn wake(&self, job: JobId) -> Result<(), OrchestratorError> {
+    /// Has a job ticked soon. If the queue cannot be used the reconciler does it a little later: the row is there, and that is
+    /// what counts.
+    pub(crate) async fn wake(&self, job: JobId) {
         let tick = [Message::Tick { job }];
-        self.queue.push(Topic::Job, &tick, Duration::ZERO).await?;
-        Ok(())
+        if let Err(error) = self.queue.push(Topic::Job, &tick, Duration::ZERO).await {
+            tracing::warn!(job.id = %job, error = %chain(&error), "cannot queue a tick");
+        }
     }
 
     /// Ends a job now: its queued tasks are cancelled, and what its running ones bring is not looked at any more. A job

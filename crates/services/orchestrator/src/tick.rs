@@ -12,8 +12,10 @@ use fapo_domain::ports::queue::Message;
 use fapo_domain::{JobId, TaskId};
 use fapo_policy::{Advance, JobState};
 use serde_json::Value;
+use tracing::Instrument as _;
 
 use crate::error::OrchestratorError;
+use crate::observe::Changes;
 use crate::service::OrchestratorService;
 
 /// What came of a tick.
@@ -70,16 +72,35 @@ impl OrchestratorService {
         if job.status.is_final() || (job.paused && !cancel) {
             return Ok((ticked, false));
         }
+        let span = tracing::info_span!("tick", job.id = %id, job.version = job.version);
+        if let Some(parent) = &job.trace {
+            self.traces.adopt(&span, parent);
+        }
+        self.take_in(&job, cancel).instrument(span).await
+    }
+
+    /// The part of a tick that may change something.
+    async fn take_in(&self, job: &Job, cancel: bool) -> Result<(Ticked, bool), OrchestratorError> {
+        let id = job.id;
         let finished = self.tasks.finished_tasks(id, self.config.batch).await?;
         let more = finished.len() as u64 >= u64::from(self.config.batch);
-        let advance = self.advance(&job, &finished, cancel).await?;
+        let advance = self.advance(job, &finished, cancel).await?;
         let consumed: Vec<TaskId> = finished.iter().map(|task| task.id).collect();
         if consumed.is_empty() && advance.events.is_empty() && advance.tasks.is_empty() {
-            return Ok((ticked, false));
+            let unchanged = Ticked {
+                status: job.status,
+                version: job.version,
+            };
+            return Ok((unchanged, false));
         }
-        let (tick, tasks) = commit(&job, advance, consumed)?;
+        let (mut tick, tasks) = commit(job, advance, consumed)?;
+        tick.trace = self.traces.current();
         let status = tick.status;
+        let changes = Changes::of(&job, &tick);
         let version = self.jobs.commit_tick(tick).await?;
+        // an error says that nobody listens
+        let _ = self.ticked.send(id);
+        changes.count();
         self.push(&tasks).await;
         Ok((Ticked { status, version }, more))
     }

@@ -4,6 +4,7 @@
 //! * [`scorer`]: a project's `scorer:` section, compiled; from a case and its run to a [`CaseScore`].
 //! * [`statistics`] and [`compare`]: means, intervals, the paired bootstrap; from paired scores to a [`Comparison`].
 //! * [`service`]: the worker for queue `score` and the [`RunScorer`], over the persistence ports.
+//! * [`questions`]: comparisons on request ([`Comparer`]), and the list of metrics.
 //!
 //! What holds throughout:
 //! * Scoring is pure: equal case, run and specification give an equal score, on every machine. What a `python` metric says is
@@ -16,17 +17,20 @@
 //! * Scores of two scorer versions are never compared.
 //!
 //! [`CodeRunner`]: fapo_domain::ports::code::CodeRunner
+//! [`Comparer`]: fapo_domain::ports::questions::Comparer
 //! [`CaseScore`]: fapo_domain::model::score::CaseScore
 //! [`Comparison`]: fapo_domain::model::score::Comparison
 //! [`RunScorer`]: fapo_domain::ports::pipelines::RunScorer
 
 pub mod compare;
 pub mod metrics;
+pub mod questions;
 pub mod scorer;
 pub mod service;
 pub mod statistics;
 mod subject;
 mod text;
 
+pub use questions::{ComparisonService, scorers};
 pub use scorer::{ScoreError, Scorer};
 pub use service::ScoringService;

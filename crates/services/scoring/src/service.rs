@@ -12,7 +12,7 @@ use fapo_domain::ids::{CaseId, JobId};
 use fapo_domain::model::case::{Case, Split};
 use fapo_domain::model::evaluation::EvaluationSpec;
 use fapo_domain::model::job::JobSpec;
-use fapo_domain::model::score::CaseScore;
+use fapo_domain::model::score::{CaseScore, Comparison};
 use fapo_domain::model::task::{ClaimedTask, TaskPayload, Topic};
 use fapo_domain::model::trace::RunRecord;
 use fapo_domain::ports::code::CodeRunner;
@@ -22,8 +22,10 @@ use fapo_domain::ports::pipelines::RunScorer;
 use fapo_domain::ports::scores::Scores;
 use fapo_domain::ports::traces::Traces;
 use fapo_domain::ports::work::{TaskHandler, WorkError};
+use fapo_domain::telemetry as names;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::scorer::{ScoreError, Scorer};
 
@@ -81,6 +83,28 @@ impl ScoringService {
             contexts: Mutex::default(),
             scorers: Mutex::default(),
         }
+    }
+
+    /// Compares two evaluations of `job`, as its `Compare` tasks do.
+    pub(crate) async fn compare_on_request(
+        &self,
+        job: JobId,
+        a: &EvaluationSpec,
+        b: &EvaluationSpec,
+        upto: u64,
+        confidence: f64,
+        seed: u64,
+    ) -> Result<Comparison, WorkError> {
+        let question = compare::Question {
+            a,
+            b,
+            upto,
+            confidence,
+            seed,
+        };
+        let context = self.context(job).await?;
+        self.compare(&context, question, &CancellationToken::new())
+            .await
     }
 
     async fn context(&self, job: JobId) -> Result<Arc<Context>, WorkError> {
@@ -170,11 +194,21 @@ impl TaskHandler for ScoringService {
     ) -> Result<Value, WorkError> {
         let context = self.context(task.job).await?;
         match &task.payload {
-            TaskPayload::Score { evaluation, block } => to_json(
-                &self
+            TaskPayload::Score { evaluation, block } => {
+                let span = tracing::info_span!(
+                    "score",
+                    { names::JOB_ID } = %task.job,
+                    { names::EVALUATION_ID } = %evaluation.id(),
+                    start = block.start,
+                    end = block.end,
+                    { names::OPENINFERENCE_KIND } = names::KIND_EVALUATOR,
+                );
+                let summary = self
                     .score_block(&context, task.fence(), evaluation, *block, stop)
-                    .await?,
-            ),
+                    .instrument(span)
+                    .await?;
+                to_json(&summary)
+            }
             TaskPayload::Compare {
                 a,
                 b,
@@ -189,7 +223,13 @@ impl TaskHandler for ScoringService {
                     confidence: *confidence,
                     seed: *seed,
                 };
-                to_json(&self.compare(&context, question, stop).await?)
+                let span = tracing::info_span!(
+                    "compare",
+                    { names::JOB_ID } = %task.job,
+                    { names::OPENINFERENCE_KIND } = names::KIND_EVALUATOR,
+                );
+                let compared = self.compare(&context, question, stop).instrument(span);
+                to_json(&compared.await?)
             }
             TaskPayload::Execute { .. }
             | TaskPayload::Attribute { .. }

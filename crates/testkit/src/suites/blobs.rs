@@ -62,3 +62,13 @@ pub async fn large_and_empty_blobs_are_kept_exactly(ports: &Ports) -> Result<()>
     ensure!(ports.blobs.get_blobs(&hashes).await? == contents);
     Ok(())
 }
+
+/// A client uploads only these.
+pub async fn absent_blobs_are_told_in_the_order_asked_for(ports: &Ports) -> Result<()> {
+    let there = ports.blobs.put_blobs(vec![bytes("a")]).await?;
+    let (x, y) = (sample::hash("x"), sample::hash("y"));
+    let absent = ports.blobs.absent_blobs(&[y, there[0], x]).await?;
+    ensure!(absent == [y, x], "{absent:?}");
+    ensure!(ports.blobs.absent_blobs(&[]).await?.is_empty());
+    Ok(())
+}

@@ -3,14 +3,18 @@
 //! The tests wait for conditions with generous deadlines and use short visibilities, so they run against a queue over a
 //! network in real time, and in no time at all where time is paused.
 
+mod fairness;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use fapo_domain::model::task::{Lane, Topic};
-use fapo_domain::ports::queue::{Delivery, Message, QueueError, TaskQueue};
+use fapo_domain::ports::queue::{Delivery, Message, QueueDepth, QueueError, TaskQueue};
 use fapo_domain::{JobId, TaskId};
 use futures::FutureExt;
+
+pub use fairness::*;
 
 /// Long enough for anything that should happen.
 const LONG: Duration = Duration::from_secs(10);
@@ -202,23 +206,77 @@ pub async fn no_more_than_asked_for_is_taken(queue: &dyn TaskQueue) -> Result<()
     Ok(())
 }
 
-/// A job with many messages does not keep another's waiting.
-pub async fn jobs_take_turns(queue: &dyn TaskQueue) -> Result<()> {
-    let many: Vec<Message> = (0..100).map(|number| task(1, number)).collect();
-    queue.push(Topic::Execute, &many, NOW).await?;
-    queue
-        .push(Topic::Execute, &[task(2, 1), task(2, 2)], NOW)
-        .await?;
-    queue.push(Topic::Execute, &[task(3, 1)], NOW).await?;
-    let mut small = 0;
-    for _ in 0..6 {
-        let delivery = take_one(queue, Topic::Execute).await?;
-        small += usize::from(delivery.message.job() != job(1));
-    }
+/// A message that is under way is in once: pushed again, it does not come to somebody else.
+pub async fn a_message_under_way_is_not_delivered_again(queue: &dyn TaskQueue) -> Result<()> {
+    queue.push(Topic::Execute, &[task(1, 1)], NOW).await?;
+    let first = take_one(queue, Topic::Execute).await?;
+    queue.push(Topic::Execute, &[task(1, 1)], NOW).await?;
+    nothing_comes(queue, Topic::Execute).await?;
+    queue.acknowledge(&first).await?;
+    nothing_comes(queue, Topic::Execute).await?;
+    Ok(())
+}
+
+/// A delayed message that is pushed again is due at the earlier of the two times.
+pub async fn a_delayed_message_pushed_again_is_due_earlier(queue: &dyn TaskQueue) -> Result<()> {
+    queue.push(Topic::Execute, &[task(1, 1)], LONG * 6).await?;
+    queue.push(Topic::Execute, &[task(1, 1)], LONG * 60).await?;
+    nothing_comes(queue, Topic::Execute).await?;
+    queue.push(Topic::Execute, &[task(1, 1)], NOW).await?;
+    let delivery = take_one(queue, Topic::Execute).await?;
+    ensure!(delivery.message == task(1, 1) && delivery.deliveries == 1);
+    queue.acknowledge(&delivery).await?;
+    nothing_comes(queue, Topic::Execute).await
+}
+
+/// A tick pushed under way is due at once, though its delivery is given back for later.
+pub async fn a_tick_given_back_is_not_later_than_it_was_pushed(
+    queue: &dyn TaskQueue,
+) -> Result<()> {
+    let message = tick(job(1));
+    queue.push(Topic::Job, &[message], NOW).await?;
+    let first = take_one(queue, Topic::Job).await?;
+    queue.push(Topic::Job, &[message], NOW).await?;
+    queue.retry_later(&first, LONG * 60).await?;
+    ensure!(take_one(queue, Topic::Job).await?.message == message);
+    Ok(())
+}
+
+/// A delivery tells how long its message was ready, without the delay that was asked for.
+pub async fn a_delivery_tells_how_long_it_waited(queue: &dyn TaskQueue) -> Result<()> {
+    queue.push(Topic::Score, &[task(1, 1)], NOW).await?;
+    queue.push(Topic::Review, &[task(1, 1)], SHORT * 2).await?;
+    tokio::time::sleep(SHORT).await;
+    let waited = take_one(queue, Topic::Score).await?.waited;
+    ensure!(waited >= SHORT && waited < LONG, "{waited:?}");
+    let waited = take_one(queue, Topic::Review).await?.waited;
+    ensure!(waited < SHORT, "{waited:?} of a delayed message");
+    Ok(())
+}
+
+/// What waits, is delayed and is under way is told for each topic.
+pub async fn its_depth_tells_where_messages_are<Q: TaskQueue + QueueDepth>(
+    queue: &Q,
+) -> Result<()> {
+    let messages: Vec<Message> = (0..5).map(|number| task(1, number)).collect();
+    queue.push(Topic::Execute, &messages, NOW).await?;
+    queue.push(Topic::Execute, &[task(2, 1)], LONG).await?;
+    ensure!(take(queue, Topic::Execute, 2).await?.len() == 2);
+    tokio::time::sleep(SHORT).await;
+    let depth = queue.depth().await?;
     ensure!(
-        small == 3,
-        "{small} of 3 messages of small jobs came among the first 6"
+        depth.iter().map(|one| one.topic).eq(Topic::ALL),
+        "{depth:?}"
     );
+    for one in depth {
+        let told = (one.waiting, one.delayed, one.delivered);
+        if one.topic == Topic::Execute {
+            ensure!(told == (3, 1, 2), "{one:?}");
+            ensure!(u128::from(one.oldest_ms) >= SHORT.as_millis(), "{one:?}");
+        } else {
+            ensure!(told == (0, 0, 0) && one.oldest_ms == 0, "{one:?}");
+        }
+    }
     Ok(())
 }
 
@@ -322,8 +380,8 @@ pub async fn nothing_is_lost_among_many_consumers(queue: &dyn TaskQueue) -> Resu
 
 /// The suite for one implementation, as a module of tests.
 ///
-/// `queue_suite!(memory, start_paused, || async { Ok(MemoryQueue::new()) })` for a queue whose time is tokio's;
-/// without `start_paused` the tests run in real time.
+/// `queue_suite!(memory, start_paused, || async { Ok((MemoryQueue::new(), ())) })` for a queue whose time is tokio's;
+/// without `start_paused` the tests run in real time. What stands beside the queue lives as long as the test.
 #[macro_export]
 macro_rules! queue_suite {
     ($module:ident, start_paused, $make:expr) => {
@@ -347,6 +405,13 @@ macro_rules! queue_suite {
                 an_empty_topic_answers_after_the_wait,
                 no_more_than_asked_for_is_taken,
                 jobs_take_turns,
+                projects_take_turns_and_then_their_jobs,
+                a_huge_job_delays_nobodys_first_message,
+                a_message_under_way_is_not_delivered_again,
+                a_delayed_message_pushed_again_is_due_earlier,
+                a_tick_given_back_is_not_later_than_it_was_pushed,
+                a_delivery_tells_how_long_it_waited,
+                its_depth_tells_where_messages_are,
                 a_dropped_receive_loses_nothing,
                 pushing_twice_delivers_at_least_once,
                 a_tick_pushed_under_way_comes_once_more,
@@ -360,7 +425,7 @@ macro_rules! queue_suite {
     (@test [$($attribute:tt)*], $make:expr, $name:ident) => {
         #[$($attribute)*]
         async fn $name() -> anyhow::Result<()> {
-            let queue = ($make)().await?;
+            let (queue, _keep) = ($make)().await?;
             $crate::suites::queue::$name(&queue).await
         }
     };

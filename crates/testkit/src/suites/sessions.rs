@@ -11,7 +11,7 @@ use fapo_domain::{JobId, TaskId};
 use super::Ports;
 use crate::sample;
 
-fn record(job: u8, number: u32, at: i64) -> SessionRecord {
+pub(super) fn record(job: u8, number: u32, at: i64) -> SessionRecord {
     let job = JobId::at(u64::from(job), [job; 10]);
     let task = TaskId::derive(job, "propose", "1");
     SessionRecord {

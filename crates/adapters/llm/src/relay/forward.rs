@@ -11,6 +11,7 @@ use hyper::body::Frame;
 use hyper::{HeaderMap, Response};
 use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use tokio::sync::{mpsc, oneshot};
+use tracing::Instrument as _;
 
 use super::answer::{Body, Refusal, bytes_answer};
 use super::count::{Count, Used};
@@ -70,12 +71,12 @@ pub(super) async fn forward(
     let (end, last) = if reply.is_closed() {
         (End::Free, Last::Nothing)
     } else {
-        let exchange = exchange(&session, plan, &headers, reply);
-        session
-            .cutting
-            .run_until_cancelled(exchange)
-            .await
-            .unwrap_or((End::Lost, Last::Nothing))
+        let span = session.span();
+        let exchange = exchange(&session, plan, &headers, reply).instrument(span.clone());
+        let ended = session.cutting.run_until_cancelled(exchange).await;
+        let (end, last) = ended.unwrap_or((End::Lost, Last::Nothing));
+        session.ended(&span, end);
+        (end, last)
     };
     session.settle(worst, end).await;
     session.cutting.run_until_cancelled(last.say()).await;

@@ -12,10 +12,12 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Span;
 
 use super::RelayConfig;
 use super::answer::Refusal;
 use crate::endpoint::Endpoint;
+use crate::observe::{self, Called};
 use crate::price::PriceTable;
 use crate::wire::one_line;
 
@@ -51,6 +53,8 @@ pub(super) struct Session {
     memory: Arc<Semaphore>,
     /// Requests that count tokens.
     counting: Arc<Semaphore>,
+    /// The work that the session is part of: its requests come over a socket, and would belong to no trace.
+    work: Span,
 }
 
 #[derive(Default)]
@@ -127,6 +131,35 @@ impl Session {
             readers: Semaphore::new(READERS),
             memory: Arc::new(Semaphore::new(config.memory_bytes)),
             counting: Arc::new(Semaphore::new(COUNTING)),
+            work: Span::current(),
+        }
+    }
+
+    /// The span of one paid request.
+    pub(super) fn span(&self) -> Span {
+        self.work.in_scope(|| self.called().span(1))
+    }
+
+    fn called(&self) -> Called<'_> {
+        Called {
+            provider: self.grant.model.provider,
+            model: &self.grant.model.model,
+            entry: &self.grant.entry,
+            host: &self.endpoint.host,
+        }
+    }
+
+    /// Notes how a paid request ended.
+    pub(super) fn ended(&self, span: &Span, end: End) {
+        let called = self.called();
+        match end {
+            End::Paid(spend) => {
+                called.counted("ok");
+                called.used(&spend.usage);
+                observe::spent(span, &spend);
+            }
+            End::Lost => called.broke(span, "cut_off"),
+            End::Free => called.broke(span, "unavailable"),
         }
     }
 
@@ -321,6 +354,9 @@ impl Session {
             keep: false,
         };
         let settled = self.ledger.settle(charge).await;
+        if settled.is_ok() {
+            observe::booked(self.grant.role, &self.grant.model.model, &spent);
+        }
         {
             let mut account = self.account();
             account.held = account.held.saturating_sub(worst);

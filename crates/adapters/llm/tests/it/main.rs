@@ -5,8 +5,10 @@
     reason = "a test that cannot set itself up must fail, in helpers too"
 )]
 
+mod observed;
 mod raw;
 mod relay;
+mod shared;
 mod simulated;
 
 use std::sync::Arc;

@@ -11,6 +11,7 @@ use fapo_domain::hash::ContentHash;
 use fapo_domain::model::case::Split;
 use fapo_domain::model::evaluation::{Block, CacheUse, EvaluationSpec};
 use fapo_domain::model::task::{ClaimedTask, Fence, FinishedTask, TaskPayload, TaskState};
+use fapo_domain::model::trace_context::TraceParent;
 use fapo_domain::ports::StoreError;
 use fapo_domain::ports::tasks::{Claim, DeadTask, DueTask, Tasks};
 use fapo_domain::{DatasetId, JobId, TaskId, VariantId};
@@ -46,6 +47,7 @@ pub struct Row {
 pub struct Rows {
     clock: TokioClock,
     rows: Mutex<HashMap<TaskId, Row>>,
+    trace: Mutex<Option<TraceParent>>,
     pub renewals: AtomicU64,
     /// While set, every call fails as unavailable.
     pub down: AtomicBool,
@@ -79,6 +81,7 @@ impl Rows {
         Self {
             clock: TokioClock::new(),
             rows: Mutex::default(),
+            trace: Mutex::default(),
             renewals: AtomicU64::new(0),
             down: AtomicBool::new(false),
             full: AtomicBool::new(false),
@@ -101,6 +104,11 @@ impl Rows {
 
     pub fn row(&self, id: TaskId) -> Row {
         self.rows.lock().unwrap()[&id].clone()
+    }
+
+    /// Tasks belong to this trace from now on.
+    pub fn trace(&self, parent: TraceParent) {
+        *self.trace.lock().unwrap() = Some(parent);
     }
 
     /// Another worker claims the task, as if the lease had run out.
@@ -176,7 +184,7 @@ impl Tasks for Rows {
             payload: payload(),
             epoch: row.epoch,
             lease_until: row.lease_until,
-            trace: None,
+            trace: self.trace.lock().unwrap().clone(),
         })))
     }
 

@@ -107,6 +107,7 @@ impl Bench {
         };
         let mut config = WorkerConfig::new("w1", 1);
         config.lease = LEASE;
+        config.heartbeat = LEASE / 3;
         Self {
             handler: Arc::new(handler),
             rows: Arc::new(Rows::new()),

@@ -4,41 +4,53 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use fapo_domain::clock::Timestamp;
 use fapo_domain::hash::ContentHash;
 use fapo_domain::ports::StoreError;
 use fapo_domain::ports::blobs::Blobs;
 use sqlx::sqlite::SqliteConnection;
 
-use crate::codec::{pack, unpack};
+pub(crate) use crate::blob::{NewBlob, prepare};
+use crate::codec::unpack;
 use crate::error::Failure;
+use crate::retention;
 use crate::sqlite::sql::{Args, Columns, Insert, args, hash_list};
 use crate::sqlite::store::SqliteStore;
 
-/// A blob to be stored.
-pub(crate) struct NewBlob {
-    pub(crate) hash: ContentHash,
-    pub(crate) packed: Vec<u8>,
+// the time in the last line is `retention::TOUCH`
+static INSERT: Insert = Insert::new(
+    "INSERT INTO blobs (hash, body, touched_at) VALUES",
+    3,
+    "ON CONFLICT (hash) DO UPDATE SET touched_at = excluded.touched_at \
+     WHERE blobs.touched_at < excluded.touched_at - 43200000",
+);
+
+/// Stores blobs that are not there yet, and touches those that are (see [`retention`]).
+pub(crate) async fn insert(
+    tx: &mut SqliteConnection,
+    blobs: Vec<NewBlob>,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let rows = blobs.into_iter().map(|blob| (blob, now)).collect();
+    INSERT.run(tx, rows, bind).await
 }
 
-static INSERT: Insert = Insert::new("INSERT OR IGNORE INTO blobs (hash, body) VALUES", 2, "");
-
-/// Stores blobs that are not there yet.
-pub(crate) async fn insert(tx: &mut SqliteConnection, blobs: Vec<NewBlob>) -> Result<(), Failure> {
-    INSERT.run(tx, blobs, bind).await
+fn bind((blob, now): (NewBlob, Timestamp), arguments: &mut Args) {
+    arguments.hash(&blob.hash).bytes(blob.packed).int(now.0);
 }
 
-fn bind(blob: NewBlob, arguments: &mut Args) {
-    arguments.hash(&blob.hash).bytes(blob.packed);
-}
-
-/// Which of `hashes` are stored. A blob is never removed, so the answer stays true for those.
+/// Which of `hashes` are stored, and touched so lately that they may be named without being touched again.
 pub(crate) async fn present(
     connection: &mut SqliteConnection,
     hashes: impl IntoIterator<Item = &ContentHash> + Send,
+    now: Timestamp,
 ) -> Result<HashSet<ContentHash>, Failure> {
     let rows = args()
         .text(hash_list(hashes))
-        .query("SELECT hash FROM blobs WHERE hash IN (SELECT unhex(value) FROM json_each(?))")
+        .int(retention::before(now, retention::TOUCH).0)
+        .query(
+            "SELECT hash FROM blobs WHERE hash IN (SELECT unhex(value) FROM json_each(?1)) AND touched_at >= ?2",
+        )
         .fetch_all(connection)
         .await?;
     rows.iter().map(|row| row.hash(0)).collect()
@@ -59,28 +71,6 @@ pub(crate) async fn load(
         .collect()
 }
 
-/// Hashes and packs on a thread of its own: a corpus is long.
-pub(crate) async fn prepare(
-    contents: Vec<Arc<[u8]>>,
-) -> Result<(Vec<ContentHash>, Vec<NewBlob>), Failure> {
-    tokio::task::spawn_blocking(move || {
-        let mut seen = HashSet::new();
-        let mut hashes = Vec::with_capacity(contents.len());
-        let mut blobs = Vec::new();
-        for content in contents {
-            let hash = ContentHash::of(&content);
-            hashes.push(hash);
-            if seen.insert(hash) {
-                let packed = pack(&content);
-                blobs.push(NewBlob { hash, packed });
-            }
-        }
-        (hashes, blobs)
-    })
-    .await
-    .map_err(|error| Failure::Io(std::io::Error::other(error)))
-}
-
 #[async_trait]
 impl Blobs for SqliteStore {
     async fn put_blobs(&self, contents: Vec<Arc<[u8]>>) -> Result<Vec<ContentHash>, StoreError> {
@@ -88,7 +78,7 @@ impl Blobs for SqliteStore {
             let (hashes, blobs) = prepare(contents).await?;
             let mut writer = self.writer().await;
             let mut tx = writer.begin().await?;
-            insert(&mut tx, blobs).await?;
+            insert(&mut tx, blobs, self.now()).await?;
             tx.commit().await?;
             Ok(hashes)
         })
@@ -111,6 +101,19 @@ impl Blobs for SqliteStore {
                         .ok_or_else(|| Failure::not_found("blob", hash))
                 })
                 .collect()
+        })
+        .await
+    }
+
+    async fn absent_blobs(&self, hashes: &[ContentHash]) -> Result<Vec<ContentHash>, StoreError> {
+        self.run("look for blobs", async {
+            // one that was not touched lately is asked for again, which touches it: until then it may go
+            let there = present(&mut *self.reader().await, hashes, self.now()).await?;
+            Ok(hashes
+                .iter()
+                .filter(|hash| !there.contains(hash))
+                .copied()
+                .collect())
         })
         .await
     }

@@ -15,19 +15,13 @@ use tokio::sync::oneshot;
 
 use crate::codec::{pack_json, unpack_json};
 use crate::error::Failure;
+use crate::group::{Entry, Op};
 use crate::sqlite::reader::Lookup;
 use crate::sqlite::sql::{Args, args};
 use crate::sqlite::store::{SqliteStore, gone};
-use crate::sqlite::writer::Op;
 
 pub(crate) use self::index::{Tail, select_statement};
 pub(crate) use self::known::{Known, Writer};
-
-/// A row to be.
-pub(crate) struct NewEntry {
-    pub(crate) key: StepKey,
-    pub(crate) body: Vec<u8>,
-}
 
 /// Remembers fingerprints met for the first time by this process; tells which were stored before.
 pub(crate) async fn insert_fingerprints(
@@ -63,12 +57,7 @@ pub(crate) fn insert_statement(rows: usize) -> String {
 }
 
 /// Arguments of [`insert_statement`].
-pub(crate) fn bind_entries(
-    entries: Vec<NewEntry>,
-    rows: usize,
-    now: Timestamp,
-    arguments: &mut Args,
-) {
+pub(crate) fn bind_entries(entries: Vec<Entry>, rows: usize, now: Timestamp, arguments: &mut Args) {
     let padding = rows.saturating_sub(entries.len());
     for entry in entries {
         arguments.hash(&entry.key.0).bytes(entry.body).int(now.0);

@@ -1,14 +1,9 @@
 //! Dataset versions.
-//!
-//! A version's id is a hash over the splits in order (train, val, test), of each split's number of cases and its cases
-//! in order, each by its id and the canonical JSON of its input, expected output and metadata. Ordinals of a split are
-//! dense from 0 and in the order of the import.
 
 mod across;
 mod groups;
 mod import;
 mod incoming;
-mod likeness;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -19,11 +14,11 @@ use fapo_domain::ports::datasets::{
     Dataset, Datasets, DuplicateCase, ImportId, IncomingCase, NearDuplicate,
 };
 use fapo_domain::{CaseId, DatasetId};
-use serde_json::{Map, Value};
 use sqlx::sqlite::SqliteConnection;
 
 pub(crate) use self::import::Imports;
-use crate::codec::{from_json, unpack_json};
+use crate::cases::{in_order, read_body, split_number, to_split};
+use crate::codec::from_json;
 use crate::error::Failure;
 use crate::sqlite::sql::{Columns, args, number_list};
 use crate::sqlite::store::SqliteStore;
@@ -111,17 +106,7 @@ impl Datasets for SqliteStore {
             for row in &rows {
                 found.insert(row.number(0)?, read_body(row.column(1)?, row.column(2)?)?);
             }
-            ordinals
-                .iter()
-                .map(|ordinal| {
-                    found.get(ordinal).cloned().ok_or_else(|| {
-                        Failure::not_found(
-                            "case",
-                            format!("{ordinal} of {split} in {}", id.short()),
-                        )
-                    })
-                })
-                .collect()
+            in_order(&found, id, split, ordinals)
         })
         .await
     }
@@ -197,32 +182,4 @@ async fn counts(
         }
     }
     Ok(counts)
-}
-
-/// A case's body: input, expected output, metadata.
-type Body = (Map<String, Value>, Map<String, Value>, Map<String, Value>);
-
-fn read_body(case_id: &str, packed: &[u8]) -> Result<Case, Failure> {
-    let (input, expected, metadata): Body = unpack_json(packed)?;
-    Ok(Case {
-        case_id: CaseId::new(case_id),
-        input,
-        expected,
-        metadata,
-    })
-}
-
-const fn split_number(split: Split) -> i64 {
-    match split {
-        Split::Train => 0,
-        Split::Val => 1,
-        Split::Test => 2,
-    }
-}
-
-fn to_split(number: i64) -> Result<Split, Failure> {
-    usize::try_from(number)
-        .ok()
-        .and_then(|number| Split::ALL.get(number).copied())
-        .ok_or_else(|| Failure::corrupt(format!("split number {number}")))
 }

@@ -1,8 +1,6 @@
-//! The ledger. Reservations and charges are joined in `writer.rs`; the arithmetic is in [`book`].
+//! The ledger. Reservations and charges are joined in `writer.rs`; the arithmetic is in [`crate::ledger`].
 
-mod amounts;
-mod book;
-mod room;
+mod rows;
 
 use async_trait::async_trait;
 use fapo_domain::ports::StoreError;
@@ -13,11 +11,11 @@ use fapo_domain::{JobId, MicroUsd, TaskId};
 use sqlx::sqlite::SqliteConnection;
 use tokio::sync::oneshot;
 
-pub(crate) use self::book::{BEGIN, Book, Stored, Wanted};
+pub(crate) use self::rows::{BEGIN, Stored, begin_arguments, read, store_arguments};
 use crate::error::Failure;
+use crate::group::Op;
 use crate::sqlite::sql::{Columns, args, to_i64};
 use crate::sqlite::store::{SqliteStore, gone};
-use crate::sqlite::writer::Op;
 
 #[async_trait]
 impl Ledger for SqliteStore {
@@ -78,7 +76,7 @@ impl Ledger for SqliteStore {
 
     async fn balance(&self, job: JobId) -> Result<Balance, StoreError> {
         self.run("read an account", async {
-            Book::of_account(&mut *self.reader().await, job)
+            rows::of_account(&mut *self.reader().await, job)
                 .await?
                 .balance(job)
                 .ok_or_else(|| Failure::not_found("account", job))

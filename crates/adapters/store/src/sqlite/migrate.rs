@@ -6,7 +6,7 @@
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Connection};
 
-use crate::error::Failure;
+use crate::error::{Failure, SchemaError};
 use crate::sqlite::sql::{Columns, args};
 
 /// All migrations, in order; the first makes version 1.
@@ -16,6 +16,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../../../migrations/sqlite/0003_sessions.sql"),
     include_str!("../../../../../migrations/sqlite/0004_readings.sql"),
     include_str!("../../../../../migrations/sqlite/0005_cluster.sql"),
+    include_str!("../../../../../migrations/sqlite/0006_touched.sql"),
 ];
 
 /// The version they make.
@@ -23,29 +24,6 @@ const KNOWN: i64 = MIGRATIONS.len() as i64;
 
 /// "fapo" as four bytes.
 const APPLICATION: i64 = 0x6661_706f;
-
-/// A file that this program must not touch.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum SchemaError {
-    /// Written by a later version.
-    #[error(
-        "{place} was written by a newer fapo (schema {found}; this one knows up to {known}): update fapo"
-    )]
-    Newer {
-        /// The file.
-        place: String,
-        /// Its version.
-        found: i64,
-        /// Ours.
-        known: i64,
-    },
-    /// Some other program's database.
-    #[error("{place} is a database of another program: move it away, or name another folder")]
-    Foreign {
-        /// The file.
-        place: String,
-    },
-}
 
 /// Refuses a file that is not ours to write, before anything is changed in it.
 pub(crate) async fn check(connection: &mut SqliteConnection, place: &str) -> Result<(), Failure> {

@@ -47,13 +47,7 @@ impl Scores for SqliteStore {
         self.run("record scores", async {
             let mut by_evaluation: BTreeMap<EvaluationId, Vec<CaseScore>> = BTreeMap::new();
             for score in scores {
-                // SQLite would make it NULL; a score outside the unit interval would break every mean
-                if !(0.0..=1.0).contains(&score.score) {
-                    return Err(Failure::invalid(format!(
-                        "the score {} of case {} is not between 0 and 1",
-                        score.score, score.case_id
-                    )));
-                }
+                sql::check_score(&score)?;
                 by_evaluation
                     .entry(score.evaluation)
                     .or_default()

@@ -29,7 +29,7 @@ impl Sessions for SqliteStore {
             let packed = pack_json(&record)?;
             let mut writer = self.writer().await;
             let mut tx = writer.begin().await?;
-            blobs::insert(&mut tx, transcript).await?;
+            blobs::insert(&mut tx, transcript, self.now()).await?;
             args()
                 .hash(&record.id.0)
                 .job(record.job)

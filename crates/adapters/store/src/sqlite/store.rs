@@ -11,6 +11,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteSynchronous};
 use tokio::sync::mpsc;
 
 use crate::error::Failure;
+use crate::group::Op;
 use crate::sqlite::cache::{Known, Tail};
 use crate::sqlite::connections::{ReadConnection, ReadPool, WriteConnection, WriteGuard};
 use crate::sqlite::datasets::Imports;
@@ -57,7 +58,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     writer: Arc<WriteConnection>,
     readers: Arc<ReadPool>,
-    ops: mpsc::Sender<writer::Op>,
+    ops: mpsc::Sender<Op>,
     lookups: mpsc::Sender<reader::Lookup>,
     known: Arc<Known>,
     imports: Imports,
@@ -210,7 +211,7 @@ impl SqliteStore {
         &self.inner.imports
     }
 
-    pub(crate) async fn submit(&self, op: writer::Op) -> Result<(), StoreError> {
+    pub(crate) async fn submit(&self, op: Op) -> Result<(), StoreError> {
         self.inner.ops.send(op).await.map_err(|_| gone())
     }
 

@@ -14,13 +14,13 @@ use fapo_domain::ports::StoreError;
 use fapo_domain::ports::traces::{StepsOf, Traces};
 use sqlx::sqlite::SqliteConnection;
 
-use crate::codec::pack;
+use crate::blob::pack_all;
 use crate::error::Failure;
+use crate::runs::{PreparedRun, blocking, prepare};
 use crate::sqlite::blobs::{self, NewBlob};
 use crate::sqlite::sql::{self, Columns, args, number_list};
 use crate::sqlite::store::SqliteStore;
 use crate::sqlite::writer::check_fence;
-use rows::PreparedRun;
 
 /// The row id of an evaluation, made if need be.
 pub(crate) async fn intern(
@@ -60,12 +60,12 @@ impl Traces for SqliteStore {
     ) -> Result<(), StoreError> {
         self.run("record runs", async {
             // everything that needs no lock is done before taking it
-            let prepared = blocking(move || rows::prepare(&runs)).await??;
+            let prepared = blocking(move || prepare(&runs)).await??;
             let blobs = self.prepare_blobs(prepared.contents).await?;
             let mut writer = self.writer().await;
             let mut tx = writer.begin().await?;
             check_fence(&mut tx, fence).await?;
-            blobs::insert(&mut tx, blobs).await?;
+            blobs::insert(&mut tx, blobs, self.now()).await?;
             for (evaluation, runs) in prepared.evaluations {
                 let id = intern(&mut tx, evaluation).await?;
                 let runs = without_finished(&mut tx, id, runs).await?;
@@ -114,7 +114,7 @@ impl Traces for SqliteStore {
 }
 
 impl SqliteStore {
-    /// Packs the contents that are not stored yet.
+    /// Packs the contents that are not stored yet, or must be touched.
     async fn prepare_blobs(
         &self,
         mut contents: HashMap<ContentHash, Vec<u8>>,
@@ -122,28 +122,11 @@ impl SqliteStore {
         if contents.is_empty() {
             return Ok(Vec::new());
         }
-        let present = blobs::present(&mut *self.reader().await, contents.keys()).await?;
+        let present =
+            blobs::present(&mut *self.reader().await, contents.keys(), self.now()).await?;
         contents.retain(|hash, _| !present.contains(hash));
-        blocking(move || {
-            contents
-                .into_iter()
-                .map(|(hash, content)| NewBlob {
-                    hash,
-                    packed: pack(&content),
-                })
-                .collect()
-        })
-        .await
+        pack_all(contents).await
     }
-}
-
-/// Runs `work` on a thread where it holds nobody up: a block's serialization takes milliseconds.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| Failure::Io(std::io::Error::other(error)))
 }
 
 /// Leaves out runs that are stored with a final status; removes stored `missing` ones to make place.

@@ -42,7 +42,7 @@ impl Variants for SqliteStore {
                 .collect();
             let mut writer = self.writer().await;
             let mut tx = writer.begin().await?;
-            blobs::insert(&mut tx, new_blobs).await?;
+            blobs::insert(&mut tx, new_blobs, self.now()).await?;
             args()
                 .hash(&id.0)
                 .int(self.now().0)

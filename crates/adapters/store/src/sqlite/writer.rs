@@ -1,68 +1,24 @@
-//! Group commit: writes that are made once per model call, joined.
-//!
-//! One task takes everything that waits in its channel, applies it in one transaction in the order of arrival, commits,
-//! and answers each caller. While a commit is under way the next group gathers by itself, so one caller alone waits for
-//! nobody, and many share the cost of a commit. Every caller has its own answer: a reservation that does not fit, or
-//! comes from a stale claim, fails alone.
+//! Group commit: writes that are made once per model call, joined (see [`crate::group`]).
 
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use fapo_domain::clock::Clock;
+use fapo_domain::measure;
 use fapo_domain::model::task::Fence;
-use fapo_domain::money::SpendRole;
 use fapo_domain::ports::StoreError;
-use fapo_domain::ports::ledger::{Amount, Charge, LedgerError, ReservationId, Room};
-use fapo_domain::{JobId, Spend, StepFingerprint, StepKey};
+use fapo_domain::ports::ledger::Charge;
 use sqlx::AssertSqlSafe;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use crate::error::{Failure, Shared};
-use crate::sqlite::cache::{self, Known, NewEntry, Tail};
+use crate::group::{
+    self, Applied, MOST, Op, Outcomes, gather, join, take_waiting, tell, tell_failure,
+};
+use crate::sqlite::cache::{self, Known, Tail};
 use crate::sqlite::connections::WriteConnection;
-use crate::sqlite::ledger::{self, Book, Stored, Wanted};
+use crate::sqlite::ledger::{self, Stored};
 use crate::sqlite::sql::args;
-
-/// Most writes in one commit.
-const MOST: usize = 256;
-
-/// How often a group lets others run to see whether they join it.
-const GATHERINGS: usize = 4;
-
-/// A write on its way.
-pub(crate) enum Op {
-    Reserve {
-        job: JobId,
-        id: ReservationId,
-        amount: Amount,
-        answer: oneshot::Sender<Result<(), LedgerError>>,
-    },
-    Settle {
-        charge: Charge,
-        answer: oneshot::Sender<Result<Room, StoreError>>,
-    },
-    Put {
-        key: StepKey,
-        fingerprint: StepFingerprint,
-        body: Vec<u8>,
-        charge: Option<Charge>,
-        answer: oneshot::Sender<Result<Room, StoreError>>,
-    },
-}
-
-/// An applied write: what to tell whom once the commit stands.
-enum Applied {
-    Reserve {
-        outcome: Result<(), LedgerError>,
-        undo: Charge,
-        answer: oneshot::Sender<Result<(), LedgerError>>,
-    },
-    Write {
-        outcome: Result<Room, StoreError>,
-        /// Takes back what was kept.
-        undo: Option<Charge>,
-        answer: oneshot::Sender<Result<Room, StoreError>>,
-    },
-}
 
 /// The joining task.
 pub(crate) struct Group {
@@ -93,7 +49,13 @@ impl Group {
             // a reservation nobody waits for any more is not made
             batch.retain(|op| !matches!(op, Op::Reserve { answer, .. } if answer.is_closed()));
             let undo = std::mem::take(&mut unheard);
-            match self.apply(&mut guard, &mut batch, &undo).await {
+            let began = Instant::now();
+            let applied = self.apply(&mut guard, &mut batch, &undo).await;
+            measure!(
+                histogram.fapo_store_commit_seconds = began.elapsed().as_secs_f64(),
+                store = "sqlite"
+            );
+            match applied {
                 Ok(applied) => {
                     failed = false;
                     unheard = tell(applied);
@@ -124,82 +86,35 @@ impl Group {
         batch: &mut Vec<Op>,
         undo: &[Charge],
     ) -> Result<Vec<Applied>, Failure> {
-        let wanted = wanted(batch, undo);
-        let (mut tx, rows) = guard.begin_with(ledger::BEGIN, wanted.arguments()?).await?;
-        let mut book = Book::read(&rows, &wanted)?;
-        for charge in undo {
-            // the account was there when the reservation was made
-            let _ = book.settle(charge);
-        }
-        let mut outcomes = Vec::with_capacity(batch.len());
-        let mut entries = Vec::new();
-        let mut fresh = Vec::new();
-        let mut keys = Vec::new();
-        for op in batch.iter_mut() {
-            outcomes.push(match op {
-                Op::Reserve {
-                    job, id, amount, ..
-                } => book.reserve(*job, *id, *amount).map(|()| Room::Kept),
-                Op::Settle { charge, .. } => book.settle(charge).map_err(LedgerError::Store),
-                Op::Put {
-                    key,
-                    fingerprint,
-                    body,
-                    charge,
-                    ..
-                } => {
-                    let settled = match charge {
-                        Some(charge) => book.settle(charge),
-                        None => Ok(Room::Released),
-                    };
-                    if settled.is_ok() {
-                        if !self.known.has(*fingerprint) && !fresh.contains(fingerprint) {
-                            fresh.push(*fingerprint);
-                        }
-                        keys.push((*key, *fingerprint));
-                        entries.push(NewEntry {
-                            key: *key,
-                            body: body.clone(),
-                        });
-                    }
-                    settled.map_err(LedgerError::Store)
-                }
-            });
-        }
+        let wanted = group::wanted(batch, undo);
+        let arguments = ledger::begin_arguments(&wanted)?;
+        let (mut tx, rows) = guard.begin_with(ledger::BEGIN, arguments).await?;
+        let mut book = ledger::read(&rows, &wanted)?;
+        let Outcomes { outcomes, entries } = group::apply(&mut book, batch, undo);
         if entries.is_empty() && !book.is_changed() {
             // nothing but refusals: no commit is needed
             tx.roll_back().await;
             return Ok(join(batch, outcomes));
         }
+        let keys: Vec<_> = entries
+            .iter()
+            .map(|entry| (entry.key, entry.fingerprint))
+            .collect();
+        let mut fresh = Vec::new();
+        for (_, fingerprint) in &keys {
+            if !self.known.has(*fingerprint) && !fresh.contains(fingerprint) {
+                fresh.push(*fingerprint);
+            }
+        }
         let fresh = cache::insert_fingerprints(&mut tx, fresh).await?;
         let mut arguments = args();
-        let stored = book.changes(&mut arguments)?;
+        let stored = ledger::store_arguments(book.changes(), &mut arguments)?;
         let (text, rows) = store_statement(stored, entries.len());
         cache::bind_entries(entries, rows, self.clock.now(), &mut arguments);
         tx.commit_with(AssertSqlSafe(text), arguments).await?;
         self.known.committed(&fresh, &keys);
         self.tail.grow(keys.len());
         Ok(join(batch, outcomes))
-    }
-}
-
-/// Lets callers that are ready to run join the group, as long as more come.
-async fn gather(ops: &mut mpsc::Receiver<Op>, batch: &mut Vec<Op>) {
-    for _ in 0..GATHERINGS {
-        tokio::task::yield_now().await;
-        let before = batch.len();
-        take_waiting(ops, batch);
-        if batch.len() == before {
-            return;
-        }
-    }
-}
-
-fn take_waiting(ops: &mut mpsc::Receiver<Op>, batch: &mut Vec<Op>) {
-    while batch.len() < MOST
-        && let Ok(op) = ops.try_recv()
-    {
-        batch.push(op);
     }
 }
 
@@ -222,124 +137,6 @@ fn store_statement(stored: Stored, entries: usize) -> (Arc<str>, usize) {
     let place = texts.partition_point(|(_, rows)| *rows < entries);
     let (text, rows) = &texts[place];
     (Arc::clone(text), *rows)
-}
-
-/// Which rows of the ledger the batch is about.
-fn wanted(batch: &[Op], undo: &[Charge]) -> Wanted {
-    let mut wanted = Wanted::default();
-    for charge in undo {
-        wanted.add(charge.job, charge.reservation);
-    }
-    for op in batch {
-        match op {
-            Op::Reserve { job, id, .. } => wanted.add(*job, *id),
-            Op::Settle { charge, .. }
-            | Op::Put {
-                charge: Some(charge),
-                ..
-            } => wanted.add(charge.job, charge.reservation),
-            Op::Put { charge: None, .. } => {}
-        }
-    }
-    wanted
-}
-
-fn join(batch: &mut Vec<Op>, outcomes: Vec<Result<Room, LedgerError>>) -> Vec<Applied> {
-    batch
-        .drain(..)
-        .zip(outcomes)
-        .map(|(op, outcome)| match op {
-            Op::Reserve {
-                job,
-                id,
-                amount,
-                answer,
-            } => Applied::Reserve {
-                outcome: outcome.map(drop),
-                undo: give_back(job, id, amount),
-                answer,
-            },
-            Op::Settle { charge, answer } => written(outcome, Some(charge), answer),
-            Op::Put { charge, answer, .. } => written(outcome, charge, answer),
-        })
-        .collect()
-}
-
-fn written(
-    outcome: Result<Room, LedgerError>,
-    charge: Option<Charge>,
-    answer: oneshot::Sender<Result<Room, StoreError>>,
-) -> Applied {
-    let kept = charge.filter(|_| matches!(outcome, Ok(Room::Kept)));
-    Applied::Write {
-        outcome: outcome.map_err(only_store),
-        undo: kept.map(|charge| give_back(charge.job, charge.reservation, charge.release)),
-        answer,
-    }
-}
-
-/// Takes a reservation back.
-fn give_back(job: JobId, reservation: ReservationId, amount: Amount) -> Charge {
-    Charge {
-        job,
-        reservation,
-        role: SpendRole::Task,
-        release: amount,
-        spent: Spend::default(),
-        lost: Amount::default(),
-        keep: false,
-    }
-}
-
-/// Settling never fails for want of budget.
-fn only_store(error: LedgerError) -> StoreError {
-    match error {
-        LedgerError::Store(error) => error,
-        LedgerError::Exhausted { what, .. } => StoreError::Invalid { message: what },
-    }
-}
-
-/// Answers everybody; returns the reservations that nobody heard of, to be undone.
-fn tell(applied: Vec<Applied>) -> Vec<Charge> {
-    let mut unheard = Vec::new();
-    for one in applied {
-        match one {
-            Applied::Reserve {
-                outcome,
-                undo,
-                answer,
-            } => {
-                let made = outcome.is_ok();
-                if answer.send(outcome).is_err() && made {
-                    unheard.push(undo);
-                }
-            }
-            Applied::Write {
-                outcome,
-                undo,
-                answer,
-            } => {
-                // where the caller is gone, what it wrote stands, and what was kept for it is not needed
-                if answer.send(outcome).is_err() {
-                    unheard.extend(undo);
-                }
-            }
-        }
-    }
-    unheard
-}
-
-fn tell_failure(batch: Vec<Op>, shared: &Shared) {
-    for op in batch {
-        match op {
-            Op::Reserve { answer, .. } => {
-                let _ = answer.send(Err(LedgerError::Store(shared.tell())));
-            }
-            Op::Settle { answer, .. } | Op::Put { answer, .. } => {
-                let _ = answer.send(Err(shared.tell()));
-            }
-        }
-    }
 }
 
 /// Checks in the open transaction that `fence` is the live claim of its task.

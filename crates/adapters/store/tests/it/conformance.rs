@@ -1,4 +1,4 @@
-//! Every persistence port over SQLite in a temporary file.
+//! Every persistence port over SQLite in a temporary file, and over Postgres in a database of its own.
 
 use std::sync::Arc;
 
@@ -33,3 +33,17 @@ async fn open_alone() -> anyhow::Result<Ports> {
 
 fapo_testkit::store_suites!(sqlite, open);
 fapo_testkit::store_suites!(sqlite_alone, open_alone);
+
+async fn open_postgres() -> anyhow::Result<Ports> {
+    let (store, clock, database) = crate::postgres::open().await?;
+    Ok(Ports::of(store, clock, database))
+}
+
+fapo_testkit::store_suites!(
+    postgres,
+    open_postgres,
+    [
+        blobs, variants, datasets, jobs, tasks, traces, questions, scores, cache, ledger, findings,
+        proposals, sessions, retention, tokens, requests,
+    ]
+);

@@ -1,4 +1,4 @@
-//! The store against the conformance suites, and what is particular to SQLite.
+//! The stores against the conformance suites, and what is particular to each.
 //!
 //! The modules say `cfg(test)` so that the lints treat their helper functions as tests, too.
 
@@ -11,4 +11,14 @@ mod imports;
 #[cfg(test)]
 mod ledger;
 #[cfg(test)]
+mod migrations;
+#[cfg(test)]
 mod opening;
+#[cfg(test)]
+mod postgres;
+#[cfg(test)]
+mod races;
+#[cfg(test)]
+mod results;
+#[cfg(test)]
+mod severed;

@@ -41,10 +41,23 @@ pub struct ModelSpec {
     /// What it costs, in dollars per million tokens; the price table's entry where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<Price>,
-    /// Most calls under way at once; the adaptive limit starts at a quarter of it and never exceeds it.
+    /// Most calls under way at once from one process; the adaptive limit starts at a quarter of it and never exceeds it.
     #[serde(default = "default_model_concurrency")]
     #[schemars(range(min = 1, max = 1024))]
     pub concurrency: u32,
+    /// Most calls under way at once from all processes of a deployment together. Not limited where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub total_concurrency: Option<u32>,
+    /// Most calls a minute, of all processes of a deployment together. Not limited where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub requests_per_minute: Option<u32>,
+    /// Most tokens a minute, in and out, of all processes of a deployment together; a call counts with the most that it may
+    /// need until its reply tells what it used. Not limited where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub tokens_per_minute: Option<u64>,
     /// Seconds after which one call counts as lost.
     #[serde(default = "default_timeout_s")]
     #[schemars(range(min = 1))]
@@ -85,6 +98,9 @@ impl ModelSpec {
             max_tokens: default_max_tokens(),
             price: None,
             concurrency: default_model_concurrency(),
+            total_concurrency: None,
+            requests_per_minute: None,
+            tokens_per_minute: None,
             timeout_s: default_timeout_s(),
             attempts: default_attempts(),
             world: None,

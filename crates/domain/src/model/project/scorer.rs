@@ -116,6 +116,24 @@ impl MetricOptions {
 }
 
 impl Metric {
+    /// All of them, in the order of the documentation.
+    pub const ALL: [Self; 14] = [
+        Self::ExactMatch,
+        Self::NormalizedExactMatch,
+        Self::F1,
+        Self::Contains,
+        Self::Regex,
+        Self::Numeric,
+        Self::Choice,
+        Self::JsonField,
+        Self::JsonSchema,
+        Self::SetPrecision,
+        Self::SetRecall,
+        Self::SetF1,
+        Self::AllGold,
+        Self::Python,
+    ];
+
     /// The name in files, breakdowns and reports.
     pub const fn as_str(self) -> &'static str {
         match self {

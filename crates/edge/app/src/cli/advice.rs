@@ -4,13 +4,16 @@ use std::io::ErrorKind;
 
 use fapo_domain::Classified;
 use fapo_domain::error::chain;
+use fapo_domain::model::access::AccessError;
 use fapo_domain::ports::StoreError;
 use fapo_domain::ports::agents::AgentError;
 use fapo_domain::ports::ledger::LedgerError;
 use fapo_domain::ports::models::{MeteredError, ModelError};
+use fapo_domain::ports::optimizer::OptimizerError;
 use fapo_domain::ports::sandbox::SandboxError;
 use fapo_domain::ports::work::WorkError;
 use fapo_orchestrator::OrchestratorError;
+use fapo_queue::RedisServerError;
 
 /// What failed, and what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +49,12 @@ impl Advice {
             reason: None,
             source: Some(Box::new(source)),
         }
+    }
+
+    /// With another hint.
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = hint.into();
+        self
     }
 
     /// With the stable name that a stored message begins with, as in `MODEL_TIMEOUT: no reply came`.
@@ -94,7 +103,13 @@ pub fn reason(error: &anyhow::Error) -> Option<String> {
         let agent = cause.downcast_ref::<AgentError>().map(Classified::reason);
         let sandbox = cause.downcast_ref::<SandboxError>().map(Classified::reason);
         let known = store.or(model).or(ledger).or(work).or(job);
-        let known = known.or(agent).or(sandbox);
+        let remote = cause
+            .downcast_ref::<OptimizerError>()
+            .map(Classified::reason);
+        let redis = cause
+            .downcast_ref::<RedisServerError>()
+            .map(Classified::reason);
+        let known = known.or(agent).or(sandbox).or(remote).or(redis);
         known.map(str::to_owned)
     };
     error.chain().filter_map(named).last()
@@ -105,6 +120,9 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
     error.chain().find_map(|cause| {
         if let Some(advice) = cause.downcast_ref::<Advice>() {
             return Some(advice.hint.clone());
+        }
+        if let Some(error) = cause.downcast_ref::<OptimizerError>() {
+            return remote_hint(error).map(str::to_owned);
         }
         if let Some(error) = cause.downcast_ref::<StoreError>() {
             return store_hint(error);
@@ -138,6 +156,44 @@ const fn system_hint(kind: ErrorKind) -> Option<&'static str> {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some(FULL),
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Some(FORBIDDEN),
         _ => None,
+    }
+}
+
+/// What can be done about an answer of a server. Its own causes are the server's to mend.
+const fn remote_hint(error: &OptimizerError) -> Option<&'static str> {
+    match error {
+        OptimizerError::Access(AccessError::Forbidden { .. }) => {
+            Some("ask whoever runs the server for a token that allows it")
+        }
+        OptimizerError::Access(
+            AccessError::NoToken | AccessError::InvalidToken | AccessError::ExpiredToken { .. },
+        ) => Some(
+            "give a token with --token-file FILE or in FAPO_TOKEN; whoever runs the server makes one with `fapo token`",
+        ),
+        OptimizerError::MissingBlobs { .. } => {
+            Some("run the same command again: it sends what is missing")
+        }
+        OptimizerError::RequestReused { .. } => {
+            Some("give another --request-id, or none: then a new one is made")
+        }
+        OptimizerError::Models { .. } => Some(
+            "keys and addresses of models are set in the environment of the server, by whoever runs it",
+        ),
+        OptimizerError::Unreachable { .. } => Some(
+            "check the address, and that the server runs; jobs there are not touched by this, and the same command may be run again",
+        ),
+        OptimizerError::Store(_) | OptimizerError::Queue(_) => {
+            Some("whoever runs the server finds more in its log; the same command may be run again")
+        }
+        OptimizerError::Internal { .. } => {
+            Some("whoever runs the server finds the reason in its log")
+        }
+        OptimizerError::NotFound { .. } => {
+            Some("`fapo status --server URL` lists the jobs that this token may see")
+        }
+        OptimizerError::Invalid { .. }
+        | OptimizerError::Project(_)
+        | OptimizerError::State { .. } => None,
     }
 }
 

@@ -1,12 +1,20 @@
 //! The command line, typed. What each command does stands in its own file beside this one.
 
+pub mod server;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use fapo_domain::model::case::Split;
 
+pub use self::remote::{
+    ControlArgs, ServerArgs, ServerOption, SubmitArgs, TasksCommand, WatchArgs,
+};
+use self::server::{ConfigCommand, GcArgs, HealthArgs, MigrateArgs, ServeArgs, TokenCommand};
 use crate::exit::Exit;
+
+mod remote;
 
 /// Shown below the list of commands.
 const FIRST_STEPS: &str = "First steps:
@@ -74,8 +82,21 @@ pub enum Command {
     Eval(EvalArgs),
     /// Make the pipeline better; resumes what was interrupted
     Optimize(OptimizeArgs),
+    /// Submit the project to a server, to be optimized there
+    Submit(SubmitArgs),
+    /// Show a server's job as it goes, to its end
+    Watch(WatchArgs),
+    /// End a server's job for good
+    Cancel(ControlArgs),
+    /// Let a server's job begin nothing new until it is resumed
+    Pause(ControlArgs),
+    /// Let a paused job of a server go on
+    Resume(ControlArgs),
     /// Say how the project's jobs stand
     Status(StatusArgs),
+    /// List a job's dead tasks, or try them again once their cause is mended
+    #[command(subcommand)]
+    Tasks(TasksCommand),
     /// Show the tree of variants and what became of each
     Lineage(JobArgs),
     /// Show what a coding agent was told, did and cost in a session
@@ -88,6 +109,20 @@ pub enum Command {
     Export(ExportArgs),
     /// Serve a simulated model
     Sim(SimArgs),
+    /// Run as a server: any set of roles of a cluster, or all of them
+    Serve(ServeArgs),
+    /// Look at a server's configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Make, list and revoke the tokens that a server asks for
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Throw away what is old: runs of jobs that ended, and step results
+    Gc(GcArgs),
+    /// Bring a server's store up to date
+    Migrate(MigrateArgs),
+    /// Ask a server's process whether it is ready
+    Health(HealthArgs),
     /// Print or write the JSON Schemas of fapo.yaml and pipeline.yaml, for your editor
     Schema(SchemaArgs),
     /// List or print the prompts of proposer, reviewer and failure reader
@@ -259,6 +294,9 @@ pub struct StatusArgs {
     /// A job, by the first or last digits of its id; else the project's jobs are listed
     #[arg(long, value_name = "ID")]
     pub job: Option<String>,
+    /// A server, instead of the folder.
+    #[command(flatten)]
+    pub server: ServerOption,
 }
 
 /// Commands about one job.
@@ -270,6 +308,9 @@ pub struct JobArgs {
     /// A job, by the first or last digits of its id; the latest optimization where absent
     #[arg(long, value_name = "ID")]
     pub job: Option<String>,
+    /// A server, instead of the folder.
+    #[command(flatten)]
+    pub server: ServerOption,
 }
 
 /// `fapo session`.
@@ -331,6 +372,9 @@ pub struct ReportArgs {
     /// Where to write report.md and report.html; DIR/.fapo/reports/<job> where absent
     #[arg(long, value_name = "FOLDER")]
     pub out: Option<PathBuf>,
+    /// A server, instead of the folder.
+    #[command(flatten)]
+    pub server: ServerOption,
 }
 
 /// `fapo export`.
@@ -339,7 +383,8 @@ pub struct ReportArgs {
 #[command(after_help = "Examples:
   fapo export . --to out                 the best variant's files, into out/
   fapo export . --patch best.patch       baseline to best; apply with `git apply` in the project folder
-  fapo export . --variant 3fa2 --to out --force")]
+  fapo export . --variant 3fa2 --to out --force
+  fapo export 9c56b7 --server https://fapo.example --to out")]
 pub struct ExportArgs {
     /// The project folder
     #[arg(default_value = ".")]
@@ -359,6 +404,9 @@ pub struct ExportArgs {
     /// Replace what is there
     #[arg(long)]
     pub force: bool,
+    /// A server, instead of the folder.
+    #[command(flatten)]
+    pub server: ServerOption,
 }
 
 /// `fapo sim`.

@@ -7,6 +7,7 @@ use fapo_domain::problem::Problems;
 
 use super::advice::Advice;
 use super::args::ExportArgs;
+use super::find::Named;
 use super::session::open_store;
 use super::{Context, find};
 use crate::exit::Exit;
@@ -14,24 +15,44 @@ use crate::output::{files, format};
 use crate::project::read_tree;
 
 pub async fn run(context: &Context, args: &ExportArgs) -> anyhow::Result<Exit> {
+    if let Some(server) = args.server.named() {
+        return super::remote::show::export(context, args, &server).await;
+    }
     let ports = open_store(context, &args.dir).await?;
     let job = args.job.as_deref();
     let current = || Ok(read_tree(&args.dir, &mut Problems::new())?);
     let variant = find::variant(&ports, &args.variant, job, current).await?;
-    let written = if let Some(folder) = &args.to {
-        write_tree(folder, &variant.tree, args.force)?;
-        folder.clone()
-    } else if let Some(file) = &args.patch {
-        let baseline = find::variant(&ports, "baseline", job, current).await?;
-        let patch = fapo_project::unified_diff(&baseline.tree, &variant.tree);
-        write_patch(file, &patch, args.force)?;
-        file.clone()
+    let needs_baseline = args.patch.is_some() || args.variant == "best";
+    let baseline = if needs_baseline {
+        Some(find::variant(&ports, "baseline", job, current).await?)
     } else {
-        return Ok(Exit::Usage);
+        None
+    };
+    write(context, args, &variant, baseline.as_ref())
+}
+
+/// Writes `variant` as `args` say; `baseline` is what a patch starts from, and what tells an improvement from none.
+pub fn write(
+    context: &Context,
+    args: &ExportArgs,
+    variant: &Named,
+    baseline: Option<&Named>,
+) -> anyhow::Result<Exit> {
+    let written = match (&args.to, &args.patch, baseline) {
+        (Some(folder), _, _) => {
+            write_tree(folder, &variant.tree, args.force)?;
+            folder
+        }
+        (None, Some(file), Some(baseline)) => {
+            let patch = fapo_project::unified_diff(&baseline.tree, &variant.tree);
+            write_patch(file, &patch, args.force)?;
+            file
+        }
+        (None, _, _) => return Ok(Exit::Usage),
     };
     // asked for as an improvement, it would be taken for one
-    let unchanged = args.variant == "best"
-        && find::variant(&ports, "baseline", job, current).await?.id == variant.id;
+    let unchanged =
+        args.variant == "best" && baseline.is_some_and(|baseline| baseline.id == variant.id);
     if context.output.json {
         context.output.json(&serde_json::json!({
             "variant": variant.id.to_string(), "written": written,

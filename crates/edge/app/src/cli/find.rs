@@ -14,6 +14,11 @@ use crate::report::assemble::read_state;
 /// Jobs looked through.
 const LIMIT: u32 = 1000;
 
+/// That there is nothing to be shown of.
+pub(super) fn no_optimization() -> Advice {
+    Advice::new("there is no optimization yet", "`fapo optimize` starts one")
+}
+
 /// All jobs of the store, newest first.
 pub async fn jobs(ports: &Ports) -> anyhow::Result<Vec<Job>> {
     Ok(ports.jobs.list_jobs(None, None, LIMIT).await?)
@@ -30,9 +35,7 @@ pub async fn job(ports: &Ports, name: Option<&str>) -> anyhow::Result<Job> {
         return jobs
             .into_iter()
             .find(|job| job.spec.goal == JobGoal::Optimize)
-            .ok_or_else(|| {
-                Advice::new("there is no optimization yet", "`fapo optimize` starts one").into()
-            });
+            .ok_or_else(|| no_optimization().into());
     };
     let ids: Vec<JobId> = jobs.iter().map(|job| job.id).collect();
     let id = pick(&ids, name)?;
@@ -41,7 +44,7 @@ pub async fn job(ports: &Ports, name: Option<&str>) -> anyhow::Result<Job> {
 }
 
 /// The one id that `name` stands for. A whole id, or a whole shown id, is that one whatever else it may be a part of.
-fn pick(ids: &[JobId], name: &str) -> Result<JobId, Advice> {
+pub(super) fn pick(ids: &[JobId], name: &str) -> Result<JobId, Advice> {
     let wanted = name.to_lowercase().replace('-', "");
     if wanted.is_empty() {
         return Err(no_job(name));

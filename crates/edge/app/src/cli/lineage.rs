@@ -15,9 +15,13 @@ use crate::report::sessions;
 use crate::report::tree::branches;
 
 pub async fn run(context: &Context, args: &JobArgs) -> anyhow::Result<Exit> {
-    let ports = open_store(context, &args.dir).await?;
-    let job = find::job(&ports, args.job.as_deref()).await?;
-    let data = assemble(&ports, &job).await?;
+    let data = if let Some(server) = args.server.named() {
+        super::remote::show::data(context, args, &server).await?
+    } else {
+        let ports = open_store(context, &args.dir).await?;
+        let job = find::job(&ports, args.job.as_deref()).await?;
+        assemble(&ports, &job).await?
+    };
     if context.output.json {
         context.output.json(&rows(&data))?;
     } else {

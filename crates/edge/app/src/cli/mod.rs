@@ -3,25 +3,33 @@
 pub mod advice;
 pub mod args;
 mod check;
+mod config;
 mod diff;
 mod doctor;
 mod estimate;
 mod eval;
 mod export;
 mod find;
+mod gc;
+mod health;
 mod init;
 mod lineage;
+mod migrate;
 mod optimize;
 mod prompts;
+mod remote;
 mod report;
 mod run;
 mod schema;
+pub mod serve;
 mod session;
 mod sessions;
-mod signals;
+pub mod signals;
 mod sim;
 mod status;
 mod summary;
+mod tasks;
+mod token;
 
 use std::io;
 
@@ -61,13 +69,26 @@ async fn dispatch(command: Command, context: &Context) -> anyhow::Result<Exit> {
         Command::Run(args) => Box::pin(run::run(context, &args)).await,
         Command::Eval(args) => Box::pin(eval::run(context, &args)).await,
         Command::Optimize(args) => Box::pin(optimize::run(context, &args)).await,
+        Command::Submit(args) => Box::pin(remote::submit::run(context, &args)).await,
+        Command::Watch(args) => remote::watch::run(context, &args).await,
+        Command::Cancel(args) => remote::control::cancel(context, &args).await,
+        Command::Pause(args) => remote::control::pause(context, &args, true).await,
+        Command::Resume(args) => remote::control::pause(context, &args, false).await,
         Command::Status(args) => status::run(context, &args).await,
+        Command::Tasks(command) => tasks::run(context, &command).await,
         Command::Lineage(args) => lineage::run(context, &args).await,
         Command::Session(args) => sessions::run(context, &args).await,
         Command::Diff(args) => diff::run(context, &args).await,
         Command::Report(args) => report::run(context, &args).await,
         Command::Export(args) => export::run(context, &args).await,
         Command::Sim(args) => sim::run(context, &args).await,
+        // taken before: it sets up its own logging
+        Command::Serve(_) => Ok(Exit::Usage),
+        Command::Config(command) => config::run(context, &command),
+        Command::Token(command) => token::run(context, &command).await,
+        Command::Gc(args) => gc::run(context, &args).await,
+        Command::Migrate(args) => migrate::run(context, &args).await,
+        Command::Health(args) => health::run(context, &args).await,
         Command::Schema(args) => schema::run(context, &args),
         Command::Prompts(args) => prompts::run(context, &args),
         Command::Completions(args) => {

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use fapo_domain::JobId;
 use fapo_domain::model::job::{Job, JobGoal, JobSpec, JobStatus};
 use fapo_domain::model::project::BudgetSpec;
 use fapo_domain::ports::ledger::Caps;
+use fapo_domain::{JobId, VariantId};
 use serde::Serialize;
 
 use super::advice::Advice;
@@ -46,14 +46,13 @@ pub async fn run(context: &Context, args: &OptimizeArgs) -> anyhow::Result<Exit>
         });
     }
     let (data, written) = report::write(&session.ports, &ended, &args.dir, None).await?;
-    let summary = Summary::new(&data, &ended, &written.html);
-    if context.output.json {
-        context.output.json(&summary)?;
-    } else {
-        context
-            .output
-            .data(&text(&data, &summary, &args.dir, context.output.style))?;
-    }
+    let baseline = ended.spec.baseline;
+    let summary = Summary::new(&data, baseline, Some(&written.html));
+    let next = Next {
+        export: format!("fapo export {} --to best", args.dir.display()),
+        report: written.html.display().to_string(),
+    };
+    summary.show(context, &data, &next)?;
     if ended.status == JobStatus::Failed {
         context.output.note(&format!(
             "{}: {}",
@@ -250,12 +249,22 @@ pub struct Summary {
     /// The same for every job that decided alike: over variants, parents, levels, techniques and outcomes.
     lineage_hash: String,
     spending: Spending,
-    report: String,
+    /// Where the report was written; null where it was not.
+    report: Option<String>,
+}
+
+/// Where a person finds more, for the end of the summary.
+#[derive(Debug)]
+pub struct Next {
+    /// The command that writes the best variant.
+    pub export: String,
+    /// The report, or the command that writes it.
+    pub report: String,
 }
 
 impl Summary {
-    /// Sums up a finished job.
-    pub fn new(data: &ReportData, job: &Job, report: &Path) -> Self {
+    /// Sums up a finished job that began with `baseline`.
+    pub fn new(data: &ReportData, baseline: VariantId, report: Option<&Path>) -> Self {
         Self {
             job: data.job.to_string(),
             status: data.status,
@@ -264,7 +273,7 @@ impl Summary {
             improved: data.holds(),
             stopped: data.stopped().map(|(_, reason)| reason.to_owned()),
             test_skipped: data.test_skipped().map(str::to_owned),
-            baseline: job.spec.baseline.to_string(),
+            baseline: baseline.to_string(),
             best: data.best.to_string(),
             metric: data.metric.clone(),
             val: data.val.as_ref().map(Side::new),
@@ -278,7 +287,17 @@ impl Summary {
                 .map(|(_, hash)| hash.clone())
                 .unwrap_or_default(),
             spending: spending(&data.balance),
-            report: report.display().to_string(),
+            report: report.map(|path| path.display().to_string()),
+        }
+    }
+
+    /// Writes it, as the person wants it.
+    pub fn show(&self, context: &Context, data: &ReportData, next: &Next) -> std::io::Result<()> {
+        if context.output.json {
+            context.output.json(self)
+        } else {
+            let style = context.output.style;
+            context.output.data(&text(data, self, next, style))
         }
     }
 }
@@ -305,7 +324,7 @@ fn levels(data: &ReportData) -> Vec<String> {
 }
 
 /// The summary for a terminal.
-fn text(data: &ReportData, summary: &Summary, dir: &Path, style: Style) -> String {
+fn text(data: &ReportData, summary: &Summary, next: &Next, style: Style) -> String {
     let mut head = vec![style.bold(&summary.verdict)];
     if let Some(reason) = &summary.stopped {
         head.push(format!("The search ended: {}", printable(reason)));
@@ -322,13 +341,9 @@ fn text(data: &ReportData, summary: &Summary, dir: &Path, style: Style) -> Strin
     let levels: Vec<String> = summary.levels.iter().map(|line| printable(line)).collect();
     let mut end = vec![summary.spending.line()];
     if data.improved() {
-        end.push(format!(
-            "best    {}   fapo export {} --to best",
-            data.best.short(),
-            dir.display()
-        ));
+        end.push(format!("best    {}   {}", data.best.short(), next.export));
     }
-    end.push(format!("report  {}", summary.report));
+    end.push(format!("report  {}", next.report));
     [head, figures, levels, end]
         .into_iter()
         .filter(|part| !part.is_empty())
@@ -360,11 +375,20 @@ mod tests {
     use super::*;
     use crate::report::fixture::{job, report, untested};
 
+    fn next(report: &str) -> Next {
+        Next {
+            export: "fapo export p --to best".to_owned(),
+            report: report.to_owned(),
+        }
+    }
+
     #[test]
     fn the_summary_names_result_path_cost_and_report() {
         let data = report();
-        let summary = Summary::new(&data, &job(), Path::new("p/.fapo/reports/07/report.html"));
-        insta::assert_snapshot!(text(&data, &summary, Path::new("p"), Style::new(false)));
+        let report = Path::new("p/.fapo/reports/07/report.html");
+        let summary = Summary::new(&data, job().spec.baseline, Some(report));
+        let next = next("p/.fapo/reports/07/report.html");
+        insta::assert_snapshot!(text(&data, &summary, &next, Style::new(false)));
         insta::assert_snapshot!(serde_json::to_string_pretty(&summary).unwrap());
     }
 
@@ -387,8 +411,8 @@ mod tests {
     #[test]
     fn a_sealed_test_that_was_not_run_is_said_with_its_reason() {
         let data = untested();
-        let summary = Summary::new(&data, &job(), Path::new("r.html"));
-        let text = text(&data, &summary, Path::new("p"), Style::new(false));
+        let summary = Summary::new(&data, job().spec.baseline, Some(Path::new("r.html")));
+        let text = text(&data, &summary, &next("r.html"), Style::new(false));
         let line = "\nNo sealed test was run: the dataset has no test cases\n";
         assert!(text.contains(line), "{text}");
         assert_eq!(

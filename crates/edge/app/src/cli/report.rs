@@ -15,23 +15,13 @@ use crate::report::data::ReportData;
 use crate::report::{html, markdown};
 
 pub async fn run(context: &Context, args: &ReportArgs) -> anyhow::Result<Exit> {
+    if let Some(server) = args.server.named() {
+        return super::remote::show::report(context, args, &server).await;
+    }
     let ports = open_store(context, &args.dir).await?;
     let job = find::job(&ports, args.job.as_deref()).await?;
     let (data, written) = write(&ports, &job, &args.dir, args.out.as_deref()).await?;
-    if context.output.json {
-        context.output.json(&serde_json::json!({
-            "job": job.id.to_string(),
-            "verdict": crate::report::verdict::verdict(&data),
-            "markdown": written.markdown,
-            "html": written.html,
-        }))?;
-    } else {
-        context.output.data(&format!(
-            "{}\n{}",
-            written.html.display(),
-            written.markdown.display()
-        ))?;
-    }
+    written.show(context, &data)?;
     Ok(Exit::Ok)
 }
 
@@ -42,6 +32,22 @@ pub struct Written {
     pub markdown: PathBuf,
     /// The page.
     pub html: PathBuf,
+}
+
+impl Written {
+    /// Says where the report of `data` stands.
+    pub fn show(&self, context: &Context, data: &ReportData) -> std::io::Result<()> {
+        if context.output.json {
+            return context.output.json(&serde_json::json!({
+                "job": data.job.to_string(),
+                "verdict": crate::report::verdict::verdict(data),
+                "markdown": self.markdown,
+                "html": self.html,
+            }));
+        }
+        let (html, markdown) = (self.html.display(), self.markdown.display());
+        context.output.data(&format!("{html}\n{markdown}"))
+    }
 }
 
 /// Writes a job's report into `out`, or into the project's own folder for reports.
@@ -56,6 +62,12 @@ pub async fn write(
         || dir.join(".fapo").join("reports").join(job.id.short()),
         Path::to_owned,
     );
+    let written = put(&folder, &markdown(&data)?, &html(&data)?)?;
+    Ok((data, written))
+}
+
+/// Writes the two files of a report into `folder`, making it.
+pub fn put(folder: &Path, markdown: &str, html: &str) -> anyhow::Result<Written> {
     let failed = |source: std::io::Error| {
         Advice::because(
             format!("cannot write the report into {}", folder.display()),
@@ -63,14 +75,14 @@ pub async fn write(
             source,
         )
     };
-    std::fs::create_dir_all(&folder).map_err(failed)?;
+    std::fs::create_dir_all(folder).map_err(failed)?;
     let written = Written {
         markdown: folder.join("report.md"),
         html: folder.join("report.html"),
     };
-    replace(&written.markdown, &markdown(&data)?).map_err(failed)?;
-    replace(&written.html, &html(&data)?).map_err(failed)?;
-    Ok((data, written))
+    replace(&written.markdown, markdown).map_err(failed)?;
+    replace(&written.html, html).map_err(failed)?;
+    Ok(written)
 }
 
 /// Writes a file as a whole or not at all: a full disk leaves the old one as it was.

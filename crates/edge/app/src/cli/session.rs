@@ -52,11 +52,16 @@ pub fn load(context: &Context, dir: &Path) -> anyhow::Result<Found<LoadedProject
     }
 }
 
-/// Lists problems on standard error, with their number.
+/// Lists a project's problems on standard error, with their number.
 pub fn list_problems(output: &Output, problems: &Problems) {
+    list_problems_of("the project has problems", output, problems);
+}
+
+/// The same for what `error` says has them.
+pub fn list_problems_of(error: &str, output: &Output, problems: &Problems) {
     if output.json {
         let body = serde_json::json!({
-            "error": "the project has problems",
+            "error": error,
             "problems": problems,
             "exit": Exit::Problems.code(),
         });
@@ -114,13 +119,14 @@ impl Session {
     /// Checks that the models of a job can be called, before anything is paid: the key of the one that proposes would be
     /// missed only after the whole baseline.
     pub async fn check_models(&self, spec: &JobSpec) -> anyhow::Result<()> {
-        self.engine.check_models(spec, &self.project.pipeline)?;
-        self.engine.check_agents(spec).await
+        let pipeline = &self.project.pipeline;
+        let callable = self.engine.callable();
+        callable.check(&spec.project, &spec.goal, pipeline).await
     }
 
     /// Imports the data, and checks that its models can be called. Problems of the data are listed and end the command.
     pub async fn import(&self, context: &Context, goal: JobGoal) -> anyhow::Result<Found<JobSpec>> {
-        match import_project(&self.project, &**self.engine.store(), goal).await {
+        match import_project(&self.project, &self.ports, goal).await {
             Ok(imported) => {
                 if !imported.dataset.near_duplicates.is_empty() {
                     context
@@ -218,7 +224,8 @@ pub async fn open_store_if_any(context: &Context, dir: &Path) -> anyhow::Result<
     Ok(store.map(Ports::over))
 }
 
-fn no_project(dir: &Path) -> Advice {
+/// What is said of a folder that is no project.
+pub fn no_project(dir: &Path) -> Advice {
     Advice::new(
         format!("{} is not a project: it has no fapo.yaml", dir.display()),
         format!("`fapo init {}` makes one", dir.display()),

@@ -1,8 +1,8 @@
 //! `fapo status`: how the project's jobs stand.
 
-use fapo_domain::model::job::{Job, JobGoal, JobStatus};
-use fapo_domain::ports::ledger::Balance;
-use fapo_policy::JobState;
+use fapo_domain::model::job::{JobEvent, JobGoal, JobStatus};
+use fapo_domain::ports::optimizer::JobSummary;
+use fapo_orchestrator::{UNKNOWN_PHASE, read_summary};
 use serde::Serialize;
 
 use super::args::StatusArgs;
@@ -14,16 +14,19 @@ use crate::output::format;
 use crate::output::style::Style;
 use crate::output::table::Columns;
 use crate::progress::event_line;
-use crate::report::assemble::{all_events, read_state};
+use crate::report::assemble::all_events;
 use crate::wiring::Embedded;
 
 /// Jobs listed.
-const SHOWN: usize = 20;
+pub const SHOWN: usize = 20;
 
 /// Events shown of one job.
 const EVENTS: usize = 12;
 
 pub async fn run(context: &Context, args: &StatusArgs) -> anyhow::Result<Exit> {
+    if let Some(server) = args.server.named() {
+        return super::remote::show::status(context, args, &server).await;
+    }
     let Some(ports) = open_store_if_any(context, &args.dir).await? else {
         if args.job.is_some() {
             return Err(nothing_was_run(&args.dir).into());
@@ -45,31 +48,20 @@ pub async fn run(context: &Context, args: &StatusArgs) -> anyhow::Result<Exit> {
     };
     let mut rows = Vec::new();
     for job in jobs.iter().take(SHOWN) {
-        let balance = ports.ledger.balance(job.id).await?;
-        let state = read_state(job).ok();
-        rows.push(Row::new(job, state.as_ref(), &balance, at_work));
+        let summary = read_summary(&*ports.jobs, &*ports.ledger, job).await?;
+        rows.push(Row::new(&summary, at_work));
     }
+    show(context, &rows)?;
     if context.output.json {
-        context.output.json(&rows)?;
         return Ok(Exit::Ok);
     }
-    context.output.data(&text(&rows))?;
     if rows.iter().any(Row::is_interrupted) {
         context.output.note(
             "an interrupted job goes on where it was: the command that began it takes it up again",
         );
     }
     if let (Some(_), Some(job)) = (&args.job, jobs.first()) {
-        let lines: Vec<String> = all_events(&ports, job)
-            .await?
-            .iter()
-            .filter_map(|event| serde_json::from_value(event.body.clone()).ok())
-            .filter_map(|event| event_line(&event, Style::new(context.output.style.is_on())))
-            .collect();
-        let from = lines.len().saturating_sub(EVENTS);
-        context
-            .output
-            .data(&format!("\n{}", lines[from..].join("\n")))?;
+        show_events(context, &all_events(&ports, job).await?)?;
     } else if jobs.len() > SHOWN {
         context
             .output
@@ -78,16 +70,40 @@ pub async fn run(context: &Context, args: &StatusArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
+/// Writes the table of jobs, or its JSON.
+pub fn show(context: &Context, rows: &[Row]) -> std::io::Result<()> {
+    if context.output.json {
+        context.output.json(&rows)
+    } else {
+        context.output.data(&text(rows))
+    }
+}
+
+/// Writes the end of a job's history.
+pub fn show_events(context: &Context, events: &[JobEvent]) -> std::io::Result<()> {
+    let lines: Vec<String> = events
+        .iter()
+        .filter_map(|event| serde_json::from_value(event.body.clone()).ok())
+        .filter_map(|event| event_line(&event, Style::new(context.output.style.is_on())))
+        .collect();
+    let from = lines.len().saturating_sub(EVENTS);
+    context
+        .output
+        .data(&format!("\n{}", lines[from..].join("\n")))
+}
+
 /// A job in figures.
 #[derive(Debug, Serialize)]
-struct Row {
+pub struct Row {
     job: String,
     short: String,
     goal: String,
     status: JobStatus,
+    /// Whether it was paused, and waits to be resumed.
+    paused: bool,
     /// Whether a process works on it now; one that is running and is not worked on was interrupted.
     at_work: bool,
-    phase: Option<fapo_policy::Phase>,
+    phase: Option<String>,
     created_at: i64,
     updated_at: i64,
     started: String,
@@ -102,22 +118,21 @@ struct Row {
 }
 
 impl Row {
-    /// A process at work takes up whatever is not ended, so `at_work` is that of the project.
-    fn new(job: &Job, state: Option<&JobState>, balance: &Balance, at_work: bool) -> Self {
-        let goal = match &job.spec.goal {
+    /// A process at work takes up whatever is not ended, so `at_work` is that of the project; a server is always at work.
+    pub fn new(job: &JobSummary, at_work: bool) -> Self {
+        let goal = match &job.goal {
             JobGoal::Optimize => "optimize".to_owned(),
             JobGoal::Evaluate { split, .. } => format!("eval {split}"),
         };
-        let evaluated = state
-            .and_then(|state| state.evaluated.as_ref())
-            .and_then(|measured| measured.summary.mean());
+        let is_known = job.phase != UNKNOWN_PHASE;
         Self {
             job: job.id.to_string(),
             short: job.id.short(),
             goal,
             status: job.status,
+            paused: job.paused,
             at_work: at_work && !job.status.is_final(),
-            phase: state.map(|state| state.phase),
+            phase: is_known.then(|| job.phase.clone()),
             created_at: job.created_at.0,
             updated_at: job.updated_at.0,
             started: format::moment(job.created_at),
@@ -125,20 +140,12 @@ impl Row {
                 .status
                 .is_final()
                 .then(|| format::duration(job.updated_at.since(job.created_at))),
-            baseline: evaluated.or_else(|| state.and_then(|state| state.baseline.val_mean())),
-            best: state
-                .filter(|state| state.incumbent.iteration > 0)
-                .and_then(|state| state.incumbent.val_mean()),
-            proposals: state
-                .filter(|_| job.spec.goal == JobGoal::Optimize)
-                .map(|state| state.proposals_asked),
-            stopped: state
-                .and_then(|state| state.stop.as_ref())
-                .map(|stop| stop.reason.clone()),
-            dead: state
-                .map(|state| state.dead.values().cloned().collect())
-                .unwrap_or_default(),
-            spending: spending(balance),
+            baseline: job.baseline_mean,
+            best: job.best_mean.filter(|_| job.best != job.baseline),
+            proposals: (is_known && job.goal == JobGoal::Optimize).then_some(job.proposals.0),
+            stopped: job.stopped.clone(),
+            dead: job.dead.clone(),
+            spending: spending(&job.balance),
         }
     }
 
@@ -150,6 +157,8 @@ impl Row {
     const fn shown_status(&self) -> &'static str {
         if self.is_interrupted() {
             "interrupted"
+        } else if self.paused && matches!(self.status, JobStatus::Running) {
+            "paused"
         } else {
             crate::report::status(self.status)
         }
@@ -203,19 +212,36 @@ fn text(rows: &[Row]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use fapo_domain::ContentHash;
+    use fapo_domain::model::job::Job;
+    use fapo_domain::ports::ledger::Balance;
+    use fapo_orchestrator::summarize;
+
     use super::*;
     use crate::report::fixture::{job, report, state};
+
+    fn row(job: &Job, balance: Balance, at_work: bool) -> Row {
+        Row::new(&summarize(job, balance, ContentHash::of(b"")), at_work)
+    }
 
     #[test]
     fn jobs_are_listed_with_their_figures() {
         let data = report();
-        let row = Row::new(&job(), Some(&state()), &data.balance, true);
+        let job = Job {
+            state: serde_json::to_value(state()).unwrap(),
+            ..job()
+        };
+        let row = row(&job, data.balance, true);
         insta::assert_snapshot!(text(&[row]));
     }
 
     #[test]
     fn a_state_of_a_newer_program_leaves_blanks_instead_of_failing() {
-        let row = Row::new(&job(), None, &Balance::default(), false);
+        let job = Job {
+            state: serde_json::json!({ "format": 99 }),
+            ..job()
+        };
+        let row = row(&job, Balance::default(), false);
         let shown = text(&[row]);
         assert!(shown.contains("optimize") && shown.contains('–'), "{shown}");
     }

@@ -15,6 +15,23 @@ impl Env {
             .collect()
     }
 
+    /// The variables whose names begin so, by name. An empty value counts here: it sets something to nothing.
+    pub fn with_prefix(&self, prefix: &str) -> impl Iterator<Item = (&str, &str)> {
+        self.0
+            .iter()
+            .filter(move |(name, _)| name.starts_with(prefix))
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// The variables that `keep` lets through, and no others.
+    pub fn only(&self, keep: impl Fn(&str) -> bool) -> Self {
+        self.0
+            .iter()
+            .filter(|(name, _)| keep(name))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
+    }
+
     /// An environment of one's own, for tests.
     pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         pairs

@@ -1,6 +1,15 @@
 //! What the process is told from outside: the environment, read once, and the choices made from it and the flags.
+//!
+//! [`Config`] is what every command has. A server has much more: layers (defaults, files, environment, flags) give what was
+//! written ([`raw::RawConfig`]), which is validated as a whole into what can be run ([`server::ServerConfig`]).
 
+pub mod dump;
 pub mod env;
+pub mod layers;
+pub mod raw;
+pub mod server;
+pub mod units;
+pub mod validate;
 
 pub use env::Env;
 
@@ -11,6 +20,8 @@ pub struct Config {
     pub env: Env,
     /// Which log lines are shown (`tracing` filter syntax).
     pub log_filter: String,
+    /// The same where `-v`, `-q` or `FAPO_LOG` asks for it: it goes before what a server's configuration says.
+    pub asked_filter: Option<String>,
     /// Data as JSON.
     pub json: bool,
     /// No notes and no progress.
@@ -22,19 +33,19 @@ pub struct Config {
 impl Config {
     /// Joins flags and environment: `FAPO_LOG` holds a log filter unless `-v` or `-q` is given.
     pub fn new(env: Env, json: bool, verbose: u8, quiet: bool, abort: Option<u64>) -> Self {
-        let log_filter = match (quiet, verbose) {
-            (true, _) => "error".to_owned(),
-            (false, 0) => env
-                .get("FAPO_LOG")
-                .unwrap_or(fapo_telemetry::QUIET)
-                .to_owned(),
-            (false, 1) => "warn,fapo=info".to_owned(),
-            (false, 2) => "info,fapo=debug".to_owned(),
-            (false, _) => "debug,fapo=trace".to_owned(),
+        let asked_filter = match (quiet, verbose) {
+            (true, _) => Some("error".to_owned()),
+            (false, 0) => env.get("FAPO_LOG").map(str::to_owned),
+            (false, 1) => Some("warn,fapo=info".to_owned()),
+            (false, 2) => Some("info,fapo=debug".to_owned()),
+            (false, _) => Some("debug,fapo=trace".to_owned()),
         };
+        let quiet_filter = || fapo_telemetry::QUIET.to_owned();
+        let log_filter = asked_filter.clone().unwrap_or_else(quiet_filter);
         Self {
             env,
             log_filter,
+            asked_filter,
             json,
             quiet,
             abort_after_commits: abort,

@@ -62,6 +62,16 @@ pub fn counted(value: u64, noun: &str) -> String {
     format!("{} {noun}{plural}", count(value))
 }
 
+/// A size as `512 B`, `1.5 kB` or `20.3 MB`, in powers of a thousand.
+pub fn bytes(size: u64) -> String {
+    match size {
+        0..1_000 => format!("{size} B"),
+        1_000..1_000_000 => format!("{:.1} kB", size as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", size as f64 / 1e6),
+        _ => format!("{:.1} GB", size as f64 / 1e9),
+    }
+}
+
 /// A duration as `0.4 s`, `12 s`, `3 min 05 s` or `2 h 07 min`.
 pub fn duration(time: Duration) -> String {
     let seconds = time.as_secs();
@@ -108,6 +118,11 @@ mod tests {
     #[test]
     fn numbers_read_like_numbers() {
         assert_eq!(percent(0.7104), "71.0 %");
+        assert_eq!(
+            (bytes(999), bytes(1_500)),
+            ("999 B".to_owned(), "1.5 kB".to_owned())
+        );
+        assert_eq!(bytes(20_300_000), "20.3 MB");
         assert_eq!(points(0.29), "+29.0");
         assert_eq!(points(-0.045), "−4.5");
         assert_eq!(points(-0.0001), "0.0");

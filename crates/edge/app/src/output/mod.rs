@@ -67,6 +67,14 @@ impl Output {
         self.data(&serde_json::to_string_pretty(value).map_err(io::Error::other)?)
     }
 
+    /// Writes a value as JSON on one line, for who reads lines.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn json_line(&self, value: &impl Serialize) -> io::Result<()> {
+        self.data(&serde_json::to_string(value).map_err(io::Error::other)?)
+    }
+
     /// Writes a note for the person, unless they want none. A standard error that cannot be written is no reason to fail.
     pub fn note(&self, text: &str) {
         if !self.quiet {

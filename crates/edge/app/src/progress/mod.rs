@@ -4,18 +4,24 @@
 //! for a job that this process runs and for one that runs elsewhere. On a terminal the last line redraws itself;
 //! elsewhere facts are written, one a line, and now and then how far it is.
 
+mod follow;
 mod lines;
+mod live;
 mod snapshot;
 
 use std::time::{Duration, Instant};
 
 use fapo_domain::JobId;
 use fapo_domain::model::job::JobEvent;
+use fapo_domain::ports::optimizer::JobSummary;
+use fapo_orchestrator::read_summary;
 use fapo_policy::Event;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio_util::sync::CancellationToken;
 
+pub use self::follow::{Followed, follow};
 pub use self::lines::event_line;
+use self::live::Live;
 use self::snapshot::{Pace, Snapshot};
 use crate::output::Output;
 use crate::ports::Ports;
@@ -29,7 +35,8 @@ const PLAIN_EVERY: Duration = Duration::from_secs(10);
 /// Events read at once.
 const PAGE: u32 = 500;
 
-/// Shows a job's progress until `done` is cancelled, then says what is new and clears the line.
+/// Shows the progress of a job that this process runs until `done` is cancelled, then says what is new and clears the line. What
+/// the job did up to `after_seq` is not said again.
 pub async fn watch(
     ports: Ports,
     job: JobId,
@@ -40,23 +47,24 @@ pub async fn watch(
     if output.quiet {
         return;
     }
-    let mut view = View::new(&output);
-    let mut seq = after_seq;
+    let mut view = View::new(&output, after_seq);
     loop {
         let last = done.is_cancelled();
         // progress is a courtesy: what cannot be read now is read at the next look
-        while let Ok(events) = ports.jobs.events(job, seq, PAGE).await {
-            let Some(newest) = events.last() else { break };
-            seq = newest.seq;
+        while let Ok(events) = ports.jobs.events(job, view.seq, PAGE).await {
+            if events.is_empty() {
+                break;
+            }
             view.say(&events);
         }
         if last {
             view.clear();
             return;
         }
-        let (row, balance) = tokio::join!(ports.jobs.get_job(job), ports.ledger.balance(job));
-        if let (Ok(row), Ok(balance)) = (row, balance) {
-            view.show(&Snapshot::of(&row, &balance));
+        if let Ok(row) = ports.jobs.get_job(job).await
+            && let Ok(summary) = read_summary(&*ports.jobs, &*ports.ledger, &row).await
+        {
+            view.show(&summary);
         }
         tokio::select! {
             () = tokio::time::sleep(EVERY) => {}
@@ -72,11 +80,17 @@ struct View {
     pace: Pace,
     said: String,
     plain: Plain,
+    /// The last event that was taken in.
+    seq: u64,
+    /// The last one that is not said.
+    known: u64,
+    live: Live,
 }
 
 impl View {
-    fn new(output: &Output) -> Self {
-        let bar = if output.live {
+    /// Nothing yet; events up to `known` are taken in, and not said.
+    fn new(output: &Output, known: u64) -> Self {
+        let bar = if output.live && !output.quiet {
             ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr())
         } else {
             ProgressBar::hidden()
@@ -91,12 +105,20 @@ impl View {
             pace: Pace::default(),
             said: String::new(),
             plain: Plain::new(Instant::now()),
+            seq: 0,
+            known,
+            live: Live::default(),
         }
     }
 
-    /// Writes the facts among `events`; one that is said several times in a row is written once.
+    /// Takes in the next events, and writes the facts among them; one that is said several times in a row is written once.
     fn say(&mut self, events: &[JobEvent]) {
         for event in events {
+            self.seq = event.seq;
+            self.live.take(event);
+            if event.seq <= self.known {
+                continue;
+            }
             let Ok(event) = serde_json::from_value::<Event>(event.body.clone()) else {
                 continue;
             };
@@ -105,7 +127,7 @@ impl View {
                     continue;
                 }
                 self.said.clone_from(&line);
-                if self.output.live {
+                if self.output.live && !self.output.quiet {
                     self.bar.println(line);
                 } else {
                     self.output.note(&line);
@@ -114,7 +136,8 @@ impl View {
         }
     }
 
-    fn show(&mut self, snapshot: &Snapshot) {
+    fn show(&mut self, job: &JobSummary) {
+        let snapshot = &Snapshot::of(job, &self.live);
         let now = Instant::now();
         let eta = self.pace.eta(snapshot, now);
         if !self.output.live {

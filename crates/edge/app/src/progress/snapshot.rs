@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use fapo_domain::model::job::Job;
+use fapo_domain::model::job::JobGoal;
 use fapo_domain::ports::ledger::Balance;
-use fapo_policy::stage::StagePurpose;
-use fapo_policy::{JobState, Phase};
+use fapo_domain::ports::optimizer::JobSummary;
+use fapo_policy::Phase;
 
+use super::live::Live;
 use crate::output::format;
 use crate::output::style::Style;
 
@@ -24,26 +25,15 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Reads a job's row and account.
-    pub fn of(job: &Job, balance: &Balance) -> Self {
-        let Ok(state) = serde_json::from_value::<JobState>(job.state.clone()) else {
-            return Self {
-                doing: "working".to_owned(),
-                ..Self::default()
-            };
-        };
-        let cases = state.stages.iter().fold((0, 0), |(done, all), stage| {
-            (done + stage.summary.total(), all + stage.evaluation.cases)
-        });
-        let mean = match state.stages.as_slice() {
-            [one] => one.summary.mean(),
-            _ => None,
-        };
+    /// From a job's figures, and what its events tell of the moment.
+    pub fn of(job: &JobSummary, live: &Live) -> Self {
         // what matters most first: a narrow terminal cuts the end
-        let mut facts = vec![spent(balance)];
-        if let Some(best) = state.incumbent.val_mean() {
-            let baseline = state.baseline.val_mean().unwrap_or(best);
-            facts.push(if state.incumbent.iteration == 0 {
+        let mut facts = vec![spent(&job.balance)];
+        if job.goal == JobGoal::Optimize
+            && let Some(best) = job.best_mean
+        {
+            let baseline = job.baseline_mean.unwrap_or(best);
+            facts.push(if job.best == job.baseline {
                 format!("baseline {}", format::percent(baseline))
             } else {
                 format!(
@@ -53,16 +43,19 @@ impl Snapshot {
                 )
             });
         }
-        if state.proposals_asked > 0 {
-            facts.push(format!(
-                "proposal {} of {}",
-                state.proposals_asked, job.spec.project.budget.proposals
-            ));
+        let (asked, allowed) = job.proposals;
+        if asked > 0 {
+            facts.push(format!("proposal {asked} of {allowed}"));
         }
+        let doing = if job.paused {
+            "paused".to_owned()
+        } else {
+            live.doing(Phase::of(&job.phase))
+        };
         Self {
-            doing: doing(&state),
-            cases,
-            mean,
+            doing,
+            cases: job.cases,
+            mean: live.mean(),
             facts,
         }
     }
@@ -121,43 +114,6 @@ fn spent(balance: &Balance) -> String {
             format::counted(total.model_calls, "call")
         ),
     }
-}
-
-fn doing(state: &JobState) -> String {
-    match state.phase {
-        Phase::Submitted => "starting".to_owned(),
-        Phase::Evaluating => "evaluating".to_owned(),
-        Phase::Baseline => "baseline".to_owned(),
-        Phase::Attributing => "finding what fails".to_owned(),
-        Phase::Proposing => format!("writing proposal {}", state.iteration),
-        Phase::Reviewing => format!("checking proposal {}", state.iteration),
-        Phase::Gating => gating(state),
-        Phase::Testing => "sealed test".to_owned(),
-        Phase::ComparingTest => "comparing".to_owned(),
-        Phase::Finished => "done".to_owned(),
-    }
-}
-
-fn gating(state: &JobState) -> String {
-    let Some(stage) = state.stages.first() else {
-        return format!("deciding on candidate {}", state.iteration);
-    };
-    let (slot, split) = match stage.purpose {
-        StagePurpose::Screen { slot, .. } => (slot, "train"),
-        StagePurpose::Validate { slot, .. } => (slot, "val"),
-        StagePurpose::Baseline | StagePurpose::Test | StagePurpose::Evaluate => {
-            return "evaluating".to_owned();
-        }
-    };
-    let technique = state
-        .slots
-        .iter()
-        .find(|candidate| candidate.slot == slot)
-        .and_then(|candidate| candidate.idea.as_ref())
-        .map_or_else(String::new, |idea| {
-            format!(" ({})", idea.technique.to_string().replace('_', " "))
-        });
-    format!("candidate {}{technique} on {split}", state.iteration)
 }
 
 /// How fast the evaluations under way go.

@@ -38,10 +38,7 @@ pub(super) fn resolve_models(
             let Some(file) = &model.world else { continue };
             match std::fs::read_to_string(dir.join(file)) {
                 Ok(text) => {
-                    let variable = format!(
-                        "FAPO_SIM_{}",
-                        ContentHash::of(text.as_bytes()).short().to_uppercase()
-                    );
+                    let variable = world_variable(&text);
                     model.base_url = Some(format!("${{{variable}}}"));
                     check_world(file, &text, problems);
                     worlds.push(World { variable, text });
@@ -72,6 +69,12 @@ pub(super) fn resolve_models(
         }
     }
     worlds
+}
+
+/// The variable that stands for the endpoint of the simulated model that behaves as this world says.
+pub fn world_variable(text: &str) -> String {
+    let hash = ContentHash::of(text.as_bytes());
+    format!("FAPO_SIM_{}", hash.short().to_uppercase())
 }
 
 /// Replaces each `${NAME}` by its value, without the space around that; an unset name, or an empty one, is the error.

@@ -12,7 +12,6 @@ use fapo_domain::model::project::ProjectSpec;
 use fapo_domain::ports::StoreError;
 use fapo_domain::ports::blobs::Blobs;
 use fapo_domain::ports::datasets::{Dataset, Datasets, ImportId, IncomingCase};
-use fapo_domain::ports::variants::Variants;
 use fapo_domain::problem::Problems;
 use fapo_domain::{ContentHash, DatasetId};
 
@@ -23,6 +22,7 @@ use super::documents::open_documents;
 use super::load::LoadedProject;
 use super::protect::Unmet;
 use super::scan::lacks;
+use crate::ports::Ports;
 
 /// Cases per write.
 const BATCH: usize = 1000;
@@ -54,19 +54,18 @@ pub enum ImportError {
 ///
 /// # Errors
 /// [`ImportError::Problems`] with up to 100 problems of the data files, or the store's own error.
-pub async fn import_project<S>(
+pub async fn import_project(
     project: &LoadedProject,
-    store: &S,
+    ports: &Ports,
     goal: JobGoal,
-) -> Result<Imported, ImportError>
-where
-    S: Datasets + Blobs + Variants + ?Sized,
-{
+) -> Result<Imported, ImportError> {
     let mut problems = Problems::new();
-    let dataset = import_cases(project, store, &mut problems).await?;
+    let dataset = import_cases(project, &*ports.datasets, &mut problems).await?;
     let mut corpora = BTreeMap::new();
     for (name, file) in &project.spec.data.corpora {
-        if let Some(corpus) = import_corpus(&project.dir, file, store, &mut problems).await? {
+        if let Some(corpus) =
+            import_corpus(&project.dir, file, &*ports.blobs, &mut problems).await?
+        {
             corpora.insert(name.clone(), corpus);
         }
     }
@@ -74,7 +73,7 @@ where
         say_if_cut_short(&mut problems);
         return Err(ImportError::Problems(problems));
     };
-    let baseline = store.put_variant(&project.tree).await?;
+    let baseline = ports.variants.put_variant(&project.tree).await?;
     let seal = seal(project, dataset.id, &corpora);
     let spec = JobSpec {
         goal,
@@ -92,14 +91,11 @@ where
     Ok(Imported { spec, dataset })
 }
 
-async fn import_cases<S>(
+async fn import_cases(
     project: &LoadedProject,
-    store: &S,
+    store: &dyn Datasets,
     problems: &mut Problems,
-) -> Result<Option<Dataset>, StoreError>
-where
-    S: Datasets + ?Sized,
-{
+) -> Result<Option<Dataset>, StoreError> {
     let spec = &project.spec;
     let import = store.begin_import(&spec.name).await?;
     let outcome = fill_import(project, store, import, problems).await;
@@ -115,15 +111,12 @@ where
     store.commit_import(import).await.map(Some)
 }
 
-async fn fill_import<S>(
+async fn fill_import(
     project: &LoadedProject,
-    store: &S,
+    store: &dyn Datasets,
     import: ImportId,
     problems: &mut Problems,
-) -> Result<(), StoreError>
-where
-    S: Datasets + ?Sized,
-{
+) -> Result<(), StoreError> {
     let mut unmet = Unmet::new(&project.spec, &project.protect);
     for (split, file) in split_files(&project.spec) {
         let reader = match open_cases(&project.dir, split, file) {
@@ -167,15 +160,12 @@ where
     Ok(())
 }
 
-async fn store_batch<S>(
-    store: &S,
+async fn store_batch(
+    store: &dyn Datasets,
     import: ImportId,
     batch: Vec<IncomingCase>,
     problems: &mut Problems,
-) -> Result<(), StoreError>
-where
-    S: Datasets + ?Sized,
-{
+) -> Result<(), StoreError> {
     if batch.is_empty() {
         return Ok(());
     }
@@ -200,15 +190,12 @@ where
 }
 
 /// Stores a document collection as blobs of whole lines.
-async fn import_corpus<S>(
+async fn import_corpus(
     dir: &Path,
     file: &str,
-    store: &S,
+    store: &dyn Blobs,
     problems: &mut Problems,
-) -> Result<Option<CorpusRef>, StoreError>
-where
-    S: Blobs + ?Sized,
-{
+) -> Result<Option<CorpusRef>, StoreError> {
     let reader = match open_documents(dir, file) {
         Ok(reader) => reader,
         Err(problem) => {

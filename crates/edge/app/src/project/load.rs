@@ -20,7 +20,7 @@ use super::scan::scan_what_can_be_read;
 const IGNORED: [&str; 4] = [".DS_Store", "__pycache__", ".git", "Thumbs.db"];
 
 /// The project's own file.
-const SETTINGS: &str = "fapo.yaml";
+pub(super) const SETTINGS: &str = "fapo.yaml";
 
 /// How many cases are read to learn which input keys there are; all of them, where a template uses one that these lack.
 const KEY_SAMPLE: usize = 200;
@@ -304,7 +304,7 @@ fn check_files_exist(dir: &Path, spec: &ProjectSpec, problems: &mut Problems) {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
     std::fs::read(path).map_err(|source| unreadable(path, source))
 }
 
@@ -315,7 +315,7 @@ pub(super) fn unreadable(path: &Path, source: std::io::Error) -> LoadError {
     }
 }
 
-fn not_utf8(file: &str) -> Problem {
+pub(super) fn not_utf8(file: &str) -> Problem {
     problem(
         "not-utf8",
         file,

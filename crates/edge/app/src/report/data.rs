@@ -12,13 +12,13 @@ use fapo_domain::model::session::SessionId;
 use fapo_domain::model::variant::DiffStats;
 use fapo_domain::ports::ledger::Balance;
 use fapo_domain::{JobId, MicroUsd, VariantId};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::bare_reason;
 use crate::output::format;
 
 /// Everything a report says about a job.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ReportData {
     /// The project's name.
     pub project: String,
@@ -63,7 +63,7 @@ pub struct ReportData {
 }
 
 /// One variant of the job.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Candidate {
     /// The variant.
     pub variant: VariantId,
@@ -96,7 +96,7 @@ pub struct Candidate {
 }
 
 /// What became of a variant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The start.
@@ -146,7 +146,7 @@ impl Outcome {
 }
 
 /// A mean with its interval.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Score {
     /// The mean of the maximized metric, in `[0, 1]`.
     pub mean: f64,
@@ -191,7 +191,7 @@ impl Score {
 }
 
 /// Two variants on one split.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Versus {
     /// The baseline.
     pub baseline: Score,
@@ -202,7 +202,7 @@ pub struct Versus {
 }
 
 /// What was spent up to a moment.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct SpendPoint {
     /// The iteration it belongs to.
     pub iteration: u32,

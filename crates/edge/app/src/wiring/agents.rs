@@ -3,19 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use fapo_diagnosis::agent::{
     AgentParts, ClaudeCode, CliAgent, Codex, Installed, MissingProgram, find_claude, find_codex,
     remove_all,
 };
 use fapo_domain::hash::ContentHash;
-use fapo_domain::model::job::{JobGoal, JobSpec};
 use fapo_domain::model::project::{ModelSpec, ProjectSpec, ProposerBackend};
 use fapo_domain::money::{Price, SpendRole};
 use fapo_domain::ports::agents::{AgentError, CodingAgent};
-use fapo_domain::ports::models::ModelError;
 
-use super::Embedded;
 use crate::config::Env;
 
 /// The backends that are coding agents.
@@ -103,42 +99,6 @@ pub fn wanted(project: &ProjectSpec) -> Vec<Wanted> {
     .collect()
 }
 
-impl Embedded {
-    /// Checks, without a call, that the coding agents of a job can be run: their programs are here, a sandbox can be had, and
-    /// their models can be called and paid.
-    ///
-    /// # Errors
-    /// What is missing, and what to do.
-    pub async fn check_agents(&self, spec: &JobSpec) -> anyhow::Result<()> {
-        let project = &spec.project;
-        if spec.goal != JobGoal::Optimize {
-            return Ok(());
-        }
-        for agent in wanted(project) {
-            if let Some(missing) = agent.missing(&self.env) {
-                return Err(missing.into());
-            }
-            self.sandbox.confinement().await?;
-            match self.providers.check(&agent.entry, &agent.model) {
-                Ok(()) => {}
-                Err(error @ ModelError::NoKey { .. }) => {
-                    return Err(error).with_context(|| {
-                        format!(
-                            "{} and needs a key, which fapo's relay holds (a login is not used)",
-                            agent.words()
-                        )
-                    });
-                }
-                Err(error) => return Err(error.into()),
-            }
-            if agent.is_unpriced(project, &|model| self.price(model)) {
-                return Err(fapo_llm::unpriced(&agent.entry, &agent.model).into());
-            }
-        }
-        Ok(())
-    }
-}
-
 /// The program of a backend on this machine.
 ///
 /// # Errors
@@ -175,6 +135,12 @@ pub fn agents(env: &Env, parts: &AgentParts) -> Vec<(ProposerBackend, Arc<dyn Co
 pub struct Scratch(PathBuf);
 
 impl Scratch {
+    /// That of a server's process: its own, by the name that is its owner's in leases.
+    pub fn of_process(owner: &str) -> Self {
+        let hash = ContentHash::of(owner.as_bytes());
+        Self(std::env::temp_dir().join(format!("fapo-{}", hash.short())))
+    }
+
     /// That of the project in `dir`: short, because sockets' paths must be, and its own. The first session makes it. What a
     /// process that died left there is removed: call it only while the project's lock is held.
     /// What cannot be removed is warned of.

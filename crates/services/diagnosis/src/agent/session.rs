@@ -19,11 +19,13 @@ use fapo_domain::ports::sandbox::{
     Confinement, Forward, Mount, ProcessLimits, ProcessSpec, Sandbox,
 };
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::cli::{Asked, Call, Cli, MOST_REFUSED, Report};
 use super::folder::{Folder, Gathered, PIPELINE, put_home};
 use super::follow::{Watch, ended_with};
 use super::transcript::Transcript;
+use crate::observe;
 
 /// Largest file a session may write.
 const MOST_FILE: u64 = 64 * 1024 * 1024;
@@ -273,6 +275,64 @@ impl<C: Cli> AgentSession for Session<C> {
         turns: u32,
         stop: &CancellationToken,
     ) -> Result<AgentTurn, AgentError> {
+        let (program, began) = (self.cli.name(), Instant::now());
+        let span = observe::invoke(program, &self.request, text);
+        let turn = self.ask(text, turns, stop).instrument(span.clone()).await;
+        observe::invoked(&span, program, &turn, began.elapsed());
+        turn
+    }
+
+    async fn close(self: Box<Self>) -> Result<SessionRecord, AgentError> {
+        let this = *self;
+        let before = this.relay.used();
+        // The record must not be lost with it. What could not be settled stays reserved, and counts as lost when the claim ends.
+        let used = this.relay.close().await.unwrap_or_else(|error| {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(
+                session = %this.request.id,
+                error,
+                "not all that a session spent could be settled"
+            );
+            before
+        });
+        let mut refused = this.total.refused;
+        refused.extend(used.refused);
+        refused.truncate(MOST_REFUSED);
+        Ok(SessionRecord {
+            id: this.request.id,
+            job: this.request.job,
+            task: this.request.fence.task,
+            role: this.request.role,
+            agent: this.cli.name().to_owned(),
+            version: this.total.version,
+            model: this.request.model.model.clone(),
+            confinement: this.confinement,
+            prompt_hash: this.prompts.finish(),
+            started_at: this.started_at,
+            ended_at: this.parts.clock.now(),
+            end: this.end,
+            prompts: this.sent,
+            turns: this.total.turns,
+            tool_calls: this.total.tool_calls,
+            refused,
+            spend: used.spend,
+            first_request_ms: this.first_request_ms,
+            harvest_us: this.harvest_us,
+            peak_memory: this.peak_memory,
+            transcript: None,
+            transcript_text: this.transcript.finish(),
+        })
+    }
+}
+
+impl<C: Cli> Session<C> {
+    /// Gives the agent one prompt and follows it to its end.
+    async fn ask(
+        &mut self,
+        text: &str,
+        turns: u32,
+        stop: &CancellationToken,
+    ) -> Result<AgentTurn, AgentError> {
         let before = self.relay.used();
         self.prompts.part(text.as_bytes());
         self.sent += 1;
@@ -344,48 +404,6 @@ impl<C: Cli> AgentSession for Session<C> {
             tree: gathered.tree,
             refusals: gathered.refusals,
             spend: since(&used.spend, &before.spend),
-        })
-    }
-
-    async fn close(self: Box<Self>) -> Result<SessionRecord, AgentError> {
-        let this = *self;
-        let before = this.relay.used();
-        // The record must not be lost with it. What could not be settled stays reserved, and counts as lost when the claim ends.
-        let used = this.relay.close().await.unwrap_or_else(|error| {
-            let error = &error as &dyn std::error::Error;
-            tracing::warn!(
-                session = %this.request.id,
-                error,
-                "not all that a session spent could be settled"
-            );
-            before
-        });
-        let mut refused = this.total.refused;
-        refused.extend(used.refused);
-        refused.truncate(MOST_REFUSED);
-        Ok(SessionRecord {
-            id: this.request.id,
-            job: this.request.job,
-            task: this.request.fence.task,
-            role: this.request.role,
-            agent: this.cli.name().to_owned(),
-            version: this.total.version,
-            model: this.request.model.model.clone(),
-            confinement: this.confinement,
-            prompt_hash: this.prompts.finish(),
-            started_at: this.started_at,
-            ended_at: this.parts.clock.now(),
-            end: this.end,
-            prompts: this.sent,
-            turns: this.total.turns,
-            tool_calls: this.total.tool_calls,
-            refused,
-            spend: used.spend,
-            first_request_ms: this.first_request_ms,
-            harvest_us: this.harvest_us,
-            peak_memory: this.peak_memory,
-            transcript: None,
-            transcript_text: this.transcript.finish(),
         })
     }
 }

@@ -23,12 +23,14 @@ use fapo_domain::ports::work::{TaskHandler, WorkError};
 use fapo_project::{PipelineContext, read_pipeline};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::clusters::is_unclear;
 use super::reader::{Choice, FailureReader, ModelReader, Read, Unread, apply};
 use super::{Attributor, CaseView, Flow, attribute};
 use crate::agentic::AgentReaders;
 use crate::asking::{SESSION_DRAIN, unless_stopped};
+use crate::observe;
 
 /// Scores read at a time.
 const PAGE: u32 = 256;
@@ -191,6 +193,7 @@ impl DiagnosisService {
             ),
         };
         let (findings, attribution) = attributor.finish(summary);
+        observe::attributed(&findings);
         self.findings
             .record_attribution(Some(task.fence()), id, findings, &attribution)
             .await
@@ -339,7 +342,11 @@ impl TaskHandler for DiagnosisService {
         let TaskPayload::Attribute { evaluation } = &task.payload else {
             return Err(wrong_payload("attribute"));
         };
-        let attribution = self.attribute_evaluation(task, evaluation, stop).await?;
+        let span = observe::attribute(task, evaluation);
+        let attribution = self
+            .attribute_evaluation(task, evaluation, stop)
+            .instrument(span)
+            .await?;
         to_value(&attribution)
     }
 }

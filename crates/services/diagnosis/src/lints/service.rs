@@ -19,9 +19,11 @@ use fapo_domain::{ContentHash, Spend, VariantId};
 use fapo_project::{SemanticDiff, semantic_diff};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::{Candidate, Leaks, check, gate, tree::normal_hash};
 use crate::attribution::service::{to_value, wrong_payload};
+use crate::observe;
 use crate::pages::{break_when, each_case, page_from};
 use crate::review::Reviewing;
 
@@ -255,6 +257,20 @@ impl TaskHandler for ReviewService {
         let TaskPayload::Review(review) = &task.payload else {
             return Err(wrong_payload("review"));
         };
+        let span = observe::review(task, review);
+        self.handle_review(task, review, stop)
+            .instrument(span)
+            .await
+    }
+}
+
+impl ReviewService {
+    async fn handle_review(
+        &self,
+        task: &ClaimedTask,
+        review: &ReviewTask,
+        stop: &CancellationToken,
+    ) -> Result<Value, WorkError> {
         let job = self
             .jobs
             .get_job(task.job)
@@ -265,7 +281,7 @@ impl TaskHandler for ReviewService {
         }
         let (lints, diff) = self.review(&job.spec, review, stop).await?;
         let stored = (&*self.variants, &*self.datasets);
-        let about = (task, &job.spec, &**review);
+        let about = (task, &job.spec, review);
         let said = self.reviewing.review(stored, about, &lints, stop).await?;
         let reviewed = Reviewed {
             candidate: review.candidate,

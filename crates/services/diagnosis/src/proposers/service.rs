@@ -20,12 +20,14 @@ use fapo_domain::ports::variants::Variants;
 use fapo_domain::ports::work::{TaskHandler, WorkError};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::gather::Sources;
 use super::replay::RecordingError;
 use super::{Catalogue, Reflect, Replay};
 use crate::asking::{DRAIN, SESSION_DRAIN, unless_stopped};
 use crate::attribution::service::{only_train, to_value, wrong_payload};
+use crate::observe;
 
 /// Every backend that is set up.
 #[derive(Clone)]
@@ -260,6 +262,7 @@ impl ProposeService {
             .record_proposal(claimed.fence(), body)
             .await
             .map_err(|error| WorkError::from_port("cannot record the proposal", error))?;
+        observe::proposed(backend.as_str(), &proposed);
         Ok(proposed)
     }
 }
@@ -288,7 +291,8 @@ impl TaskHandler for ProposeService {
         let TaskPayload::Propose(propose) = &task.payload else {
             return Err(wrong_payload("propose"));
         };
-        let proposed = self.propose(task, propose, stop).await?;
+        let span = observe::propose(task, propose);
+        let proposed = self.propose(task, propose, stop).instrument(span).await?;
         to_value(&proposed)
     }
 }

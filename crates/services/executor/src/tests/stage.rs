@@ -144,6 +144,7 @@ pub(super) async fn play_with(
             .collect(),
         asked: Some(std::sync::Mutex::default()),
         stopping: AtomicBool::new(false),
+        observer: None,
     };
     let ended = run_case(&session, 0, case).await;
     if let Cause::Abort(error) = &ended.cause {

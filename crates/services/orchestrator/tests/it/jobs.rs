@@ -229,9 +229,9 @@ async fn a_job_without_the_cases_it_needs_is_refused() -> Result<()> {
 async fn submitting_the_same_job_twice_is_one_job() -> Result<()> {
     let bench = Bench::new().await?;
     let id = JobId::at(1, [1; 10]);
-    bench.service.submit_as(id, spec()).await?;
+    bench.service.submit_as(id, spec(), None).await?;
     bench.service.tick(id).await?;
-    bench.service.submit_as(id, spec()).await?;
+    bench.service.submit_as(id, spec(), None).await?;
     assert_eq!(bench.store.get_job(id).await?.version, 1);
     Ok(())
 }

@@ -5,4 +5,8 @@ mod bench;
 #[cfg(test)]
 mod jobs;
 #[cfg(test)]
+mod optimizer;
+#[cfg(test)]
+mod traces;
+#[cfg(test)]
 mod workers;

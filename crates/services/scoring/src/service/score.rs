@@ -1,5 +1,8 @@
 //! Scoring a block.
 
+use std::time::Instant;
+
+use fapo_domain::measure;
 use fapo_domain::model::case::Case;
 use fapo_domain::model::evaluation::{Block, EvaluationSpec};
 use fapo_domain::model::score::{CaseScore, ScoreStatus, ScoreSummary};
@@ -40,6 +43,7 @@ impl ScoringService {
         stop: &CancellationToken,
     ) -> Result<ScoreSummary, WorkError> {
         let split_len = context.split_len(evaluation)?;
+        let began = Instant::now();
         let mut sum = Sum::default();
         let mut start = block.start;
         while start < block.end {
@@ -58,6 +62,13 @@ impl ScoringService {
         {
             return Err(work_error(ScoreError::NoWorkers(error)));
         }
+        for (status, count) in &summary.counts {
+            measure!(
+                monotonic_counter.fapo_scores_total = *count,
+                status = status.as_str()
+            );
+        }
+        measure!(histogram.fapo_score_block_seconds = began.elapsed().as_secs_f64());
         tracing::debug!(
             evaluation = %evaluation.id().short(),
             start = block.start,

@@ -20,6 +20,7 @@ use serde_json::json;
 
 use super::*;
 
+mod asked;
 mod code;
 
 const CASES: u64 = 40;

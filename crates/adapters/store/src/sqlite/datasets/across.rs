@@ -1,28 +1,16 @@
-//! Like cases in different splits: they flatter scores, so an import reports them.
+//! Like cases in different splits, by the rows of an import.
 
 use std::collections::{HashMap, HashSet};
 
-use fapo_domain::CaseId;
-use fapo_domain::model::case::Split;
 use fapo_domain::ports::datasets::NearDuplicate;
 use futures::TryStreamExt;
 use sqlx::sqlite::SqliteConnection;
 
-use super::likeness::{BANDS, Shingles};
-use super::{read_body, to_split};
+use crate::cases::across::{AT_ONCE, Compared, MOST_CANDIDATES, MOST_COMPARED, Pairs, Report};
+use crate::cases::likeness::{BANDS, Shingles};
+use crate::cases::{read_body, to_split};
 use crate::error::Failure;
 use crate::sqlite::sql::{Columns, args, number_list};
-
-/// Most near-duplicates in a report.
-const MOST_REPORTED: usize = 100;
-/// Most rows looked at for the report, per key: enough to fill it many times over.
-const MOST_CANDIDATES: u32 = 20_000;
-/// Most pairs whose texts are compared for the report.
-const MOST_COMPARED: usize = 2_000;
-/// Pairs whose texts are loaded at once.
-const AT_ONCE: usize = 100;
-/// Pairs found by a shared band are reported from this likeness on.
-const ALIKE: f64 = 0.8;
 
 macro_rules! shared_across {
     ($key:literal) => {
@@ -55,13 +43,6 @@ const SHARED_ACROSS: [&str; BANDS + 1] = [
     shared_across!("band3"),
 ];
 
-/// A case, as far as it is compared.
-struct Compared {
-    split: Split,
-    id: CaseId,
-    shingles: Shingles,
-}
-
 /// Up to 100 pairs of like cases of different splits, exact ones first.
 pub(super) async fn across_splits(
     connection: &mut SqliteConnection,
@@ -76,42 +57,25 @@ async fn across_splits_within(
     import: i64,
     most: usize,
 ) -> Result<Vec<NearDuplicate>, Failure> {
-    let mut found = Vec::new();
-    let mut seen = HashSet::new();
-    let mut left = most;
+    let mut report = Report::new(most);
     for (n, query) in SHARED_ACROSS.into_iter().enumerate() {
         let exact = n == 0;
-        let mut pairs = candidates(connection, import, query).await?;
-        pairs.retain(|pair| seen.insert(*pair));
-        if !exact {
-            pairs.truncate(left);
-            left -= pairs.len();
-        }
+        let pairs = report.choose(exact, candidates(connection, import, query).await?);
         for pairs in pairs.chunks(AT_ONCE) {
             let cases = load(connection, pairs).await?;
-            for (a, b) in pairs {
-                let (a, b) = (get(&cases, *a)?, get(&cases, *b)?);
-                if !exact && a.shingles.resemblance(&b.shingles) < ALIKE {
-                    continue;
-                }
-                let (a, b) = if a.split <= b.split { (a, b) } else { (b, a) };
-                found.push(NearDuplicate {
-                    a: (a.split, a.id.clone()),
-                    b: (b.split, b.id.clone()),
-                });
-                if found.len() >= MOST_REPORTED {
-                    return Ok(found);
-                }
+            report.compare(exact, pairs, &cases)?;
+            if report.is_full() {
+                break;
             }
         }
-        if left == 0 {
+        if report.is_done() {
             break;
         }
     }
-    Ok(found)
+    Ok(report.found())
 }
 
-/// Pairs (earlier, later) of rows that share a key: each row with the first one of another split.
+/// Pairs of rows that share a key.
 async fn candidates(
     connection: &mut SqliteConnection,
     import: i64,
@@ -123,25 +87,11 @@ async fn candidates(
         .query(query)
         .fetch_all(connection)
         .await?;
-    let mut pairs = Vec::new();
-    // of the current key, the first row of each split
-    let mut key = None;
-    let mut firsts: Vec<(i64, i64)> = Vec::new();
+    let mut pairs = Pairs::default();
     for row in &rows {
-        let (row_key, seq, split): (i64, i64, i64) =
-            (row.column(0)?, row.column(1)?, row.column(2)?);
-        if key != Some(row_key) {
-            key = Some(row_key);
-            firsts.clear();
-        }
-        if let Some((_, first)) = firsts.iter().find(|(other, _)| *other != split) {
-            pairs.push((*first, seq));
-        }
-        if !firsts.iter().any(|(other, _)| *other == split) {
-            firsts.push((split, seq));
-        }
+        pairs.meet(row.column(0)?, row.column(1)?, row.column(2)?);
     }
-    Ok(pairs)
+    Ok(pairs.found())
 }
 
 /// The cases of some pairs, each once, by row.
@@ -170,12 +120,6 @@ async fn load(
         cases.insert(row.column(0)?, compared);
     }
     Ok(cases)
-}
-
-fn get(cases: &HashMap<i64, Compared>, seq: i64) -> Result<&Compared, Failure> {
-    cases
-        .get(&seq)
-        .ok_or_else(|| Failure::corrupt(format!("a case without a body: row {seq}")))
 }
 
 #[cfg(test)]

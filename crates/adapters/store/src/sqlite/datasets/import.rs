@@ -16,16 +16,16 @@ use fapo_domain::model::case::Split;
 use fapo_domain::ports::datasets::{Dataset, DuplicateCase, ImportId, IncomingCase};
 use sqlx::sqlite::SqliteConnection;
 
-use super::incoming::{insert, part_duplicates, prepare};
-use super::{across, counts, groups, split_number};
+use super::incoming::{insert, part_duplicates};
+use super::{across, counts, groups};
+use crate::cases::incoming::prepare;
+use crate::cases::{MOST_DUPLICATES, check_duplicates, check_fraction, check_train, split_number};
 use crate::codec::to_text;
 use crate::error::Failure;
 use crate::sqlite::connections::WriteConnection;
 use crate::sqlite::sql::{Columns, args};
 use crate::sqlite::store::SqliteStore;
 
-/// Most duplicates told of, over a whole import.
-const MOST_DUPLICATES: u64 = 100;
 /// Cases removed in one transaction.
 const REMOVED_AT_ONCE: u64 = 20_000;
 /// Digests read in one row.
@@ -159,17 +159,11 @@ pub(super) async fn split(
     fraction: f64,
     seed: u64,
 ) -> Result<(), Failure> {
-    if !(fraction > 0.0 && fraction < 1.0) {
-        return Err(Failure::invalid(format!(
-            "the share of cases to split off is {fraction}: it must lie between 0 and 1"
-        )));
-    }
+    check_fraction(fraction)?;
     let id = store.imports().check(import)?;
     let mut reader = store.reader().await;
     let cases = counts(&mut reader, id).await?;
-    let train = cases.get(&Split::Train).copied().unwrap_or(0);
-    let train = u32::try_from(train)
-        .map_err(|_| Failure::invalid(format!("{train} cases are too many to be split")))?;
+    let train = check_train(cases.get(&Split::Train))?;
     if train < 2 {
         return Ok(());
     }
@@ -190,12 +184,7 @@ pub(super) async fn commit(store: &SqliteStore, import: ImportId) -> Result<Data
         .query("SELECT duplicates FROM datasets WHERE id = ?")
         .fetch_one(&mut *reader)
         .await?;
-    let duplicates = row.number(0)?;
-    if duplicates > 0 {
-        return Err(Failure::invalid(format!(
-            "{duplicates} cases have an id that another case has: give every case an id of its own"
-        )));
-    }
+    check_duplicates(row.number(0)?)?;
     let cases = counts(&mut reader, id).await?;
     let mut hasher = Hasher::new("dataset/v1");
     for split in Split::ALL {

@@ -1,64 +1,26 @@
-//! Cases on their way in: prepared, checked against the ids in use, inserted.
+//! Cases on their way in: checked against the ids in use, inserted.
 
 use std::collections::HashMap;
 
 use fapo_domain::CaseId;
-use fapo_domain::hash::{ContentHash, Hasher, canonical_json};
-use fapo_domain::model::case::Split;
-use fapo_domain::ports::datasets::{DuplicateCase, IncomingCase};
-use serde_json::Value;
+use fapo_domain::hash::ContentHash;
+use fapo_domain::ports::datasets::DuplicateCase;
 use sqlx::sqlite::SqliteConnection;
 
-use super::likeness::Likeness;
-use super::split_number;
-use crate::codec::{pack_json, to_text};
+use crate::cases::incoming::{self as cases, Prepared};
+use crate::cases::likeness::Likeness;
+use crate::cases::split_number;
+use crate::codec::to_text;
 use crate::error::Failure;
 use crate::sqlite::sql::{Args, Columns, Insert, args};
-
-/// A case ready to be inserted.
-pub(super) struct Prepared {
-    split: Split,
-    case_id: CaseId,
-    file: String,
-    line: u64,
-    body: Vec<u8>,
-    digest: ContentHash,
-    likeness: Likeness,
-}
-
-/// Everything about a case that needs no transaction.
-pub(super) fn prepare(incoming: IncomingCase) -> Result<Prepared, Failure> {
-    let IncomingCase {
-        split,
-        case,
-        file,
-        line,
-    } = incoming;
-    let body = pack_json(&(&case.input, &case.expected, &case.metadata))?;
-    let likeness = Likeness::of(&case.input);
-    let mut hasher = Hasher::new("case/v1");
-    hasher.part(case.case_id.as_str().as_bytes());
-    for map in [case.input, case.expected, case.metadata] {
-        hasher.part(canonical_json(&Value::Object(map)).as_bytes());
-    }
-    Ok(Prepared {
-        split,
-        case_id: case.case_id,
-        file,
-        line,
-        body,
-        digest: hasher.finish(),
-        likeness,
-    })
-}
 
 /// Parts cases whose ids are new from those whose ids are used.
 pub(super) async fn part_duplicates(
     tx: &mut SqliteConnection,
     import: i64,
-    cases: Vec<Prepared>,
+    prepared: Vec<Prepared>,
 ) -> Result<(Vec<Prepared>, Vec<DuplicateCase>), Failure> {
-    let ids: Vec<&str> = cases.iter().map(|case| case.case_id.as_str()).collect();
+    let ids: Vec<&str> = prepared.iter().map(|case| case.case_id.as_str()).collect();
     let rows = args()
         .int(import)
         .text(to_text(&ids)?)
@@ -73,22 +35,7 @@ pub(super) async fn part_duplicates(
         let id = CaseId::new(row.column::<&str>(0)?);
         used.insert(id, (row.column(1)?, row.number(2)?));
     }
-    let mut fresh = Vec::with_capacity(cases.len());
-    let mut duplicates = Vec::new();
-    for case in cases {
-        match used.get(&case.case_id) {
-            Some(first) => duplicates.push(DuplicateCase {
-                first: first.clone(),
-                second: (case.file, case.line),
-                case_id: case.case_id,
-            }),
-            None => {
-                used.insert(case.case_id.clone(), (case.file.clone(), case.line));
-                fresh.push(case);
-            }
-        }
-    }
-    Ok((fresh, duplicates))
+    Ok(cases::part_duplicates(prepared, used))
 }
 
 static CASES: Insert = Insert::new(

@@ -3,16 +3,14 @@
 use std::collections::{HashMap, HashSet};
 
 use fapo_domain::clock::Timestamp;
-use fapo_domain::hash::ContentHash;
 use fapo_domain::model::trace::{RunRecord, StepRecord};
 use fapo_domain::ports::traces::StepsOf;
 use fapo_domain::{CaseId, EvaluationId, StepId, StepKey};
-use serde::de::DeserializeOwned;
 use sqlx::Connection;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
-use crate::codec::{Cell, from_json, read_cell, unpack, unpack_json};
 use crate::error::Failure;
+use crate::runs::{Bodies, in_order, note_blob};
 use crate::sqlite::blobs;
 use crate::sqlite::sql::{self, Columns, args, number_list};
 
@@ -20,7 +18,7 @@ use crate::sqlite::sql::{self, Columns, args, number_list};
 pub(super) struct Raw {
     runs: Vec<SqliteRow>,
     steps: Vec<SqliteRow>,
-    blobs: HashMap<ContentHash, Vec<u8>>,
+    bodies: Bodies,
 }
 
 /// Reads everything about some runs from one snapshot.
@@ -36,7 +34,7 @@ pub(super) async fn fetch(
         return Ok(Raw {
             runs: Vec::new(),
             steps: Vec::new(),
-            blobs: HashMap::new(),
+            bodies: Bodies(HashMap::new()),
         });
     };
     let runs = args()
@@ -71,17 +69,17 @@ pub(super) async fn fetch(
     for (rows, columns) in [(&runs, [4, 5]), (&steps, [7, 8])] {
         for row in rows {
             for column in columns {
-                if let Some(cell) = row.column::<Option<&[u8]>>(column)?
-                    && let Cell::Blob(hash) = read_cell(cell)?
-                {
-                    wanted.insert(hash);
-                }
+                note_blob(row.column(column)?, &mut wanted)?;
             }
         }
     }
-    let blobs = blobs::load(&mut tx, &wanted).await?;
+    let bodies = Bodies(blobs::load(&mut tx, &wanted).await?);
     tx.commit().await?;
-    Ok(Raw { runs, steps, blobs })
+    Ok(Raw {
+        runs,
+        steps,
+        bodies,
+    })
 }
 
 /// Puts records together, in the order asked for.
@@ -101,24 +99,7 @@ pub(super) fn assemble(
         let steps = steps.remove(&ordinal).unwrap_or_default();
         runs.insert(ordinal, raw.run(row, evaluation, steps)?);
     }
-    let mut ordered = Vec::with_capacity(runs.len());
-    let mut asked = HashMap::new();
-    for ordinal in ordinals {
-        *asked.entry(*ordinal).or_insert(0u32) += 1;
-    }
-    for ordinal in ordinals {
-        let again = asked.get_mut(ordinal).map_or(0, |count| {
-            *count -= 1;
-            *count
-        });
-        let run = if again > 0 {
-            runs.get(ordinal).cloned()
-        } else {
-            runs.remove(ordinal)
-        };
-        ordered.extend(run);
-    }
-    Ok(ordered)
+    Ok(in_order(runs, ordinals))
 }
 
 impl Raw {
@@ -135,12 +116,8 @@ impl Raw {
             case_id: CaseId::new(row.column::<&str>(1)?),
             status: sql::to_run_status(row.column(2)?)?,
             reason: row.column(3)?,
-            output_text: self
-                .bytes(row.column(4)?)?
-                .map(String::from_utf8)
-                .transpose()
-                .map_err(|error| Failure::Corrupt(Box::new(error)))?,
-            output_json: self.json(row.column(5)?)?,
+            output_text: self.bodies.text(row.column(4)?)?,
+            output_json: self.bodies.json(row.column(5)?)?,
             spend,
             full_spend: sql::to_full_spend(row.column(14)?, spend)?,
             started_at: Timestamp(row.column(12)?),
@@ -163,8 +140,8 @@ impl Raw {
                 .map(|key| crate::codec::to_hash(key).map(StepKey))
                 .transpose()?,
             cache_hit: row.flag(6)?,
-            input: self.json(row.column(7)?)?,
-            output: self.json(row.column(8)?)?,
+            input: self.bodies.json(row.column(7)?)?,
+            output: self.bodies.json(row.column(8)?)?,
             finish: finish.map(sql::to_finish_reason).transpose()?,
             error_kind: row.column(10)?,
             error: row.column(11)?,
@@ -175,28 +152,5 @@ impl Raw {
             duration_ms: row.number32(20)?,
             full_duration_ms: row.number32(22)?,
         })
-    }
-
-    fn json<T: DeserializeOwned>(&self, cell: Option<&[u8]>) -> Result<Option<T>, Failure> {
-        cell.map(|cell| match read_cell(cell)? {
-            Cell::Packed(packed) => unpack_json(packed),
-            Cell::Blob(hash) => from_json(self.blob(&hash)?),
-        })
-        .transpose()
-    }
-
-    fn bytes(&self, cell: Option<&[u8]>) -> Result<Option<Vec<u8>>, Failure> {
-        cell.map(|cell| match read_cell(cell)? {
-            Cell::Packed(packed) => unpack(packed),
-            Cell::Blob(hash) => Ok(self.blob(&hash)?.to_vec()),
-        })
-        .transpose()
-    }
-
-    fn blob(&self, hash: &ContentHash) -> Result<&[u8], Failure> {
-        self.blobs
-            .get(hash)
-            .map(Vec::as_slice)
-            .ok_or_else(|| Failure::corrupt(format!("blob {hash} is gone")))
     }
 }

@@ -1,3 +1,4 @@
+use fapo_domain::model::case::Split;
 use fapo_domain::ports::datasets::Datasets;
 use fapo_testkit::clock::ManualClock;
 use fapo_testkit::sample;

@@ -14,7 +14,7 @@
 use serde_json::{Map, Value};
 
 /// Bands of minima.
-pub(super) const BANDS: usize = 4;
+pub(crate) const BANDS: usize = 4;
 const ROWS: usize = 8;
 const SHINGLE: usize = 3;
 /// Fewer tokens than this have no bands.
@@ -22,15 +22,15 @@ const LEAST_TOKENS: usize = 16;
 
 /// What a case is compared by. `None` where there is nothing to compare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Likeness {
+pub(crate) struct Likeness {
     /// Equal for equal token sequences.
-    pub(super) exact: Option<i64>,
+    pub(crate) exact: Option<i64>,
     /// One of them is equal for most near-duplicates.
-    pub(super) bands: [Option<i64>; BANDS],
+    pub(crate) bands: [Option<i64>; BANDS],
 }
 
 impl Likeness {
-    pub(super) fn of(input: &Map<String, Value>) -> Self {
+    pub(crate) fn of(input: &Map<String, Value>) -> Self {
         let tokens = tokens(input);
         if tokens.is_empty() {
             return Self {
@@ -50,10 +50,10 @@ impl Likeness {
 }
 
 /// The shingles of an input: a set, in ascending order.
-pub(super) struct Shingles(Vec<u64>);
+pub(crate) struct Shingles(Vec<u64>);
 
 impl Shingles {
-    pub(super) fn of(input: &Map<String, Value>) -> Self {
+    pub(crate) fn of(input: &Map<String, Value>) -> Self {
         let mut all: Vec<u64> = shingles(&tokens(input)).collect();
         all.sort_unstable();
         all.dedup();
@@ -61,7 +61,7 @@ impl Shingles {
     }
 
     /// The Jaccard index of two sets.
-    pub(super) fn resemblance(&self, other: &Self) -> f64 {
+    pub(crate) fn resemblance(&self, other: &Self) -> f64 {
         let (mut common, mut theirs) = (0usize, other.0.iter().peekable());
         for mine in &self.0 {
             while theirs.next_if(|theirs| *theirs < mine).is_some() {}

@@ -1,0 +1,204 @@
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use fapo_domain::clock::SystemClock;
+use fapo_domain::error::Classified as _;
+use fapo_domain::model::job::JobGoal;
+use fapo_domain::ports::jobs::Jobs as _;
+use fapo_llm::{PriceTable, ProviderModels};
+use fapo_store::{SqliteStore, StoreOptions};
+
+use super::*;
+use crate::project::project_files;
+
+fn example() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../examples/missing-hop")
+}
+
+struct Bench {
+    store: Arc<SqliteStore>,
+    ports: Ports,
+    env: Env,
+    _folder: TempDir,
+}
+
+impl Bench {
+    async fn new(env: Env) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fapo.db");
+        let store = SqliteStore::open(&path, Arc::new(SystemClock), StoreOptions::default()).await;
+        let store = Arc::new(store.unwrap());
+        Self {
+            ports: Ports::over(Arc::clone(&store)),
+            store,
+            env,
+            _folder: folder,
+        }
+    }
+
+    /// With the address of the example's simulated model, as a server has it.
+    async fn of_example() -> Self {
+        let world = std::fs::read_to_string(example().join("sim.json")).unwrap();
+        let variable = crate::project::world_variable(&world);
+        Self::new(Env::from_pairs([(
+            variable.as_str(),
+            "http://127.0.0.1:9/v1",
+        )]))
+        .await
+    }
+
+    fn intake(&self) -> Intake {
+        fapo_llm::install_crypto();
+        let env = self.env.clone();
+        let lookup = Arc::new(move |name: &str| env.get(name).map(str::to_owned));
+        let prices = PriceTable::load(fapo_llm::DEFAULT_PRICES, None).unwrap();
+        let providers = Arc::new(ProviderModels::new(lookup, prices));
+        let sandbox = crate::wiring::sandbox::sandbox(&self.env, Path::new(".")).unwrap();
+        let callable = Callable::new(providers, sandbox, self.env.clone());
+        Intake::new(self.ports.clone(), self.env.clone(), Arc::new(callable))
+    }
+
+    async fn upload(&self, files: BTreeMap<String, Arc<[u8]>>) -> Manifest {
+        let (paths, contents): (Vec<_>, Vec<_>) = files.into_iter().unzip();
+        let hashes = self.ports.blobs.put_blobs(contents).await.unwrap();
+        Manifest(paths.into_iter().zip(hashes).collect())
+    }
+
+    async fn import(&self, manifest: &Manifest) -> Result<JobSpec, OptimizerError> {
+        self.intake().import(manifest, JobGoal::Optimize).await
+    }
+}
+
+#[tokio::test]
+async fn an_uploaded_project_gives_the_same_job_as_its_folder() {
+    let bench = Bench::of_example().await;
+    let manifest = bench.upload(project_files(&example()).unwrap().files).await;
+    let uploaded = bench.import(&manifest).await.unwrap();
+
+    let folder = Bench::of_example().await;
+    let env = folder.env.clone();
+    let look = |name: &str| env.get(name).map(str::to_owned);
+    let project = load_project(&example(), &look).unwrap();
+    let imported = import_project(&project, &folder.ports, JobGoal::Optimize).await;
+    assert_eq!(uploaded, imported.unwrap().spec);
+
+    // and what it names is there
+    let tree = bench.ports.variants.get_variant(uploaded.baseline).await;
+    assert_eq!(tree.unwrap(), project.tree);
+    let dataset = bench.ports.datasets.get_dataset(uploaded.dataset).await;
+    assert_eq!(dataset.unwrap().cases, uploaded.cases);
+    assert_eq!(bench.import(&manifest).await.unwrap(), uploaded, "again");
+}
+
+#[tokio::test]
+async fn a_project_that_cannot_be_run_here_is_told_why_and_stores_nothing() {
+    // the server knows no address for the simulated model
+    let bench = Bench::new(Env::default()).await;
+    let files = project_files(&example()).unwrap().files;
+    let manifest = bench.upload(files.clone()).await;
+    let refused = bench.import(&manifest).await.unwrap_err();
+    assert_eq!(refused.reason(), "MODELS_NOT_CALLABLE");
+    assert!(refused.to_string().contains("FAPO_SIM_"), "{refused}");
+
+    let bench = Bench::of_example().await;
+    let mut broken = files.clone();
+    let step = b"steps:\n  - { id: a, kind: llm, prompt: nowhere.md }\noutput: a\n";
+    broken.insert("pipeline/pipeline.yaml".to_owned(), step.as_slice().into());
+    let manifest = bench.upload(broken).await;
+    let refused = bench.import(&manifest).await.unwrap_err();
+    let OptimizerError::Project(problems) = &refused else {
+        panic!("{refused:?}")
+    };
+    assert!(problems.to_string().contains("nowhere.md"), "{problems}");
+    assert!(!problems.to_string().contains("fapo-intake"), "{problems}");
+
+    let mut bad_data = files.clone();
+    let data = bad_data.keys().find(|path| path.contains("train")).cloned();
+    bad_data.insert(data.unwrap(), b"{".as_slice().into());
+    let manifest = bench.upload(bad_data).await;
+    let refused = bench.import(&manifest).await.unwrap_err();
+    assert_eq!(refused.reason(), "PROJECT_INVALID");
+
+    let mut replayed = files;
+    let settings = String::from_utf8(replayed["fapo.yaml"].to_vec()).unwrap();
+    let settings = settings.replace("backend: catalogue", "backend: replay, recording: r.jsonl");
+    replayed.insert("fapo.yaml".to_owned(), settings.into_bytes().into());
+    replayed.insert("r.jsonl".to_owned(), b"".as_slice().into());
+    let manifest = bench.upload(replayed).await;
+    let refused = bench.import(&manifest).await.unwrap_err();
+    assert_eq!(refused.reason(), "MODELS_NOT_CALLABLE", "{refused:?}");
+    let jobs = bench.store.list_jobs(None, None, 10).await.unwrap();
+    assert!(jobs.is_empty());
+}
+
+#[tokio::test]
+async fn a_project_has_all_its_files_and_not_too_many_bytes() {
+    let bench = Bench::of_example().await;
+    let files = project_files(&example()).unwrap().files;
+    let bytes: usize = files.values().map(|content| content.len()).sum();
+    let manifest = bench.upload(files).await;
+    let small = bench.intake().at_most(bytes as u64 - 1);
+    let refused = small
+        .import(&manifest, JobGoal::Optimize)
+        .await
+        .unwrap_err();
+    assert_eq!(refused.reason(), "REQUEST_INVALID");
+    let exact = bench.intake().at_most(bytes as u64);
+    assert!(exact.import(&manifest, JobGoal::Optimize).await.is_ok());
+
+    let absent = ContentHash::of(b"absent");
+    let mut lacking = manifest.clone();
+    lacking.0.insert("sim.json".to_owned(), absent);
+    let refused = bench.import(&lacking).await.unwrap_err();
+    assert!(
+        matches!(&refused, OptimizerError::MissingBlobs { missing } if missing == &[absent]),
+        "{refused:?}"
+    );
+    let mut headless = manifest;
+    headless.0.remove("fapo.yaml");
+    let refused = bench.import(&headless).await.unwrap_err();
+    assert_eq!(refused.reason(), "REQUEST_INVALID");
+}
+
+#[test]
+fn no_path_leaves_the_folder() {
+    let of = |path: &str| Manifest([(path.to_owned(), ContentHash::of(b""))].into());
+    for good in [
+        "fapo.yaml",
+        "data/train.jsonl",
+        "a/b/c/d.md",
+        "..a/b..c",
+        "ä/名.md",
+    ] {
+        assert!(check_paths(&of(good)).is_ok(), "{good}");
+    }
+    let long = "x".repeat(LONGEST_PATH + 1);
+    for bad in [
+        "",
+        "/etc/passwd",
+        "../x",
+        "a/../x",
+        "a/../../x",
+        "a/./x",
+        "a//x",
+        "a/",
+        "a\\x",
+        "C:\\x",
+        "a\nb",
+        "a\0b",
+        ".fapo/fapo.db",
+        &long,
+    ] {
+        let refused = check_paths(&of(bad)).expect_err(bad);
+        assert_eq!(refused.reason(), "REQUEST_INVALID", "{bad}");
+    }
+    let both = Manifest(
+        ["a", "a-b", "a/b/c"]
+            .map(|path| (path.to_owned(), ContentHash::of(b"")))
+            .into(),
+    );
+    let said = check_paths(&both).unwrap_err().to_string();
+    assert!(said.contains("\"a\" is a file already"), "{said}");
+    let many = (0..=MOST_FILES).map(|at| (at.to_string(), ContentHash::of(b"")));
+    assert!(check_paths(&Manifest(many.collect())).is_err());
+}
