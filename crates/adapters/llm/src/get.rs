@@ -31,7 +31,11 @@ pub async fn get(url: &str, timeout: Duration) -> Result<(u16, String), GetError
         .redirect(reqwest::redirect::Policy::none())
         .build()
         .map_err(told)?;
-    let mut answer = client.get(url).send().await.map_err(|e| told(e.without_url()))?;
+    let mut answer = client
+        .get(url)
+        .send()
+        .await
+        .map_err(|e| told(e.without_url()))?;
     let status = answer.status().as_u16();
     let mut body = Vec::new();
     while body.len() < LARGEST

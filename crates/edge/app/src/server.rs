@@ -65,7 +65,9 @@ struct Listeners {
 /// A process's name in leases and queues, unique among all processes at all times.
 pub fn owner(config: &ServerConfig) -> std::io::Result<String> {
     let mut random = [0_u8; 4];
-    SysRng.try_fill_bytes(&mut random).map_err(std::io::Error::other)?;
+    SysRng
+        .try_fill_bytes(&mut random)
+        .map_err(std::io::Error::other)?;
     let random = u32::from_le_bytes(random);
     Ok(format!(
         "{}-{}-{random:08x}",
@@ -78,7 +80,11 @@ pub fn owner(config: &ServerConfig) -> std::io::Result<String> {
 ///
 /// # Errors
 /// When it cannot start, or a part of it ended that it cannot do without.
-pub async fn run(options: ServerOptions, output: &Output, telemetry: Guard) -> anyhow::Result<Exit> {
+pub async fn run(
+    options: ServerOptions,
+    output: &Output,
+    telemetry: Guard,
+) -> anyhow::Result<Exit> {
     // before anything else: whoever starts this may stop it at once
     let mut signals = Signals::take().context("cannot listen for signals")?;
     let listeners = Listeners::bind(&options.config).await?;
@@ -91,7 +97,9 @@ pub async fn run(options: ServerOptions, output: &Output, telemetry: Guard) -> a
         }
     };
     announce(&options.config, addresses, output)?;
-    let ended = started.until_stopped(&options.config, signals, output).await;
+    let ended = started
+        .until_stopped(&options.config, signals, output)
+        .await;
     // what is still buffered; blocking is fine, as nothing runs any more
     telemetry.shutdown(options.config.node.grace / 10);
     ended.map(|()| Exit::Ok)
@@ -227,7 +235,11 @@ fn announce(
             "pid": std::process::id(),
         }))?);
     }
-    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    let scheme = if config.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
     output.note(&format!(
         "serving {}: HTTP on {scheme}://{http}, gRPC on {scheme}://{grpc} (Ctrl-C stops it)",
         roles.join(", ")
@@ -252,7 +264,9 @@ impl Started {
                 let error = format!("{:#}", failure.error);
                 tracing::error!(task = failure.task, error, "the process cannot go on");
             }
-            None => output.note("stopping: what is under way is handed back (again to end at once)"),
+            None => {
+                output.note("stopping: what is under way is handed back (again to end at once)")
+            }
         }
         self.stopping.cancel();
         let grace = config.node.grace;
@@ -271,7 +285,10 @@ impl Started {
         // what the roles kept: folders of sessions
         drop(self.process);
         if let Err(error) = self.queue.leave().await {
-            tracing::debug!(error = format!("{error:#}"), "this process's names stay in the queue for a while");
+            tracing::debug!(
+                error = format!("{error:#}"),
+                "this process's names stay in the queue for a while"
+            );
         }
         self.store.close().await;
     }

@@ -85,7 +85,10 @@ fn words(gone: &Collected, dry_run: bool) -> String {
     )
 }
 
-#[expect(clippy::cast_precision_loss, reason = "for people, with one decimal place")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "for people, with one decimal place"
+)]
 fn mebibytes(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }

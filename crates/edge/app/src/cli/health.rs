@@ -29,7 +29,10 @@ fn ready(context: &Context, asked: &str) -> anyhow::Result<Exit> {
 
 fn not_ready(asked: &str, said: &str) -> Advice {
     Advice::new(
-        format!("{asked} says that the process is not ready: {}", said.trim()),
+        format!(
+            "{asked} says that the process is not ready: {}",
+            said.trim()
+        ),
         "the process's log says why",
     )
 }

@@ -20,7 +20,9 @@ pub fn configure(args: &ServeArgs, config: &Config, output: &Output) -> Found<Se
     let layers = Layers::read(&args.config.files, &config.env, &args.settings());
     let server = checked(output, layers)?;
     let owner = server::owner(&server).map_err(|error| {
-        output.error(&format!("error: the system gives no random numbers: {error}"));
+        output.error(&format!(
+            "error: the system gives no random numbers: {error}"
+        ));
         Exit::Failed
     })?;
     Ok(ServerOptions {

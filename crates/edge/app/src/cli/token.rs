@@ -50,7 +50,9 @@ async fn open(
         Err(exit) => return Ok(Err(exit)),
     };
     let abort = context.config.abort_after_commits;
-    Ok(Ok(OpenStore::open(&config, clock, abort, Use::Command).await?))
+    Ok(Ok(
+        OpenStore::open(&config, clock, abort, Use::Command).await?
+    ))
 }
 
 async fn create(
@@ -134,7 +136,10 @@ async fn revoke(
         let body = serde_json::json!({"revoked": args.id});
         context.output.json(&body)?;
     } else {
-        let said = format!("token {} is revoked; servers forget it within seconds", args.id);
+        let said = format!(
+            "token {} is revoked; servers forget it within seconds",
+            args.id
+        );
         context.output.note(&said);
     }
     Ok(Exit::Ok)

@@ -32,14 +32,14 @@ pub fn add(parts: &Parts, process: &mut Process) {
     let (depth, every) = (Arc::clone(&parts.depth), parts.config.workers.sample_every);
     process
         .tasks
-        .spawn(Kind::Periodic, "queue sampling", move |_| sample(depth, every));
+        .spawn(Kind::Periodic, "queue sampling", move |_| {
+            sample(depth, every)
+        });
     let retention = Arc::clone(&parts.base.ports.retention);
     let (keep, clock) = (parts.config.retention, Arc::clone(&parts.base.clock));
-    process
-        .tasks
-        .spawn(Kind::Periodic, "retention", move |_| {
-            collect(retention, keep, clock)
-        });
+    process.tasks.spawn(Kind::Periodic, "retention", move |_| {
+        collect(retention, keep, clock)
+    });
 }
 
 /// What drives jobs.

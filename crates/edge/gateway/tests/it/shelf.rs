@@ -30,7 +30,11 @@ impl TraceQueries for Shelf {
     }
 
     async fn evaluation(&self, id: EvaluationId) -> Result<Option<EvaluationSpec>, StoreError> {
-        Ok(self.evaluations.iter().find(|spec| spec.id() == id).cloned())
+        Ok(self
+            .evaluations
+            .iter()
+            .find(|spec| spec.id() == id)
+            .cloned())
     }
 
     async fn search(
@@ -44,11 +48,18 @@ impl TraceQueries for Shelf {
         let fit = runs.into_iter().filter(|run| {
             run.ordinal >= from
                 && filter.status.is_none_or(|status| run.status == status)
-                && filter.failed_below.is_none_or(|_| run.status != RunStatus::Completed)
-                && filter.case_id.as_ref().is_none_or(|case| run.case_id == *case)
+                && filter
+                    .failed_below
+                    .is_none_or(|_| run.status != RunStatus::Completed)
+                && filter
+                    .case_id
+                    .as_ref()
+                    .is_none_or(|case| run.case_id == *case)
                 && filter.failed_step.is_none()
                 && filter.output_contains.as_ref().is_none_or(|text| {
-                    run.output_text.as_ref().is_some_and(|output| output.contains(text))
+                    run.output_text
+                        .as_ref()
+                        .is_some_and(|output| output.contains(text))
                 })
         });
         let summary = |run: RunRecord| RunSummary {

@@ -26,10 +26,10 @@ use fapo_domain::ports::sandbox::Confinement;
 use fapo_domain::ports::sessions::Sessions;
 use fapo_domain::ports::trace_context::NoTraces;
 use fapo_domain::ports::traces::Traces;
-use fapo_gateway::{
-    ApiState, GatewayConfig, Ops, Ports, Probe, ServeOptions, api_router, serve,
+use fapo_gateway::{ApiState, GatewayConfig, Ops, Ports, Probe, ServeOptions, api_router, serve};
+use fapo_orchestrator::{
+    OptimizerPorts, OptimizerService, OrchestratorConfig, OrchestratorService,
 };
-use fapo_orchestrator::{OptimizerPorts, OptimizerService, OrchestratorConfig, OrchestratorService};
 use fapo_queue::MemoryQueue;
 use fapo_store::{SqliteStore, StoreOptions};
 use fapo_testkit::clock::ManualClock;
@@ -325,7 +325,9 @@ async fn fill(
     })
     .await?;
     let task = sample::task_id(job, 1);
-    store.record_session(session(job, Fence { task, epoch: 1 })).await?;
+    store
+        .record_session(session(job, Fence { task, epoch: 1 }))
+        .await?;
     Ok(())
 }
 
@@ -359,4 +361,3 @@ fn session(job: JobId, fence: Fence) -> SessionRecord {
         transcript_text: b"{}\n".to_vec(),
     }
 }
-
