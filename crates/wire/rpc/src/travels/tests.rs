@@ -3,6 +3,7 @@ use std::time::Duration;
 use fapo_domain::error::chain;
 use fapo_domain::{Classified, Retry};
 use tonic::{Code, Status};
+use tonic_types::StatusExt;
 
 use super::*;
 use crate::fault::status;
@@ -208,8 +209,7 @@ fn what_is_no_answer_of_ours_is_a_server_that_cannot_be_reached() {
     let mut details = tonic_types::ErrorDetails::new();
     let nothing = std::collections::HashMap::<String, String>::new();
     details.set_error_info("NOT_FOUND", "example.com", nothing);
-    let foreign: Status =
-        tonic_types::StatusExt::with_error_details(Code::Unavailable, "", details);
+    let foreign = Status::with_error_details(Code::Unavailable, "", details);
     let fault = Fault::read(&foreign, "http://server");
     assert!(fault.is_unreachable());
 }

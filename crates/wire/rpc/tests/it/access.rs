@@ -392,8 +392,7 @@ async fn every_method_asks_who_calls_and_what_they_may() -> anyhow::Result<()> {
     })
     .await?;
     let things = world.fill("qa").await?;
-    let endpoint = tonic::transport::Endpoint::from_shared(world.url.clone())?;
-    let channel = endpoint.connect().await?;
+    let channel = world.channel().await?;
     let asking = |credential: Option<&Credential>| Asking {
         channel: channel.clone(),
         things: &things,

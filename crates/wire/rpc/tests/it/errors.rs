@@ -99,7 +99,7 @@ async fn every_class_of_error_comes_back_as_it_was() -> anyhow::Result<()> {
             "{error:?}"
         );
         // and as any other client sees it
-        let mut client = ScoringServiceClient::connect(world.url.clone()).await?;
+        let mut client = ScoringServiceClient::new(world.channel().await?);
         let request = ScoreRunsRequest {
             scorer: Some(score_runs_request::Scorer::JobId(things.job.to_string())),
             runs: vec![RunOfCase {

@@ -51,7 +51,7 @@ async fn a_bad_run_in_a_stream_stores_none_of_it() -> anyhow::Result<()> {
     let world = World::new(Setup::default()).await?;
     let things = world.fill("qa").await?;
     let id = things.evaluation.id().to_string();
-    let mut client = TracesServiceClient::connect(world.url.clone()).await?;
+    let mut client = TracesServiceClient::new(world.channel().await?);
     type Change = fn(&mut common::Run);
     let table: &[(Change, &str)] = &[
         (|run| run.evaluation_id.clear(), "runs[1].evaluation_id"),
@@ -147,7 +147,7 @@ async fn what_cannot_be_read_names_its_field() -> anyhow::Result<()> {
     let things = world.fill("qa").await?;
     let job_id = things.job.to_string();
     let id = things.evaluation.id().to_string();
-    let mut jobs = OptimizerServiceClient::connect(world.url.clone()).await?;
+    let mut jobs = OptimizerServiceClient::new(world.channel().await?);
     let job = |job_id: &str| optimizer::GetJobRequest {
         job_id: job_id.to_owned(),
     };
@@ -182,7 +182,7 @@ async fn what_cannot_be_read_names_its_field() -> anyhow::Result<()> {
     };
     ensure!(field(jobs.upload_blobs(iter([unfinished])).await)? == "last");
 
-    let mut traces = TracesServiceClient::connect(world.url.clone()).await?;
+    let mut traces = TracesServiceClient::new(world.channel().await?);
     let list = |filter, page_token: &str| traces::ListRunsRequest {
         evaluation_id: id.clone(),
         filter: Some(filter),
@@ -202,7 +202,7 @@ async fn what_cannot_be_read_names_its_field() -> anyhow::Result<()> {
     ensure!(field(traces.list_runs(list(endless, "")).await)? == "filter.output_contains");
     ensure!(field(traces.list_runs(list(filter(), "!")).await)? == "page_token");
 
-    let mut scoring = ScoringServiceClient::connect(world.url.clone()).await?;
+    let mut scoring = ScoringServiceClient::new(world.channel().await?);
     let compare = CompareVariantsRequest {
         job_id: job_id.clone(),
         evaluation_a_id: id.clone(),
@@ -212,7 +212,7 @@ async fn what_cannot_be_read_names_its_field() -> anyhow::Result<()> {
     };
     ensure!(field(scoring.compare_variants(compare).await)? == "confidence");
 
-    let mut executor = ExecutorServiceClient::connect(world.url.clone()).await?;
+    let mut executor = ExecutorServiceClient::new(world.channel().await?);
     let file = |path: &str| common::VariantFile {
         path: path.to_owned(),
         content: Vec::new(),
@@ -252,7 +252,7 @@ async fn what_cannot_be_read_names_its_field() -> anyhow::Result<()> {
 #[tokio::test]
 async fn a_submission_that_breaks_a_rule_makes_no_job() -> anyhow::Result<()> {
     let world = World::new(Setup::default()).await?;
-    let mut client = OptimizerServiceClient::connect(world.url.clone()).await?;
+    let mut client = OptimizerServiceClient::new(world.channel().await?);
     let file = |path: &str| optimizer::ManifestFile {
         path: path.to_owned(),
         sha256: "0".repeat(64),
@@ -308,7 +308,7 @@ async fn what_is_too_large_is_refused_in_messages_and_in_streams() -> anyhow::Re
         ..Setup::default()
     })
     .await?;
-    let mut client = OptimizerServiceClient::connect(world.url.clone()).await?;
+    let mut client = OptimizerServiceClient::new(world.channel().await?);
     let reason = |status: &Status| status.get_details_error_info().map(|info| info.reason);
     let large = optimizer::ListJobsRequest {
         project: "x".repeat(65 << 10),
@@ -321,7 +321,7 @@ async fn what_is_too_large_is_refused_in_messages_and_in_streams() -> anyhow::Re
         .context("it is too large")?;
     ensure!(refused.code() == Code::InvalidArgument, "{refused:?}");
     ensure!(
-        reason(&refused).as_deref() == Some("MESSAGE_TOO_LARGE"),
+        reason(&refused).as_deref() == Some("REQUEST_TOO_LARGE"),
         "{refused:?}"
     );
     let part = |bytes: usize| optimizer::UploadBlobsRequest {
@@ -331,7 +331,7 @@ async fn what_is_too_large_is_refused_in_messages_and_in_streams() -> anyhow::Re
     let refused = client.upload_blobs(iter([part(65 << 10)])).await;
     let refused = refused.err().context("its part is too large")?;
     ensure!(
-        reason(&refused).as_deref() == Some("MESSAGE_TOO_LARGE"),
+        reason(&refused).as_deref() == Some("REQUEST_TOO_LARGE"),
         "{refused:?}"
     );
     let parts = vec![part(60 << 10); 3];

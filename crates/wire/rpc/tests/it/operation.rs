@@ -40,7 +40,7 @@ async fn health_is_told_of_each_service_without_a_token_and_a_stopping_server_en
 -> anyhow::Result<()> {
     let world = World::new(Setup::default()).await?;
     let things = world.fill("qa").await?;
-    let mut health = HealthClient::connect(world.url.clone()).await?;
+    let mut health = HealthClient::new(world.channel().await?);
     let asked = |service: &str| HealthCheckRequest {
         service: service.to_owned(),
     };
@@ -54,7 +54,7 @@ async fn health_is_told_of_each_service_without_a_token_and_a_stopping_server_en
     let mut changes = health.watch(asked(SERVICES[3])).await?.into_inner();
     let first = changes.message().await?.context("what it is now")?;
     ensure!(first.status() == ServingStatus::Serving);
-    let mut client = OptimizerServiceClient::connect(world.url.clone()).await?;
+    let mut client = OptimizerServiceClient::new(world.channel().await?);
     let request = WatchJobRequest {
         job_id: things.job.to_string(),
         after_seq: 0,
@@ -92,7 +92,7 @@ async fn a_server_ends_once_its_last_call_has_or_the_grace_is_over() -> anyhow::
     })
     .await?;
     world.fill("qa").await?;
-    let mut health = HealthClient::connect(world.url.clone()).await?;
+    let mut health = HealthClient::new(world.channel().await?);
     // a stream that would never end by itself
     let stream = health.watch(HealthCheckRequest::default()).await?;
     world.stop.cancel();
@@ -106,7 +106,7 @@ async fn a_server_ends_once_its_last_call_has_or_the_grace_is_over() -> anyhow::
 async fn a_watched_job_s_stream_ends_with_the_job_once_it_is_final() -> anyhow::Result<()> {
     let world = World::new(Setup::default()).await?;
     let things = world.fill("qa").await?;
-    let mut client = OptimizerServiceClient::connect(world.url.clone()).await?;
+    let mut client = OptimizerServiceClient::new(world.channel().await?);
     let request = |after_seq| WatchJobRequest {
         job_id: things.job.to_string(),
         after_seq,
@@ -145,13 +145,13 @@ async fn more_calls_than_a_server_takes_are_told_to_wait() -> anyhow::Result<()>
         ..Setup::default()
     })
     .await?;
-    let mut health = HealthClient::connect(world.url.clone()).await?;
+    let mut health = HealthClient::new(world.channel().await?);
     let mut held = health
         .watch(HealthCheckRequest::default())
         .await?
         .into_inner();
     ensure!(held.message().await?.is_some());
-    let mut client = OptimizerServiceClient::connect(world.url.clone()).await?;
+    let mut client = OptimizerServiceClient::new(world.channel().await?);
     let refused = client.list_jobs(ListJobsRequest::default()).await;
     let refused = refused.err().context("the one place is taken")?;
     ensure!(refused.code() == Code::ResourceExhausted, "{refused:?}");

@@ -162,7 +162,7 @@ async fn failures_and_finds_come_page_by_page() -> anyhow::Result<()> {
         _ => sample::run_record(id, ordinal),
     });
     world.store.record_runs(None, runs.collect()).await?;
-    let mut client = TracesServiceClient::connect(world.url.clone()).await?;
+    let mut client = TracesServiceClient::new(world.channel().await?);
     let (mut found, mut failed) = (Vec::new(), Vec::new());
     let mut page_token = String::new();
     loop {

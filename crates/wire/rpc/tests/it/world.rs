@@ -37,6 +37,7 @@ use fapo_testkit::sample;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint};
 
 use crate::scripted::Scripted;
 
@@ -145,6 +146,11 @@ impl World {
             optimizer,
             _folder: folder,
         })
+    }
+
+    /// A channel of any client's, without a token.
+    pub async fn channel(&self) -> anyhow::Result<Channel> {
+        Ok(Endpoint::from_shared(self.url.clone())?.connect().await?)
     }
 
     /// A connection that shows `credential`, with two quick tries.
