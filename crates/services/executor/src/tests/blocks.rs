@@ -442,7 +442,11 @@ async fn whoever_observes_a_run_hears_of_each_step_as_it_ends() {
         payer: None,
     };
     let observer = Arc::clone(&heard);
-    let run = house.service.run_case_observed(run, observer).await.unwrap();
+    let run = house
+        .service
+        .run_case_observed(run, observer)
+        .await
+        .unwrap();
     // steps without steps of their own are whole when they end
     assert_eq!(*heard.0.lock().unwrap(), run.steps);
     assert!(run.steps.iter().all(|step| step.output.is_some()));

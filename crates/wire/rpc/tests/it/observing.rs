@@ -85,6 +85,9 @@ async fn a_call_is_a_span_in_its_caller_s_trace_and_is_counted_by_method_and_cod
 -> anyhow::Result<()> {
     let seen = Seen::default();
     let subscriber = tracing_subscriber::registry().with(seen.clone());
+    // Where there is one subscriber only, `tracing` asks that of the thread which comes by first, and other tests' threads have
+    // none: a second one makes it ask all of them.
+    let _another = tracing::Dispatch::new(tracing_subscriber::registry());
     let _guard = tracing::subscriber::set_default(subscriber);
     let server = Arc::new(Placed::default());
     let world = World::new(Setup {
