@@ -293,7 +293,8 @@ impl Base {
     /// Jobs, as clients see them. What is submitted is driven by `orchestrator`, or by another of its kind.
     pub fn optimizer(&self, orchestrator: OrchestratorService) -> OptimizerService {
         let ports = &self.ports;
-        let intake = Intake::new(ports.clone(), self.env.clone(), Arc::new(self.callable()));
+        let callable = Arc::new(self.callable());
+        let intake = Intake::new(ports.clone(), Arc::clone(&self.lookup), callable);
         OptimizerService::new(
             orchestrator,
             OptimizerPorts {
