@@ -44,7 +44,9 @@ async fn ticks_stand_below_the_submission_and_tasks_below_their_tick() -> anyhow
     let job = service.submit(spec()).await?;
     ensure!(bench.store.get_job(job).await?.trace == Some(here.clone()));
     let other = fapo_domain::JobId::at(1, [1; 10]);
-    service.submit_as(other, spec(), Some(client.clone())).await?;
+    service
+        .submit_as(other, spec(), Some(client.clone()))
+        .await?;
     service.tick(other).await?;
     ensure!(*told.parents.lock().unwrap() == [client]);
     let due = bench.store.due_tasks(1).await?;
