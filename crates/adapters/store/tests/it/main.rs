@@ -11,10 +11,10 @@ mod imports;
 #[cfg(test)]
 mod ledger;
 #[cfg(test)]
+mod migrations;
+#[cfg(test)]
 mod opening;
 #[cfg(test)]
 mod postgres;
 #[cfg(test)]
 mod results;
-#[cfg(test)]
-mod migrations;
