@@ -108,7 +108,7 @@ impl Asking<'_> {
     fn with<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         if let Some(token) = &self.token {
-            let value = format!("Bearer {token}").parse().unwrap();
+            let value = format!("Bearer {token}").parse().expect("a token is ASCII");
             request.metadata_mut().insert("authorization", value);
         }
         request
@@ -116,7 +116,7 @@ impl Asking<'_> {
 
     /// Calls a method with a request that is right for what there is.
     async fn call(&self, method: &str) -> Result<(), Status> {
-        match method.split_once('/').unwrap() {
+        match method.split_once('/').unwrap_or_default() {
             ("ExecutorService", method) => self.executor(method).await,
             ("TracesService", method) => self.traces(method).await,
             ("ScoringService", method) => self.scoring(method).await,
@@ -169,6 +169,10 @@ impl Asking<'_> {
         Ok(())
     }
 
+    #[expect(
+        clippy::needless_update,
+        reason = "some of the messages have no other field"
+    )]
     async fn traces(&self, method: &str) -> Result<(), Status> {
         let mut client = TracesServiceClient::new(self.channel.clone());
         let evaluation_id = self.things.evaluation.id().to_string();
@@ -307,6 +311,10 @@ impl Asking<'_> {
         Ok(())
     }
 
+    #[expect(
+        clippy::needless_update,
+        reason = "some of the messages have no other field"
+    )]
     async fn optimizer(&self, method: &str) -> Result<(), Status> {
         let mut client = OptimizerServiceClient::new(self.channel.clone());
         let job_id = self.things.job.to_string();

@@ -27,8 +27,10 @@ fn failing(code: ErrorCode, retry: Retry) -> WorkError {
     }
 }
 
+type Fail = fn() -> WorkError;
+
 /// One of each class, with the code that it has on the wire.
-const CLASSES: &[(fn() -> WorkError, Code)] = &[
+const CLASSES: &[(Fail, Code)] = &[
     (
         || failing(ErrorCode::InvalidArgument, Retry::Never),
         Code::InvalidArgument,

@@ -8,4 +8,5 @@ mod observing;
 mod operation;
 mod questions;
 mod scripted;
+mod tls;
 mod world;

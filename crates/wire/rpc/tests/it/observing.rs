@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context as _, ensure};
 use fapo_domain::model::access::Caller;
@@ -37,8 +37,12 @@ impl TraceContext for Placed {
             .metadata()
             .map_or("disabled", |metadata| metadata.name());
         let told = format!("{name} under {parent}");
-        self.adopted.lock().unwrap().push(told);
+        held(&self.adopted).push(told);
     }
+}
+
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 type Fields = BTreeMap<String, String>;
@@ -62,19 +66,19 @@ impl Visit for Into<'_> {
 impl<S: Subscriber> Layer<S> for Seen {
     fn on_new_span(&self, span: &Attributes<'_>, _id: &Id, _context: Context<'_, S>) {
         if span.metadata().name() == "rpc" {
-            span.record(&mut Into(&mut self.spans.lock().unwrap()));
+            span.record(&mut Into(&mut held(&self.spans)));
         }
     }
 
     fn on_record(&self, _span: &Id, values: &Record<'_>, _context: Context<'_, S>) {
-        values.record(&mut Into(&mut self.spans.lock().unwrap()));
+        values.record(&mut Into(&mut held(&self.spans)));
     }
 
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
         if event.metadata().target() == "fapo::metrics" {
             let mut fields = Fields::new();
             event.record(&mut Into(&mut fields));
-            self.figures.lock().unwrap().push(fields);
+            held(&self.figures).push(fields);
         }
     }
 }

@@ -24,7 +24,9 @@ struct Heard(mpsc::UnboundedSender<StepRecord>);
 
 impl StepObserver for Heard {
     fn step_ended(&self, step: &StepRecord) {
-        self.0.send(step.clone()).unwrap();
+        self.0
+            .send(step.clone())
+            .expect("the test listens to its end");
     }
 }
 
@@ -110,7 +112,9 @@ async fn until(so: impl Fn() -> bool) {
         }
     };
     let within = std::time::Duration::from_secs(20);
-    tokio::time::timeout(within, waiting).await.unwrap();
+    tokio::time::timeout(within, waiting)
+        .await
+        .expect("it is so within 20 seconds");
 }
 
 #[tokio::test]

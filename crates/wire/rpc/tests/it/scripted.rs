@@ -114,7 +114,10 @@ impl PipelineRunner for Scripted {
         let record = run_of(run.case);
         for step in &record.steps {
             if let Some(gate) = &self.gate {
-                gate.acquire().await.unwrap().forget();
+                gate.acquire()
+                    .await
+                    .expect("a gate is never closed")
+                    .forget();
             }
             observer.step_ended(step);
         }
