@@ -8,7 +8,8 @@ use fapo_testkit::observed::Observed;
 use crate::bench::{Bench, spec};
 
 #[tokio::test]
-async fn decisions_and_the_end_of_a_job_are_counted_once_however_often_it_is_ticked() -> Result<()> {
+async fn decisions_and_the_end_of_a_job_are_counted_once_however_often_it_is_ticked() -> Result<()>
+{
     let bench = Bench::new().await?;
     let (observed, _guard) = Observed::on_this_thread(false);
     let job = bench.service.submit(spec()).await?;
