@@ -143,7 +143,9 @@ impl Cluster {
         // those that others ask come first
         let executors = cluster.options.executors.max(1);
         let mut names: Vec<String> = (0..executors).map(|n| format!("executor-{n}")).collect();
-        names.extend(["scoring", "traces", "orchestrator", "diagnosis", "gateway"].map(str::to_owned));
+        names.extend(
+            ["scoring", "traces", "orchestrator", "diagnosis", "gateway"].map(str::to_owned),
+        );
         for name in names {
             cluster.launch(&name)?;
         }
@@ -161,7 +163,9 @@ impl Cluster {
     /// When there is none of this name.
     pub fn addresses(&self, name: &str) -> Result<&Addresses> {
         let node = self.nodes.get(name);
-        Ok(&node.with_context(|| format!("{name} was started"))?.addresses)
+        Ok(&node
+            .with_context(|| format!("{name} was started"))?
+            .addresses)
     }
 
     /// The URL that clients are given: the gateway's gRPC port.
@@ -217,9 +221,7 @@ impl Cluster {
     fn take(&mut self, name: &str) -> Result<Running> {
         let node = self.nodes.get_mut(name);
         let node = node.with_context(|| format!("{name} was started"))?;
-        node.running
-            .take()
-            .with_context(|| format!("{name} runs"))
+        node.running.take().with_context(|| format!("{name} runs"))
     }
 
     fn launch(&mut self, name: &str) -> Result<()> {
