@@ -23,6 +23,8 @@ import kustomize  # noqa: E402
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
 ROLES = {"gateway", "orchestrator", "executor", "traces", "scoring", "diagnosis"}
+# Roles that run code which nobody trusts.
+SANDBOXED = {"executor", "scoring", "diagnosis"}
 PUBLISHED = {"gateway", "orchestrator", "grafana", "jaeger", "prometheus"}
 KUBERNETES = "1.33"
 # Metrics of queries that are not fapo's own: Prometheus makes them, or its client library.
@@ -64,6 +66,10 @@ def compose():
         where = f"docker-compose.yml: {name}"
         if name in ROLES and service["command"][-1] != name:
             find(f"{where} is not started with its role")
+        if name in ROLES and service["build"]["target"] != ("fapo-agent" if name in SANDBOXED else "fapo"):
+            find(f"{where} has another image than its role needs")
+        if name in SANDBOXED and "systempaths=unconfined" not in service["security_opt"]:
+            find(f"{where} cannot make namespaces for what it runs")
         if name in ROLES and "healthcheck" not in service:
             find(f"{where} has no health check")
         if "profiles" not in service and name != "bootstrap" and not service.get("deploy", {}).get("resources", {}).get("limits", {}).get("memory"):

@@ -24,7 +24,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("fapo-scoring", &["fapo-domain"]),
     ("fapo-diagnosis", &["fapo-domain", "fapo-project"]),
     ("fapo-orchestrator", &["fapo-domain", "fapo-policy"]),
-    ("fapo-traces", &["fapo-domain"]),
     ("fapo-proto", &[]),
     ("fapo-rpc", &["fapo-domain", "fapo-proto"]),
     ("fapo-gateway", &["fapo-domain"]),

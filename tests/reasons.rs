@@ -52,6 +52,10 @@ const OTHER_NAMES: &[(&str, &str)] = &[
     ("OMP_NUM_THREADS", "an environment variable of Python"),
     ("OPENAI_API_KEY", "an environment variable"),
     ("OPENBLAS_NUM_THREADS", "an environment variable of Python"),
+    (
+        "OUT_DIR",
+        "where generated code and descriptors are, at compile time",
+    ),
 ];
 
 /// Reasons that end inside, with what becomes of them. One that a command could show does not belong here.

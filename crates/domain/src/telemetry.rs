@@ -54,7 +54,7 @@ pub fn content_is_on() -> bool {
     tracing::enabled!(target: CONTENT, tracing::Level::INFO)
 }
 
-/// What is done: [`CHAT`], [`INVOKE_AGENT`], [`EXECUTE_TOOL`].
+/// What is done: [`CHAT`], [`INVOKE_AGENT`].
 pub const GEN_AI_OPERATION: &str = "gen_ai.operation.name";
 /// Who is asked: `openai`, `anthropic`, or `sim` for the simulated model.
 pub const GEN_AI_PROVIDER: &str = "gen_ai.provider.name";

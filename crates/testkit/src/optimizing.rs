@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use fapo_domain::hash::{ContentHash, Hasher};
+use fapo_domain::hash::Hasher;
 use fapo_domain::ids::JobId;
 use fapo_domain::model::job::{JobGoal, JobSpec};
 use fapo_domain::ports::blobs::Blobs;

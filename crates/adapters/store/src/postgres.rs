@@ -10,6 +10,8 @@
 //!   under a lock is read by a statement after the one that took it.
 //! * A write after a claim reads the task's row `FOR SHARE` in its own transaction (`fence.rs`): a later claim waits for it, or
 //!   was committed before and makes it `StaleLease`.
+//! * Runs and steps are partitioned by month (`evaluations.rs`), so that what is old goes with its partition (`retention.rs`). Who
+//!   writes rows of an evaluation holds its row, and who removes it takes that row for itself.
 //! * `StepCache::put_step`, `Ledger::reserve` and `Ledger::settle` run once per model call. Concurrent ones of a process are
 //!   joined into one commit, concurrent `get_step`s into one query.
 //! * A commit is durable when it returns (`synchronous_commit` stays as the server has it, by default on).

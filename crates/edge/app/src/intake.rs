@@ -13,10 +13,10 @@ use fapo_domain::model::project::ProposerBackend;
 use fapo_domain::ports::StoreError;
 use fapo_domain::ports::blobs::Blobs;
 use fapo_domain::ports::optimizer::{Manifest, OptimizerError, ProjectIntake};
+use fapo_llm::EnvLookup;
 use tempfile::TempDir;
 
 use crate::cli::advice::explain;
-use crate::config::Env;
 use crate::ports::Ports;
 use crate::project::{ImportError, LoadError, LoadedProject, import_project, load_project};
 use crate::wiring::Callable;
@@ -31,7 +31,7 @@ const PRICES: &str = "prices.toml";
 /// Reads uploaded projects.
 pub struct Intake {
     ports: Ports,
-    env: Env,
+    lookup: EnvLookup,
     callable: Arc<Callable>,
     most_bytes: u64,
 }
@@ -40,12 +40,12 @@ impl Intake {
     /// The bytes of all files that a project may have, unless told otherwise.
     pub const MOST_BYTES: u64 = 1 << 30;
 
-    /// An intake that stores through `ports`, looks up addresses in `env`, and takes a project only where `callable` can call what
-    /// it names.
-    pub fn new(ports: Ports, env: Env, callable: Arc<Callable>) -> Self {
+    /// An intake that stores through `ports`, and takes a project only where `callable` can call what it names. Of the server's
+    /// variables a project sees those that `lookup` gives, and no others.
+    pub fn new(ports: Ports, lookup: EnvLookup, callable: Arc<Callable>) -> Self {
         Self {
             ports,
-            env,
+            lookup,
             callable,
             most_bytes: Self::MOST_BYTES,
         }
@@ -97,10 +97,9 @@ impl Intake {
     }
 
     async fn load(&self, folder: &Path) -> Result<LoadedProject, OptimizerError> {
-        let (folder, env) = (folder.to_owned(), self.env.clone());
-        let loaded = tokio::task::spawn_blocking(move || {
-            load_project(&folder, &|name| env.get(name).map(str::to_owned))
-        });
+        let (folder, lookup) = (folder.to_owned(), Arc::clone(&self.lookup));
+        let loaded =
+            tokio::task::spawn_blocking(move || load_project(&folder, &|name| lookup(name)));
         match loaded.await {
             Ok(Ok(project)) => Ok(project),
             Ok(Err(LoadError::Problems(problems))) => Err(OptimizerError::Project(problems)),

@@ -187,18 +187,16 @@ fn parts(
     #[cfg(feature = "planted")]
     crate::wiring::planted::plant(&mut ports);
     let node = &config.node;
-    let seen = visible.clone();
     let base = Base::new(BaseParts {
         ports,
         queue: Arc::clone(&queue.queue),
         clock,
-        lookup: Arc::new(move |name: &str| seen.get(name).map(str::to_owned)),
+        lookup: Arc::new(move |name: &str| visible.get(name).map(str::to_owned)),
         prices,
         limits: Arc::clone(&queue.limits),
         trace: Arc::clone(&trace),
         sandbox: sandbox::sandbox(&options.env, &node.dir)?,
         python: sandbox::interpreter(&options.env, &node.dir),
-        visible,
         env: options.env.clone(),
     });
     let orchestrating = orchestrator::config(config, &options.owner);

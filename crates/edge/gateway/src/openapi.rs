@@ -15,7 +15,7 @@ use self::problems::{problem_name, problem_reference, problem_response};
 use self::process::operation_paths;
 use crate::call;
 use crate::params::{Kind, Param};
-use crate::problem::Problem;
+use crate::problem::{Problem, ProblemView};
 use crate::route::{Access, BodySpec, Content, Route, table};
 
 const DESCRIPTION: &str = "Jobs, lineage, runs and reports of a fapo server. Ids and hashes are texts, times RFC 3339 in UTC, \
@@ -63,7 +63,7 @@ pub fn openapi() -> Json {
     for (path, item) in operation_paths(&mut schemas) {
         paths.insert(path.to_owned(), item);
     }
-    let problem = schemas.written::<Problem>();
+    let problem = schemas.written::<ProblemView>();
     let mut responses = Map::new();
     for status in problems::STATUSES {
         responses.insert(problem_name(status), problem_response(status, &problem));

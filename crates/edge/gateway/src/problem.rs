@@ -1,6 +1,7 @@
 //! What goes wrong, in the one shape in which a client hears of it (RFC 9457, `application/problem+json`).
 
 use std::borrow::Cow;
+use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode, header};
@@ -19,9 +20,28 @@ const MAX_ERRORS: usize = 100;
 /// What a client hears of a fault of the server.
 const INTERNAL: &str = "a fault of the server; its log has the cause under this error id";
 
+/// What went wrong. In a box, because every function of the crate can fail with it and few do.
+#[derive(Debug, Clone, Serialize)]
+#[serde(transparent)]
+pub(crate) struct Problem(Box<ProblemView>);
+
+impl Deref for Problem {
+    type Target = ProblemView;
+    fn deref(&self) -> &ProblemView {
+        &self.0
+    }
+}
+
+impl DerefMut for Problem {
+    fn deref_mut(&mut self) -> &mut ProblemView {
+        &mut self.0
+    }
+}
+
 /// What went wrong.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
-pub(crate) struct Problem {
+#[schemars(rename = "Problem")]
+pub(crate) struct ProblemView {
     /// The reason: a stable upper-case name. `docs/errors/<type>.md` explains it.
     #[serde(rename = "type")]
     pub reason: Cow<'static, str>,
@@ -117,7 +137,7 @@ pub(crate) const fn title_of(status: StatusCode) -> &'static str {
 impl Problem {
     /// A problem of the gateway's own.
     pub(crate) fn new(status: StatusCode, reason: &'static str, detail: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(ProblemView {
             reason: Cow::Borrowed(reason),
             title: Cow::Borrowed(title_of(status)),
             status: status.as_u16(),
@@ -126,7 +146,7 @@ impl Problem {
             retry_after_ms: None,
             error_id: None,
             allow: None,
-        }
+        }))
     }
 
     /// The same, which may be tried again after `wait`.
@@ -292,6 +312,7 @@ impl IntoResponse for Problem {
             );
         }
         if let Some(allow) = self
+            .0
             .allow
             .and_then(|allow| HeaderValue::try_from(allow).ok())
         {

@@ -139,9 +139,11 @@ impl Connection {
         match tokio::time::timeout(HANDSHAKE, tls.0.accept(stream)).await {
             Ok(Ok(stream)) => self.speak(stream).await,
             Ok(Err(error)) => {
-                tracing::debug!(peer = %self.peer, %error, "the TLS handshake failed")
+                tracing::debug!(peer = %self.peer, %error, "the TLS handshake failed");
             }
-            Err(_) => tracing::debug!(peer = %self.peer, "the TLS handshake took too long"),
+            Err(_) => {
+                tracing::debug!(peer = %self.peer, "the TLS handshake took too long");
+            }
         }
     }
 

@@ -61,13 +61,12 @@ impl From<Timestamp> for Moment {
 
 impl Serialize for Moment {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let time = jiff::Timestamp::from_millisecond(self.0.0).unwrap_or_else(|_| {
-            if self.0.0 < 0 {
-                jiff::Timestamp::MIN
-            } else {
-                jiff::Timestamp::MAX
-            }
-        });
+        let ends = if self.0.0 < 0 {
+            jiff::Timestamp::MIN
+        } else {
+            jiff::Timestamp::MAX
+        };
+        let time = jiff::Timestamp::from_millisecond(self.0.0).unwrap_or(ends);
         serializer.collect_str(&time)
     }
 }

@@ -228,7 +228,7 @@ impl Connection {
         Fault {
             retry: Retry::Now,
             server: self.server().to_owned(),
-            ..Fault::new(ErrorCode::Timeout, "CALL_TIMEOUT", message)
+            ..Fault::new(ErrorCode::Timeout, "REQUEST_TIMED_OUT", message)
         }
     }
 

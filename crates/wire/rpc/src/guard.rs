@@ -148,7 +148,7 @@ fn too_slow(limit: Duration) -> Status {
     );
     Fault {
         retry: Retry::Now,
-        ..Fault::new(ErrorCode::Timeout, "CALL_TIMEOUT", message)
+        ..Fault::new(ErrorCode::Timeout, "REQUEST_TIMED_OUT", message)
     }
     .into_status()
 }
@@ -177,12 +177,12 @@ fn in_our_form(response: Response<Body>) -> Response<Body> {
 
 fn unreadable(said: &str) -> Status {
     let message = format!("the request is no message of this method: {said}");
-    Fault::new(ErrorCode::InvalidArgument, "MESSAGE_UNREADABLE", message).into_status()
+    Fault::new(ErrorCode::InvalidArgument, "REQUEST_UNREADABLE", message).into_status()
 }
 
 fn too_large(said: &str) -> Status {
     let message = format!("the request is larger than this server reads: {said}");
-    Fault::new(ErrorCode::InvalidArgument, "MESSAGE_TOO_LARGE", message).into_status()
+    Fault::new(ErrorCode::InvalidArgument, "REQUEST_TOO_LARGE", message).into_status()
 }
 
 /// The same for a stream of requests, whose messages are read by the service.
@@ -276,25 +276,25 @@ impl Call {
     }
 }
 
-/// A code as figures and the documentation of gRPC spell it.
-const fn name_of(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
+/// A code as figures and the documentation of gRPC spell it: `NOT_FOUND` for `NotFound`.
+fn name_of(code: Code) -> String {
+    let mut name = String::new();
+    for letter in format!("{code:?}").chars() {
+        if letter.is_ascii_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.push(letter.to_ascii_uppercase());
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_spelled_as_in_the_documentation_of_grpc() {
+        assert_eq!(name_of(Code::Ok), "OK");
+        assert_eq!(name_of(Code::DeadlineExceeded), "DEADLINE_EXCEEDED");
     }
 }

@@ -8,23 +8,32 @@ use std::sync::{Mutex, PoisonError};
 const MOST: usize = 512;
 const LONGEST: usize = 64;
 
-static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+static NAMES: Names = Names(Mutex::new(BTreeSet::new()));
+
+/// Names that are kept.
+struct Names(Mutex<BTreeSet<&'static str>>);
 
 /// The name, for good; `unnamed` where it is empty, is too long, or there are too many already.
 pub(crate) fn name(text: &str) -> &'static str {
-    if text.is_empty() || text.len() > LONGEST {
-        return "unnamed";
+    NAMES.keep(text)
+}
+
+impl Names {
+    fn keep(&self, text: &str) -> &'static str {
+        if text.is_empty() || text.len() > LONGEST {
+            return "unnamed";
+        }
+        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = names.get(text) {
+            return known;
+        }
+        if names.len() >= MOST {
+            return "unnamed";
+        }
+        let kept: &'static str = Box::leak(text.to_owned().into_boxed_str());
+        names.insert(kept);
+        kept
     }
-    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(known) = names.get(text) {
-        return known;
-    }
-    if names.len() >= MOST {
-        return "unnamed";
-    }
-    let kept: &'static str = Box::leak(text.to_owned().into_boxed_str());
-    names.insert(kept);
-    kept
 }
 
 #[cfg(test)]
@@ -33,12 +42,13 @@ mod tests {
 
     #[test]
     fn a_name_is_kept_once_and_a_flood_of_them_is_not() {
-        assert!(std::ptr::eq(name("job"), name("job")));
-        assert_eq!(name(&"x".repeat(65)), "unnamed");
+        let names = Names(Mutex::default());
+        assert!(std::ptr::eq(names.keep("job"), names.keep("job")));
+        assert_eq!(names.keep(&"x".repeat(65)), "unnamed");
         for number in 0..2 * MOST {
-            let _ = name(&format!("made up {number}"));
+            let _ = names.keep(&format!("made up {number}"));
         }
-        assert_eq!(name("one more"), "unnamed");
-        assert_eq!(name("job"), "job");
+        assert_eq!(names.keep("one more"), "unnamed");
+        assert_eq!(names.keep("job"), "job");
     }
 }

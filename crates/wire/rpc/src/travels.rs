@@ -298,3 +298,6 @@ pub(crate) fn arrived<E: Travels>(fault: Fault) -> E {
     tracing::debug!(error.reason = error.reason(), "a call failed: {error}");
     error
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,6 +40,7 @@ impl Retention for PgStore {
             for (part, places) in by_part(old) {
                 remove::part(self, part, &places, rule.traces_before, &mut collected).await?;
             }
+            remove::empty_parts(self, rule.traces_before).await?;
         }
         collected.cache_entries = steps_of_cache(self, &rule).await?;
         let row = self

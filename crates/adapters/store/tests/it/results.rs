@@ -262,6 +262,10 @@ async fn a_partition_that_is_being_read_is_emptied_and_not_waited_for() {
     sqlx::raw_sql("COMMIT").execute(&mut reader).await.unwrap();
     assert_eq!(count(&mut connection, "runs_202701").await, 0);
     assert_eq!(count(&mut connection, "evaluations").await, 0);
+    // the next time it is dropped
+    store.collect(rule(&clock)).await.unwrap();
+    let left = count(&mut connection, "pg_class WHERE relname ~ '_202701$'").await;
+    assert_eq!(left, 0);
 }
 
 /// However the two interleave: what was recorded last is there as a whole or not at all, and nothing is without an owner.

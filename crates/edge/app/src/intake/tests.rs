@@ -9,6 +9,7 @@ use fapo_llm::{PriceTable, ProviderModels};
 use fapo_store::{SqliteStore, StoreOptions};
 
 use super::*;
+use crate::config::Env;
 use crate::project::project_files;
 
 fn example() -> PathBuf {
@@ -50,12 +51,12 @@ impl Bench {
     fn intake(&self) -> Intake {
         fapo_llm::install_crypto();
         let env = self.env.clone();
-        let lookup = Arc::new(move |name: &str| env.get(name).map(str::to_owned));
+        let lookup: EnvLookup = Arc::new(move |name: &str| env.get(name).map(str::to_owned));
         let prices = PriceTable::load(fapo_llm::DEFAULT_PRICES, None).unwrap();
-        let providers = Arc::new(ProviderModels::new(lookup, prices));
+        let providers = Arc::new(ProviderModels::new(Arc::clone(&lookup), prices));
         let sandbox = crate::wiring::sandbox::sandbox(&self.env, Path::new(".")).unwrap();
         let callable = Callable::new(providers, sandbox, self.env.clone());
-        Intake::new(self.ports.clone(), self.env.clone(), Arc::new(callable))
+        Intake::new(self.ports.clone(), lookup, Arc::new(callable))
     }
 
     async fn upload(&self, files: BTreeMap<String, Arc<[u8]>>) -> Manifest {

@@ -118,7 +118,6 @@ impl Embedded {
             prices: prices(dir)?,
             clock,
             lookup,
-            visible: options.env.clone(),
             env: options.env,
         });
         let executor = base.executor();

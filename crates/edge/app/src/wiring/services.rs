@@ -52,8 +52,6 @@ pub struct BaseParts {
     pub clock: Arc<dyn Clock>,
     /// The process's environment: where programs are.
     pub env: Env,
-    /// What of it a project may name.
-    pub visible: Env,
     /// Keys and addresses of models, as far as a project may name them.
     pub lookup: EnvLookup,
     /// What models cost.
@@ -79,7 +77,6 @@ pub struct Base {
     trace: Arc<dyn TraceContext>,
     providers: Arc<ProviderModels>,
     env: Env,
-    visible: Env,
     sandbox: Arc<dyn Sandbox>,
     models: Arc<dyn MeteredModels>,
     lookup: EnvLookup,
@@ -131,7 +128,6 @@ impl Base {
             trace: parts.trace,
             providers,
             env: parts.env,
-            visible: parts.visible,
             sandbox: held,
             models,
             lookup: parts.lookup,
@@ -308,11 +304,8 @@ impl Base {
     /// Jobs, as clients see them. What is submitted is driven by `orchestrator`, or by another of its kind.
     pub fn optimizer(&self, orchestrator: OrchestratorService) -> OptimizerService {
         let ports = &self.ports;
-        let intake = Intake::new(
-            ports.clone(),
-            self.visible.clone(),
-            Arc::new(self.callable()),
-        );
+        let callable = Arc::new(self.callable());
+        let intake = Intake::new(ports.clone(), Arc::clone(&self.lookup), callable);
         OptimizerService::new(
             orchestrator,
             OptimizerPorts {

@@ -252,7 +252,7 @@ async fn findings(call: Call) -> Result<Response, Problem> {
     }
     let next = rest
         .peek()
-        .and(items.last())
+        .and_then(|_| items.last())
         .map(|last| last.ordinal.to_string());
     call::ok(&Page { items, next })
 }

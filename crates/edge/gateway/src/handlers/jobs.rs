@@ -239,7 +239,7 @@ async fn submit(call: Call) -> Result<Response, Problem> {
     let goal = match body.goal.goal() {
         Ok(goal) if wrong.is_empty() => goal,
         goal => {
-            wrong.extend(goal.err());
+            wrong.extend(goal.err().map(|part| *part));
             return Err(Problem::invalid(wrong));
         }
     };

@@ -41,11 +41,11 @@ pub(crate) enum GoalBody {
 
 impl GoalBody {
     /// The goal; which field is out of its range, where one is.
-    pub(crate) fn goal(self) -> Result<JobGoal, ProblemPart> {
+    pub(crate) fn goal(self) -> Result<JobGoal, Box<ProblemPart>> {
         match self {
             Self::Optimize {} => Ok(JobGoal::Optimize),
             Self::Evaluate { cases: Some(0), .. } => {
-                Err(ProblemPart::new("goal.cases", "at least 1 is needed"))
+                Err(ProblemPart::new("goal.cases", "at least 1 is needed").into())
             }
             Self::Evaluate {
                 split,
@@ -55,7 +55,10 @@ impl GoalBody {
                 split,
                 cases,
                 sample: u32::try_from(sample.unwrap_or(0)).map_err(|_| {
-                    ProblemPart::new("goal.sample", format!("at most {} is possible", u32::MAX))
+                    Box::new(ProblemPart::new(
+                        "goal.sample",
+                        format!("at most {} is possible", u32::MAX),
+                    ))
                 })?,
             }),
         }

@@ -7,11 +7,11 @@ use fapo_domain::model::case::Split;
 use fapo_domain::model::evaluation::{Block, CacheUse};
 use fapo_domain::model::job::{JobGoal, JobSpec};
 use fapo_domain::model::task::Topic;
-use fapo_domain::model::trace::RunStatus;
+use fapo_domain::model::trace::{RunStatus, StepRecord};
 use fapo_domain::model::variant::VariantTree;
 use fapo_domain::ports::ledger::{Amount, Ledger, LedgerError, ReservationId};
 use fapo_domain::ports::models::{MeteredError, ModelError};
-use fapo_domain::ports::pipelines::PipelineRunner;
+use fapo_domain::ports::pipelines::{CaseRun, PipelineRunner, StepObserver};
 use fapo_domain::ports::traces::{StepsOf, Traces};
 use fapo_domain::ports::variants::Variants;
 use fapo_domain::ports::work::TaskHandler;
@@ -421,4 +421,33 @@ async fn a_case_run_for_a_claim_is_booked_under_it_and_leaves_its_reservation_al
         (balance.reserved, balance.lost),
         (amount, Amount::default())
     );
+}
+
+#[tokio::test]
+async fn whoever_observes_a_run_hears_of_each_step_as_it_ends() {
+    struct Heard(std::sync::Mutex<Vec<StepRecord>>);
+    impl StepObserver for Heard {
+        fn step_ended(&self, step: &StepRecord) {
+            self.0.lock().unwrap().push(step.clone());
+        }
+    }
+    let house = House::new(1, |_| {}, |_| Script::echo()).await;
+    let heard = Arc::new(Heard(std::sync::Mutex::default()));
+    let run = CaseRun {
+        job: house.job,
+        spec: &house.spec,
+        tree: &one(),
+        case: &cases(1, Split::Train)[0],
+        fresh: true,
+        payer: None,
+    };
+    let observer = Arc::clone(&heard);
+    let run = house
+        .service
+        .run_case_observed(run, observer)
+        .await
+        .unwrap();
+    // steps without steps of their own are whole when they end
+    assert_eq!(*heard.0.lock().unwrap(), run.steps);
+    assert!(run.steps.iter().all(|step| step.output.is_some()));
 }

@@ -5,6 +5,7 @@ mod bench;
 #[cfg(test)]
 mod jobs;
 #[cfg(test)]
+mod observed;
 mod optimizer;
 #[cfg(test)]
 mod traces;

@@ -41,15 +41,7 @@ pub(super) async fn part(
                 store.run(COLLECT, || count(store, *place)).await?,
             );
         }
-        let dropped = store
-            .run(COLLECT, || async {
-                match drop_part(store, part, cutoff).await {
-                    Err(failure) if is_lock_timeout(&failure) => Ok(false),
-                    other => other,
-                }
-            })
-            .await?;
-        if dropped {
+        if try_to_drop(store, part, cutoff).await? {
             add(collected, counted);
             return Ok(());
         }
@@ -65,6 +57,42 @@ pub(super) async fn part(
         {}
     }
     Ok(())
+}
+
+/// Drops partitions in which nothing is left: those of months whose evaluations went one by one.
+pub(super) async fn empty_parts(store: &PgStore, cutoff: Timestamp) -> Result<(), StoreError> {
+    let parts = store
+        .run(COLLECT, || async {
+            let rows = args()
+                .query(
+                    "SELECT part FROM (SELECT DISTINCT substring(c.relname FROM '[0-9]+$')::bigint AS part \
+                     FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid \
+                     WHERE i.inhparent IN (to_regclass('runs'), to_regclass('steps')) AND c.relkind = 'r') AS parts \
+                     WHERE NOT EXISTS (SELECT 1 FROM evaluations AS e WHERE e.part = parts.part) ORDER BY part",
+                )
+                .fetch_all(store.pool())
+                .await?;
+            rows.iter()
+                .map(|row| row.column(0))
+                .collect::<Result<Vec<i64>, _>>()
+        })
+        .await?;
+    for part in parts {
+        try_to_drop(store, part, cutoff).await?;
+    }
+    Ok(())
+}
+
+/// Drops a partition, if its locks can be had soon. Whether it did.
+async fn try_to_drop(store: &PgStore, part: i64, cutoff: Timestamp) -> Result<bool, StoreError> {
+    store
+        .run(COLLECT, || async {
+            match drop_part(store, part, cutoff).await {
+                Err(failure) if is_lock_timeout(&failure) => Ok(false),
+                other => other,
+            }
+        })
+        .await
 }
 
 /// Whether all evaluations of a partition are of jobs that became final before `cutoff`.

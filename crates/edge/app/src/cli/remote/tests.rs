@@ -177,7 +177,7 @@ async fn problems_that_only_the_server_sees_end_like_those_of_a_check() {
     };
     write(
         "fapo.yaml",
-        "name: x\nmodels: {task: {provider: openai, model: m, base_url: 'http://127.0.0.1:9/v1'}}\ndata: {train: t.jsonl}\nscorer: {metric: exact_match, expected: answer}\n",
+        "name: x\nmodels: {task: {provider: openai, model: m, base_url: 'http://127.0.0.1:9/v1'}}\ndata: {train: t.jsonl}\nscorer: {metric: exact_match, expected: answer}\nproposer: {backend: catalogue}\n",
     );
     write("t.jsonl", "{\n");
     write(

@@ -1,1 +1,0 @@
-//! Answers for stored runs.
