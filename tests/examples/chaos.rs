@@ -43,7 +43,9 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<ChaosOptions> {
         binary: None,
     };
     while let Some(flag) = args.next() {
-        let value = args.next().with_context(|| format!("{flag} needs a value"))?;
+        let value = args
+            .next()
+            .with_context(|| format!("{flag} needs a value"))?;
         match flag.as_str() {
             "--seed" => options.seed = value.parse()?,
             "--rounds" => options.rounds = value.parse()?,

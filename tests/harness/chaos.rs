@@ -97,9 +97,10 @@ pub fn run(options: &ChaosOptions, mut say: impl FnMut(&str)) -> Result<ChaosOut
             break;
         }
         if calm.elapsed() > CALM {
-            outcome
-                .violations
-                .push(format!("jobs are not final after {} s of calm", CALM.as_secs()));
+            outcome.violations.push(format!(
+                "jobs are not final after {} s of calm",
+                CALM.as_secs()
+            ));
             break;
         }
         pause(Duration::from_millis(300));

@@ -238,7 +238,9 @@ impl Cluster {
     /// When there is none of this name.
     pub fn addresses(&self, name: &str) -> Result<&Addresses> {
         let node = self.nodes.get(name);
-        Ok(&node.with_context(|| format!("{name} was started"))?.addresses)
+        Ok(&node
+            .with_context(|| format!("{name} was started"))?
+            .addresses)
     }
 
     /// The URL that clients are given: the gateway's gRPC port.

@@ -39,7 +39,15 @@ impl Postgres {
         let data = postgres.data();
         postgres.run(
             "initdb",
-            &["--pgdata", &data, "--username", USER, "--auth", "trust", "--no-sync"],
+            &[
+                "--pgdata",
+                &data,
+                "--username",
+                USER,
+                "--auth",
+                "trust",
+                "--no-sync",
+            ],
         )?;
         postgres.up()?;
         postgres.ask("postgres", "CREATE DATABASE fapo")?;
@@ -100,11 +108,18 @@ impl Postgres {
 
     fn stop(&self) -> Result<()> {
         let data = self.data();
-        self.run("pg_ctl", &["stop", "--wait", "-D", &data, "-m", "immediate"])
+        self.run(
+            "pg_ctl",
+            &["stop", "--wait", "-D", &data, "-m", "immediate"],
+        )
     }
 
     fn data(&self) -> String {
-        self.folder.path().join("data").to_string_lossy().into_owned()
+        self.folder
+            .path()
+            .join("data")
+            .to_string_lossy()
+            .into_owned()
     }
 
     fn run(&self, program: &str, args: &[&str]) -> Result<()> {
@@ -161,7 +176,9 @@ fn programs() -> Result<PathBuf> {
         .filter(|programs| programs.join("initdb").is_file())
         .max_by_key(|programs| version(programs));
     newest.with_context(|| {
-        format!("no Postgres server below {INSTALLED}: install one (Debian: apt-get install postgresql)")
+        format!(
+            "no Postgres server below {INSTALLED}: install one (Debian: apt-get install postgresql)"
+        )
     })
 }
 

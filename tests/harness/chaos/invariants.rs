@@ -57,7 +57,13 @@ impl Judge {
         for job in &jobs {
             let balance = judge.settled(job.id).await?;
             judge.budget(job.id, &balance);
-            let calls = |balance: &Balance| balance.spent.iter().map(|(_, one)| one.model_calls).sum::<u64>();
+            let calls = |balance: &Balance| {
+                balance
+                    .spent
+                    .iter()
+                    .map(|(_, one)| one.model_calls)
+                    .sum::<u64>()
+            };
             spent += calls(&balance);
             lost += balance.lost.model_calls;
             hashes.push((job.id.to_string(), judge.job(job).await?));
@@ -105,9 +111,10 @@ impl Judge {
     fn budget(&mut self, job: JobId, balance: &Balance) {
         let total = balance.total();
         let caps = balance.caps;
-        self.hold(caps.model_calls.is_none_or(|cap| total.model_calls <= cap), || {
-            format!("job {job} spent {total:?} of {caps:?}")
-        });
+        self.hold(
+            caps.model_calls.is_none_or(|cap| total.model_calls <= cap),
+            || format!("job {job} spent {total:?} of {caps:?}"),
+        );
         self.hold(caps.cost.is_none_or(|cap| total.cost <= cap), || {
             format!("job {job} spent {total:?} of {caps:?}")
         });
@@ -115,11 +122,23 @@ impl Judge {
 
     /// Every stored reply was charged, nothing was charged that was not asked for, and every request is accounted for.
     fn calls(&mut self, spent: u64, lost: u64, known: &Known) {
-        let Known { replies, requests, .. } = *known;
-        let words = || format!("{spent} calls spent, {lost} lost, {replies} replies stored, {requests} requests");
-        self.hold(replies <= spent, || format!("replies that nobody was charged for: {}", words()));
-        self.hold(spent <= requests, || format!("charged for more than was asked: {}", words()));
-        self.hold(requests <= spent + lost, || format!("requests that nobody counts: {}", words()));
+        let Known {
+            replies, requests, ..
+        } = *known;
+        let words = || {
+            format!(
+                "{spent} calls spent, {lost} lost, {replies} replies stored, {requests} requests"
+            )
+        };
+        self.hold(replies <= spent, || {
+            format!("replies that nobody was charged for: {}", words())
+        });
+        self.hold(spent <= requests, || {
+            format!("charged for more than was asked: {}", words())
+        });
+        self.hold(requests <= spent + lost, || {
+            format!("requests that nobody counts: {}", words())
+        });
     }
 
     /// One job's rows; its lineage hash.
@@ -129,7 +148,9 @@ impl Judge {
             format!("job {id} ended as {:?}", job.status)
         });
         let dead = self.store.dead_tasks(id).await?;
-        self.hold(dead.is_empty(), || format!("job {id} has dead tasks: {dead:?}"));
+        self.hold(dead.is_empty(), || {
+            format!("job {id} has dead tasks: {dead:?}")
+        });
         let events = self.store.events(id, 0, ALL).await?;
         let dense = (1_u64..).zip(&events).all(|(seq, event)| event.seq == seq);
         self.hold(dense, || format!("job {id} has gaps in its events"));
@@ -139,13 +160,18 @@ impl Judge {
             let stage = Stage::read(body)?;
             let again = measured.insert(stage.evaluation, stage.summary.clone());
             self.hold(again.is_none_or(|before| before == stage.summary), || {
-                format!("job {id} counted {} twice, and differently", stage.evaluation)
+                format!(
+                    "job {id} counted {} twice, and differently",
+                    stage.evaluation
+                )
             });
             if stage.complete {
                 self.stage(job, &stage).await?;
             }
         }
-        self.hold(!measured.is_empty(), || format!("job {id} measured nothing"));
+        self.hold(!measured.is_empty(), || {
+            format!("job {id} measured nothing")
+        });
         let decisions = self.store.decisions(id).await?;
         let lineage = self.store.lineage(id).await?;
         let told = bodies.iter().filter(|body| body["event"] == "decided");
@@ -162,12 +188,20 @@ impl Judge {
 
     /// A complete evaluation has each of its cases once, as a run and as a score, and its sums are theirs.
     async fn stage(&mut self, job: &Job, stage: &Stage) -> Result<()> {
-        let Stage { evaluation, split, summary, .. } = stage;
+        let Stage {
+            evaluation,
+            split,
+            summary,
+            ..
+        } = stage;
         let cases = job.spec.cases.get(split).copied().unwrap_or(0);
         let ordinals: Vec<u64> = (0..cases).collect();
         let runs = self.store.finished_ordinals(*evaluation, &ordinals).await?;
         self.hold(runs == ordinals, || {
-            format!("{evaluation} has runs of {} of its {cases} cases", runs.len())
+            format!(
+                "{evaluation} has runs of {} of its {cases} cases",
+                runs.len()
+            )
         });
         let rows = self.store.scores(*evaluation, 0, ALL).await?;
         let scored: Vec<u64> = rows.iter().map(|row| row.score.ordinal).collect();
@@ -196,7 +230,11 @@ impl Judge {
         let promoted: Vec<VariantId> = decisions
             .iter()
             .filter_map(|decision| match &decision.what {
-                DecisionKind::Gate { candidate, outcome: GateOutcome::Promote, .. } => Some(*candidate),
+                DecisionKind::Gate {
+                    candidate,
+                    outcome: GateOutcome::Promote,
+                    ..
+                } => Some(*candidate),
                 _ => None,
             })
             .collect();
@@ -206,7 +244,9 @@ impl Judge {
         });
         for variant in &promoted {
             let rows = lineage.iter().filter(|child| *child == variant).count();
-            self.hold(rows == 1, || format!("job {id} promoted {variant}, which has {rows} rows of lineage"));
+            self.hold(rows == 1, || {
+                format!("job {id} promoted {variant}, which has {rows} rows of lineage")
+            });
         }
         let last = promoted.last().unwrap_or(&job.spec.baseline).to_string();
         let incumbent = &job.state["incumbent"]["variant"];
@@ -226,7 +266,11 @@ struct Stage {
 
 impl Stage {
     fn read(body: &Value) -> Result<Self> {
-        let field = |name: &str| body.get(name).cloned().with_context(|| format!("a stage has {name}"));
+        let field = |name: &str| {
+            body.get(name)
+                .cloned()
+                .with_context(|| format!("a stage has {name}"))
+        };
         Ok(Self {
             evaluation: serde_json::from_value(field("evaluation")?)?,
             split: serde_json::from_value(field("split")?)?,

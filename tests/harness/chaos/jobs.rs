@@ -11,8 +11,16 @@ use crate::{Project, Ran, Running, root};
 
 /// The examples that jobs are made from, the variable that names each one's model, and its prompt.
 const EXAMPLES: [(&str, &str, &str); 2] = [
-    ("missing-hop", "FAPO_MODEL_HOP", "pipeline/prompts/answer.md"),
-    ("answer-form", "FAPO_MODEL_FORM", "pipeline/prompts/classify.md"),
+    (
+        "missing-hop",
+        "FAPO_MODEL_HOP",
+        "pipeline/prompts/answer.md",
+    ),
+    (
+        "answer-form",
+        "FAPO_MODEL_FORM",
+        "pipeline/prompts/classify.md",
+    ),
 ];
 
 /// The simulated models, one an example.
@@ -149,10 +157,13 @@ fn accepted(ran: &Ran) -> Result<Option<String>> {
 fn send(cluster: &Cluster, project: &Project, request: &str) -> Result<Running> {
     let server = cluster.url()?;
     let mut command: Command = cluster.command()?;
-    command
-        .arg("submit")
-        .arg(project.path())
-        .args(["--server", &server, "--request-id", request, "--json"]);
+    command.arg("submit").arg(project.path()).args([
+        "--server",
+        &server,
+        "--request-id",
+        request,
+        "--json",
+    ]);
     Running::start(command)
 }
 

@@ -179,7 +179,10 @@ impl Scene {
                 ended += 1;
                 let said = ran.stderr();
                 let last = said.lines().last().unwrap_or_default();
-                say(&format!("           {name} ended ({}): {last}", ran.0.status));
+                say(&format!(
+                    "           {name} ended ({}): {last}",
+                    ran.0.status
+                ));
             }
             if !self.cluster.runs(&name) {
                 self.cluster.begin(&name)?;
