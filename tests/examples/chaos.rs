@@ -39,7 +39,7 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<ChaosOptions> {
         seed: 1,
         rounds: 100,
         at_most: Duration::from_secs(20 * 60),
-        jobs: 2,
+        jobs: 4,
         binary: None,
     };
     while let Some(flag) = args.next() {

@@ -64,6 +64,8 @@ pub fn run(options: &ChaosOptions, mut say: impl FnMut(&str)) -> Result<ChaosOut
     let mut dice = Dice::new(options.seed);
     let mut scene = Scene::start(options)?;
     let begun = Instant::now();
+    // without rounds, too: an undisturbed cluster is held against the same
+    scene.keep_busy(options.jobs)?;
     while outcome.rounds < options.rounds && begun.elapsed() < options.at_most {
         scene.keep_busy(options.jobs)?;
         outcome.rounds += 1;

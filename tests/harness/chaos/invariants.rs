@@ -206,7 +206,10 @@ impl Judge {
         let rows = self.store.scores(*evaluation, 0, ALL).await?;
         let scored: Vec<u64> = rows.iter().map(|row| row.score.ordinal).collect();
         self.hold(scored == ordinals, || {
-            format!("{evaluation} has scores of cases {scored:?}, and should have {cases}")
+            format!(
+                "{evaluation} has scores of {} of its {cases} cases",
+                scored.len()
+            )
         });
         let mut sums = ScoreSummary::default();
         for row in &rows {
@@ -216,7 +219,10 @@ impl Judge {
             && sums.sum_micro == summary.sum_micro
             && sums.metrics_micro == summary.metrics_micro;
         self.hold(equal, || {
-            format!("{evaluation}: the decisions saw {summary:?}, and the rows sum up to {sums:?}")
+            format!(
+                "{evaluation}: the decisions saw {:?} with {} millionths, and the rows have {:?} with {}",
+                summary.counts, summary.sum_micro, sums.counts, sums.sum_micro
+            )
         });
         Ok(())
     }

@@ -16,7 +16,7 @@ use fapo_domain::ports::traces::{StepsOf, Traces};
 use crate::ports::Ports;
 
 /// How long runs are held in memory: too short to be noticed while nothing goes wrong.
-const HELD: Duration = Duration::from_millis(20);
+const HELD: Duration = Duration::from_millis(5);
 
 /// Puts the bug between the roles and the store.
 pub fn plant(ports: &mut Ports) {
