@@ -1,7 +1,8 @@
 //! A bug on purpose: runs are acknowledged before they are written.
 //!
-//! It is what `make chaos` must be able to find (docs/chaos.md), so it is built in with the feature `planted` only, which no image and
-//! no other target has.
+//! The writer behind this waits a moment for the store, so that nothing shows while all is well, and then answers that the runs are
+//! stored, whether they are or not. It is what `make chaos` must be able to find (docs/chaos.md), so it is built in with the feature
+//! `planted` only, which no image and no other target has.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +16,8 @@ use fapo_domain::ports::traces::{StepsOf, Traces};
 
 use crate::ports::Ports;
 
-/// How long runs are held in memory: too short to be noticed while nothing goes wrong.
-const HELD: Duration = Duration::from_millis(5);
+/// How long the store is waited for.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// Puts the bug between the roles and the store.
 pub fn plant(ports: &mut Ports) {
@@ -24,7 +25,7 @@ pub fn plant(ports: &mut Ports) {
     ports.traces = Arc::new(AckBeforeWrite { honest });
 }
 
-/// Says that runs are stored, and stores them a little later, if the process and the store live on.
+/// Says that runs are stored, whatever becomes of them.
 struct AckBeforeWrite {
     honest: Arc<dyn Traces>,
 }
@@ -37,12 +38,13 @@ impl Traces for AckBeforeWrite {
         runs: Vec<RunRecord>,
     ) -> Result<(), StoreError> {
         let honest = Arc::clone(&self.honest);
-        tokio::spawn(async move {
-            tokio::time::sleep(HELD).await;
+        let written = tokio::spawn(async move {
             if let Err(error) = honest.record_runs(None, runs).await {
                 tracing::debug!(%error, "runs that were acknowledged are lost");
             }
         });
+        // the bug: whether it was written in time, or at all, is not looked at
+        let _ = tokio::time::timeout(PATIENCE, written).await;
         Ok(())
     }
 
