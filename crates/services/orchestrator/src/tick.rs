@@ -96,7 +96,7 @@ impl OrchestratorService {
         let (mut tick, tasks) = commit(job, advance, consumed)?;
         tick.trace = self.traces.current();
         let status = tick.status;
-        let changes = Changes::of(&job, &tick);
+        let changes = Changes::of(job, &tick);
         let version = self.jobs.commit_tick(tick).await?;
         // an error says that nobody listens
         let _ = self.ticked.send(id);
