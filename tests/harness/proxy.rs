@@ -22,6 +22,35 @@ struct Weather {
     stalled: bool,
     /// How often all connections were cut.
     cuts: u64,
+    /// How often they were to break off midway.
+    breaks: u64,
+}
+
+/// A direction of a connection, and the messages that still pass once it is to break off midway.
+#[derive(Debug, Clone, Copy)]
+struct Fuse {
+    breaks: u64,
+    left: Option<u64>,
+    /// `None` in the direction that does not break.
+    length: Option<u64>,
+}
+
+impl Fuse {
+    /// Whether the connection ends with this message, which is not passed on.
+    fn burns(&mut self, breaks: u64) -> bool {
+        if self.breaks != breaks {
+            self.breaks = breaks;
+            self.left = self.length;
+        }
+        match &mut self.left {
+            Some(0) => true,
+            Some(left) => {
+                *left -= 1;
+                false
+            }
+            None => false,
+        }
+    }
 }
 
 /// A proxy in front of one server on this machine. It ends with this value.
@@ -44,8 +73,10 @@ impl Proxy {
         let address = listener.local_addr()?;
         let (weather, seen) = watch::channel(Weather::default());
         let accepting = tokio::spawn(async move {
+            let mut number = 0;
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(pass(client, port, seen.clone()));
+                tokio::spawn(pass(client, port, seen.clone(), number));
+                number += 1;
             }
         });
         Ok(Self {
@@ -63,6 +94,12 @@ impl Proxy {
     /// Breaks all connections off; new ones are passed on.
     pub fn cut(&self) {
         self.weather.send_modify(|weather| weather.cuts += 1);
+    }
+
+    /// Breaks each connection off in the middle of what it is used for next: after a few more messages, every second one when a
+    /// request was sent, and every other one when only its answer is missing.
+    pub fn break_midway(&self) {
+        self.weather.send_modify(|weather| weather.breaks += 1);
     }
 
     /// Holds each chunk back for so long, in both directions.
@@ -85,8 +122,15 @@ impl Drop for Proxy {
 }
 
 /// One connection, until either side ends it or it is cut.
-async fn pass(client: TcpStream, port: u16, mut seen: watch::Receiver<Weather>) {
-    let cuts = seen.borrow().cuts;
+async fn pass(client: TcpStream, port: u16, mut seen: watch::Receiver<Weather>, number: u64) {
+    let Weather { cuts, breaks, .. } = *seen.borrow();
+    let fuse = |breaking: bool| Fuse {
+        breaks,
+        left: None,
+        // from the second to the seventh message: a transaction of a few statements is under way then
+        length: breaking.then_some(1 + number % 6),
+    };
+    let (requests, answers) = (fuse(number % 2 == 0), fuse(number % 2 == 1));
     let passing = seen.clone();
     let pumps = async {
         // a server that is down refuses, and so does the proxy, by closing
@@ -96,8 +140,8 @@ async fn pass(client: TcpStream, port: u16, mut seen: watch::Receiver<Weather>) 
         let (from_client, to_client) = client.into_split();
         let (from_server, to_server) = server.into_split();
         tokio::select! {
-            ended = pump(from_client, to_server, passing.clone()) => ended,
-            ended = pump(from_server, to_client, passing) => ended,
+            ended = pump(from_client, to_server, passing.clone(), requests) => ended,
+            ended = pump(from_server, to_client, passing, answers) => ended,
         }
     };
     tokio::select! {
@@ -112,6 +156,7 @@ async fn pump(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mut weather: watch::Receiver<Weather>,
+    mut fuse: Fuse,
 ) -> std::io::Result<()> {
     let mut chunk = vec![0; CHUNK];
     loop {
@@ -119,10 +164,14 @@ async fn pump(
         if read == 0 {
             return Ok(());
         }
-        let delay = weather
-            .wait_for(|weather| !weather.stalled)
-            .await
-            .map_or(Duration::ZERO, |weather| weather.delay);
+        let now = match weather.wait_for(|weather| !weather.stalled).await {
+            Ok(weather) => *weather,
+            Err(_) => return Ok(()),
+        };
+        if fuse.burns(now.breaks) {
+            return Ok(());
+        }
+        let delay = now.delay;
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }

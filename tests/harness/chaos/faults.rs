@@ -34,6 +34,8 @@ pub(super) enum Fault {
     RestartPostgres,
     /// All connections of a link break off.
     Cut(Link),
+    /// Each connection of a link breaks off in the middle of what it is used for next.
+    BreakMidway(Link),
     /// Everything on a link takes longer.
     Delay(Link, Duration),
     /// Nothing gets through a link, and nobody is told.
@@ -57,6 +59,8 @@ pub enum FaultKind {
     RestartPostgres,
     /// Connections cut.
     Cut,
+    /// Connections broken off in the middle of their next use.
+    BreakMidway,
     /// Connections slowed down.
     Delay,
     /// Connections held up.
@@ -74,7 +78,7 @@ impl Fault {
             _ => Link::Store,
         };
         let of = |dice: &mut Dice, names: &[String]| dice.pick(names).cloned().unwrap_or_default();
-        match dice.below(20) {
+        match dice.below(23) {
             0..8 => Self::Kill(of(dice, names), millis(dice, 0, 1_000)),
             8 => {
                 let executors: Vec<String> = names
@@ -89,7 +93,9 @@ impl Fault {
             12 | 13 => Self::Redeliver,
             14 | 15 => Self::RestartPostgres,
             16 | 17 => Self::Cut(link(dice)),
-            18 => Self::Delay(link(dice), millis(dice, 10, 80)),
+            18 | 19 => Self::BreakMidway(Link::Store),
+            20 => Self::BreakMidway(Link::Queue),
+            21 => Self::Delay(link(dice), millis(dice, 10, 80)),
             _ => Self::Stall(link(dice), millis(dice, 500, 2_500)),
         }
     }
@@ -103,6 +109,7 @@ impl Fault {
             Self::Redeliver => FaultKind::Redeliver,
             Self::RestartPostgres => FaultKind::RestartPostgres,
             Self::Cut(_) => FaultKind::Cut,
+            Self::BreakMidway(_) => FaultKind::BreakMidway,
             Self::Delay(..) => FaultKind::Delay,
             Self::Stall(..) => FaultKind::Stall,
         }
@@ -114,6 +121,8 @@ impl Fault {
             Self::Kill(_, down) | Self::RestartRedis(down) => *down,
             Self::Freeze(_) => LEASE + Duration::from_secs(1),
             Self::Delay(..) => Duration::from_millis(1_500),
+            // until they were used
+            Self::BreakMidway(_) => Duration::from_millis(500),
             Self::Stall(_, time) => *time,
             Self::Flush | Self::Redeliver | Self::RestartPostgres | Self::Cut(_) => Duration::ZERO,
         }
@@ -139,6 +148,7 @@ impl fmt::Display for Fault {
             Self::Redeliver => f.write_str("deliver messages twice"),
             Self::RestartPostgres => f.write_str("restart Postgres"),
             Self::Cut(link) => write!(f, "cut connections to {link}"),
+            Self::BreakMidway(link) => write!(f, "break connections to {link} midway"),
             Self::Delay(link, by) => write!(f, "delay {link} by {} ms", by.as_millis()),
             Self::Stall(link, time) => write!(f, "stall {link} for {} ms", time.as_millis()),
         }
@@ -155,6 +165,7 @@ impl fmt::Display for FaultKind {
             Self::Redeliver => "messages delivered twice",
             Self::RestartPostgres => "Postgres restarted",
             Self::Cut => "connections cut",
+            Self::BreakMidway => "connections broken off midway",
             Self::Delay => "connections slowed down",
             Self::Stall => "connections held up",
         })

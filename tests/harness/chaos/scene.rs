@@ -142,6 +142,7 @@ impl Scene {
             }
             Fault::RestartPostgres => self.postgres.restart()?,
             Fault::Cut(link) => self.proxy(*link).cut(),
+            Fault::BreakMidway(link) => self.proxy(*link).break_midway(),
             Fault::Delay(link, by) => self.proxy(*link).delay(*by),
             Fault::Stall(link, _) => self.proxy(*link).stall(true),
         }
@@ -166,7 +167,11 @@ impl Scene {
             }
             Fault::Delay(link, _) => self.proxy(*link).delay(Duration::ZERO),
             Fault::Stall(link, _) => self.proxy(*link).stall(false),
-            Fault::Flush | Fault::Redeliver | Fault::RestartPostgres | Fault::Cut(_) => {}
+            Fault::Flush
+            | Fault::Redeliver
+            | Fault::RestartPostgres
+            | Fault::Cut(_)
+            | Fault::BreakMidway(_) => {}
         }
         Ok(())
     }
