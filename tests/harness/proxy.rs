@@ -130,7 +130,10 @@ async fn pass(client: TcpStream, port: u16, mut seen: watch::Receiver<Weather>, 
         // from the second to the seventh message: a transaction of a few statements is under way then
         length: breaking.then_some(1 + number % 6),
     };
-    let (requests, answers) = (fuse(number % 2 == 0), fuse(number % 2 == 1));
+    let (requests, answers) = (
+        fuse(number.is_multiple_of(2)),
+        fuse(!number.is_multiple_of(2)),
+    );
     let passing = seen.clone();
     let pumps = async {
         // a server that is down refuses, and so does the proxy, by closing
