@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use fapo_e2e::cluster::{Cluster, ClusterOptions, Redis};
+use fapo_e2e::cluster::{Cluster, ClusterOptions};
+use fapo_e2e::redis::Redis;
 use fapo_e2e::{Project, Ran, Running, binary, fapo, root, start};
 use fapo_testkit::postgres::TestDatabase;
 use serde_json::Value;

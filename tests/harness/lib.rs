@@ -9,6 +9,7 @@ pub mod chaos;
 pub mod cluster;
 pub mod postgres;
 pub mod proxy;
+pub mod redis;
 mod running;
 
 use anyhow::{Context, Result, bail};

@@ -9,9 +9,10 @@ use super::ChaosOptions;
 use super::faults::{Fault, LEASE, Link};
 use super::invariants::{Judge, Known};
 use super::jobs::{Jobs, Models};
-use crate::cluster::{Cluster, ClusterOptions, Redis};
+use crate::cluster::{Cluster, ClusterOptions};
 use crate::postgres::Postgres;
 use crate::proxy::Proxy;
+use crate::redis::Redis;
 
 /// Doubles what each topic's stream holds, and what waits in the lines goes into it, too: a receive then hands every message out
 /// once more. The names are those of `docs/adr/0013-redis-streams.md`.
