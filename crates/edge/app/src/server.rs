@@ -336,7 +336,7 @@ impl Started {
                 tracing::error!(task = failure.task, error, "the process cannot go on");
             }
             None => {
-                output.note("stopping: what is under way is handed back (again to end at once)")
+                output.note("stopping: what is under way is handed back (again to end at once)");
             }
         }
         self.stopping.cancel();
@@ -375,7 +375,7 @@ impl Probe for StoreProbe {
         match self.0.due_tasks(1).await {
             Ok(_) => Ok(()),
             Err(error) => Err(ProbeFailure {
-                message: chain(&error).to_string(),
+                message: chain(&error),
             }),
         }
     }
@@ -390,7 +390,7 @@ impl Probe for QueueProbe {
         match self.0.depth().await {
             Ok(_) => Ok(()),
             Err(error) => Err(ProbeFailure {
-                message: chain(&error).to_string(),
+                message: chain(&error),
             }),
         }
     }

@@ -1,4 +1,4 @@
-//! What every [`Optimizer`] must do, in the process or over a network.
+//! What every [`fapo_domain::ports::optimizer::Optimizer`] must do, in the process or over a network.
 //!
 //! The suite plays the orchestrator itself, on the rows behind the service: nothing else may tick the jobs meanwhile.
 
@@ -15,13 +15,10 @@ use fapo_domain::model::access::Caller;
 use fapo_domain::model::case::Split;
 use fapo_domain::model::job::{JobGoal, JobStatus};
 use fapo_domain::model::variant::{DiffStats, Lineage};
-use fapo_domain::ports::optimizer::{
-    JobFilter, Optimizer, OptimizerError, ReportFormat, Submission,
-};
+use fapo_domain::ports::optimizer::{JobFilter, OptimizerError, ReportFormat, Submission};
 use fapo_domain::ports::tasks::Claim;
 use serde_json::{Value, json};
 
-use super::jobs::tick;
 use crate::optimizing::{NO_MODELS, PROBLEM, SETTINGS};
 use crate::sample;
 

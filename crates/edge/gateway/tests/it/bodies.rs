@@ -91,7 +91,7 @@ async fn a_body_that_does_not_fit_is_refused_by_its_field() -> anyhow::Result<()
             jobs,
             with(|body| {
                 body["goal"] =
-                    json!({"goal": "evaluate", "split": "val", "sample": 5_000_000_000_u64})
+                    json!({"goal": "evaluate", "split": "val", "sample": 5_000_000_000_u64});
             }),
             "goal.sample",
         ),

@@ -45,6 +45,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::shelf::Shelf;
 
+/// Puts something in front of an Optimizer.
+pub type Wrap = fn(Arc<dyn Optimizer>) -> Arc<dyn Optimizer>;
+
 /// What may differ between two worlds.
 #[derive(Default)]
 pub struct Setup {
@@ -52,7 +55,7 @@ pub struct Setup {
     pub options: ServeOptions,
     pub probes: Vec<(String, Arc<dyn Probe>)>,
     /// Stands in front of the real Optimizer.
-    pub wrap: Option<fn(Arc<dyn Optimizer>) -> Arc<dyn Optimizer>>,
+    pub wrap: Option<Wrap>,
     pub trace_context: Option<Arc<dyn TraceContext>>,
 }
 

@@ -6,6 +6,7 @@ mod bench;
 mod jobs;
 #[cfg(test)]
 mod observed;
+#[cfg(test)]
 mod optimizer;
 #[cfg(test)]
 mod traces;

@@ -276,7 +276,7 @@ impl Check<'_> {
         if let Some(text) = &prices
             && let Err(error) = fapo_llm::PriceTable::load(fapo_llm::DEFAULT_PRICES, Some(text))
         {
-            let message = fapo_domain::error::chain(&error).to_string();
+            let message = fapo_domain::error::chain(&error);
             self.wrong(
                 "models.prices_file",
                 message,
