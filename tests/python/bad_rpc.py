@@ -287,7 +287,8 @@ def main():
                 if before == with_store:
                     break
             before = server.rows()
-            checks = check(server, methods, tokens, job, evaluation_of(methods, job, tokens["viewer"]))
+            evaluation = evaluation_of(methods, job, tokens["viewer"])
+            checks = check(server, methods, tokens, job, evaluation)
             after = server.rows()
             # a submission is bound to a job's id before its project is read, so that a repetition makes the same job
             after["requests"] -= 1
@@ -303,7 +304,8 @@ def main():
                 checks.faults.append(f"the log holds the {role}'s token")
     for fault in checks.faults:
         print(fault)
-    print(f"{len(methods.all)} methods, {checks.made} bad requests, {len(checks.faults)} faults")
+    foreign = "an unknown one" if evaluation == HASH else "a real one"
+    print(f"{len(methods.all)} methods, {checks.made} bad requests, {len(checks.faults)} faults; as evaluation {foreign}")
     return 1 if checks.faults else 0
 
 
