@@ -118,13 +118,25 @@ class Server:
         self.process = subprocess.Popen(
             [program, *args], env=self.env, stdout=subprocess.PIPE, stderr=self.log, text=True
         )
-        self.address = json.loads(self.process.stdout.readline())["grpc"]
+        listens = json.loads(self.process.stdout.readline())
+        self.address, self.http = listens["grpc"], listens["http"]
         self.channel = grpc.insecure_channel(self.address, [("grpc.max_send_message_length", -1)])
 
     def token(self, role, project=None, expires="1d"):
         scope = ["--project", project] if project else []
         made = self.run("token", "create", "--name", role, "--role", role, "--expires", expires, *scope, *self.at)
         return made.strip()
+
+    def tokens(self):
+        """Of each kind one; `foreign` may do everything in another project."""
+        return {
+            "expired": self.token(VIEWER, "missing-hop", "1s"),
+            "viewer": self.token(VIEWER, "missing-hop"),
+            "submitter": self.token(SUBMITTER, "missing-hop"),
+            "admin": self.token("admin", "missing-hop"),
+            "foreign": self.token("admin", "other"),
+            "service": self.token(SERVICE),
+        }
 
     def run(self, *args):
         ran = subprocess.run([self.program, *args], env=self.env, capture_output=True, text=True)
@@ -182,6 +194,19 @@ class Methods:
             return "OK", first
         except grpc.RpcError as error:
             return error.code().name, reason(error)
+
+
+def settled(server, methods, tokens, job):
+    """Cancels the job, waits until nothing is written any more, and counts the rows."""
+    cancel = methods.message("Optimizer/CancelJob", {"jobId": job})
+    assert methods.call("Optimizer/CancelJob", cancel, tokens["submitter"])[0] == "OK"
+    rows, until = server.rows(), time.monotonic() + DEADLINE
+    while time.monotonic() < until:
+        time.sleep(2)
+        before, rows = rows, server.rows()
+        if before == rows:
+            return rows
+    raise AssertionError("the server goes on writing")
 
 
 def evaluation_of(methods, job, token):
@@ -267,26 +292,10 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         server = Server(os.path.abspath(sys.argv[1]), folder)
         try:
-            tokens = {
-                "expired": server.token(VIEWER, "missing-hop", "1s"),
-                "viewer": server.token(VIEWER, "missing-hop"),
-                "submitter": server.token(SUBMITTER, "missing-hop"),
-                "admin": server.token("admin", "missing-hop"),
-                "foreign": server.token("admin", "other"),
-                "service": server.token(SERVICE),
-            }
+            tokens = server.tokens()
             methods = Methods(server.channel)
             job = server.submit(tokens["submitter"])
-            cancel = methods.message("Optimizer/CancelJob", {"jobId": job})
-            assert methods.call("Optimizer/CancelJob", cancel, tokens["submitter"])[0] == "OK"
-            with_store = server.rows()
-            until = time.monotonic() + DEADLINE
-            while time.monotonic() < until:
-                time.sleep(2)
-                before, with_store = with_store, server.rows()
-                if before == with_store:
-                    break
-            before = server.rows()
+            before = settled(server, methods, tokens, job)
             evaluation = evaluation_of(methods, job, tokens["viewer"])
             checks = check(server, methods, tokens, job, evaluation)
             after = server.rows()
