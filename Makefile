@@ -125,5 +125,17 @@ compose-check: ## Deployment files: compose, images, Kubernetes, collector, aler
 	fi
 	@$(DEPLOY_VENV)/bin/python deploy/check.py
 
+RPC_VENV := $(TOOLS_DIR)/rpc-venv
+
+.PHONY: bad-input
+bad-input: ## Bad input to every RPC and route of a real server
+	@if [ ! -x $(RPC_VENV)/bin/python ]; then \
+	  echo "installing tests/python/requirements.txt into $(RPC_VENV)"; mkdir -p $(TOOLS_DIR); \
+	  python3 -m venv $(RPC_VENV) && $(RPC_VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/python/requirements.txt; \
+	fi
+	cargo build --locked -p fapo
+	@$(RPC_VENV)/bin/python tests/python/bad_rpc.py target/debug/fapo
+	@$(RPC_VENV)/bin/python tests/python/bad_http.py target/debug/fapo
+
 .PHONY: ci
 ci: check test ## What CI runs

@@ -15,6 +15,7 @@ use reqwest::{Client, Method, Request, RequestBuilder, Response, Url};
 use secrecy::{ExposeSecret, SecretString};
 
 use self::setup::{client, config, endpoint_url, expand, headers};
+use crate::addresses::Addresses;
 use crate::limiter::Limiter;
 use crate::provider::EnvLookup;
 use crate::retry::Failure;
@@ -59,11 +60,12 @@ struct ModelLimiter {
 }
 
 impl Endpoint {
-    /// Opens the endpoint of a model entry. `simulated` is the address of the running simulated model, for `provider: sim`.
+    /// Opens the endpoint of a model entry, where `addresses` admits it. `simulated` is the address of the running simulated model, for `provider: sim`.
     pub(crate) fn open(
         entry: &str,
         spec: &ModelSpec,
         env: &EnvLookup,
+        addresses: &Addresses,
         simulated: Option<&str>,
     ) -> Result<Self, ModelError> {
         let (protocol, official, default_key) = match spec.provider {
@@ -100,6 +102,15 @@ impl Endpoint {
         }
         // What stands in the file, not what the environment put into it, is shown.
         let shown = spec.base_url.as_deref().unwrap_or(&base);
+        if !addresses.admit(spec, &base, official, env) {
+            return Err(config(
+                entry,
+                format!(
+                    "base_url: {shown} is no address that models may be called at here: leave it out, or begin it with a \
+                     variable of models.env that holds an address; whoever runs the server can add it to models.base_urls"
+                ),
+            ));
+        }
         let url = endpoint_url(entry, &base, shown, protocol)?;
         let host = match (url.host_str(), url.port()) {
             (Some(host), Some(port)) => format!("{host}:{port}"),

@@ -9,9 +9,10 @@
 //!   calls a provider in its own protocol, without the key and within its caps.
 //!
 //! Invariants: an API key is read from the lookup that the app passes in, lives in a `SecretString`, is sent in a header
-//! marked sensitive, and reaches no error, log or `Debug` output, not even when a provider echoes it. Dropping a call's
-//! future cancels it. A failure that cannot pass is never tried twice.
+//! marked sensitive, and reaches no error, log or `Debug` output, not even when a provider echoes it; it goes to no address
+//! that [`Addresses`] does not admit. Dropping a call's future cancels it. A failure that cannot pass is never tried twice.
 
+mod addresses;
 mod endpoint;
 mod flight;
 mod get;
@@ -26,6 +27,7 @@ mod retry;
 mod shared;
 mod wire;
 
+pub use addresses::{Addresses, BadAddress};
 pub use get::{GetError, get};
 pub use limiter::{Limiter, Paused, Permit, Snapshot};
 pub use metered::{Metered, MeteredConfig};

@@ -15,6 +15,7 @@ use fapo_domain::ports::models::{ModelError, ModelReply, ModelRequest, Models};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
+use crate::addresses::Addresses;
 use crate::endpoint::Endpoint;
 use crate::limiter::Snapshot;
 use crate::observe::Called;
@@ -40,6 +41,7 @@ const BYTES_PER_TOKEN: u64 = 3;
 /// `timeout_s` for each try by itself.
 pub struct ProviderModels {
     env: EnvLookup,
+    addresses: Addresses,
     prices: PriceTable,
     clock: Arc<dyn Clock>,
     jitter: Jitter,
@@ -57,10 +59,11 @@ impl fmt::Debug for ProviderModels {
 }
 
 impl ProviderModels {
-    /// Models whose keys and addresses come from `env`.
+    /// Models whose keys and addresses come from `env`, wherever an entry says they are.
     pub fn new(env: EnvLookup, prices: PriceTable) -> Self {
         Self {
             env,
+            addresses: Addresses::any(),
             prices,
             clock: Arc::new(SystemClock),
             jitter: Jitter::new(0),
@@ -68,6 +71,13 @@ impl ProviderModels {
             shared: None,
             endpoints: RwLock::default(),
         }
+    }
+
+    /// Calls no other addresses than these.
+    #[must_use]
+    pub fn with_addresses(mut self, addresses: Addresses) -> Self {
+        self.addresses = addresses;
+        self
     }
 
     /// Uses this clock for `Retry-After` dates.
@@ -141,7 +151,13 @@ impl ProviderModels {
                 .map(|(_, base_url)| base_url.as_str()),
             Provider::Openai | Provider::Anthropic => None,
         };
-        let endpoint = Arc::new(Endpoint::open(entry, spec, &self.env, simulated)?);
+        let endpoint = Arc::new(Endpoint::open(
+            entry,
+            spec,
+            &self.env,
+            &self.addresses,
+            simulated,
+        )?);
         let mut endpoints = self
             .endpoints
             .write()

@@ -42,6 +42,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use self::session::Session;
+use crate::addresses::Addresses;
 use crate::endpoint::Endpoint;
 use crate::price::PriceTable;
 use crate::provider::{EnvLookup, is_exact, unpriced};
@@ -92,6 +93,7 @@ impl Default for RelayConfig {
 /// Relays to providers over HTTP.
 pub struct LlmRelays {
     env: EnvLookup,
+    addresses: Addresses,
     prices: Arc<PriceTable>,
     ledger: Arc<dyn Ledger>,
     config: RelayConfig,
@@ -112,11 +114,19 @@ impl LlmRelays {
     pub fn new(env: EnvLookup, prices: PriceTable, ledger: Arc<dyn Ledger>) -> Self {
         Self {
             env,
+            addresses: Addresses::any(),
             prices: Arc::new(prices),
             ledger,
             config: RelayConfig::default(),
             settled: Arc::default(),
         }
+    }
+
+    /// Which pass nothing on to other addresses than these.
+    #[must_use]
+    pub fn with_addresses(mut self, addresses: Addresses) -> Self {
+        self.addresses = addresses;
+        self
     }
 
     /// With other bounds and waits.
@@ -147,7 +157,8 @@ impl LlmRelays {
 #[async_trait]
 impl Relays for LlmRelays {
     async fn open(&self, grant: RelayGrant, folder: &Path) -> Result<Box<dyn Relay>, RelayError> {
-        let endpoint = Endpoint::open(&grant.entry, &grant.model, &self.env, None)?;
+        let endpoint =
+            Endpoint::open(&grant.entry, &grant.model, &self.env, &self.addresses, None)?;
         let capped = self.is_capped(&grant).await?;
         self.check(&grant, capped)?;
         let socket = folder.join(SOCKET);

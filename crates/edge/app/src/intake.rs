@@ -1,7 +1,8 @@
 //! Makes a job of an uploaded project, as `fapo check` and `fapo optimize` do of a folder: its files are written into a private
 //! folder, read from there by the same code, and the folder is removed. So the same project gives the same job on either way.
 //!
-//! Uploaded paths are text from outside: each is held against [`check_paths`] before anything is written.
+//! Uploaded paths are text from outside: each is held against [`check_paths`] before anything is written. So are the paths in
+//! `fapo.yaml`: one that leaves the folder would be a file of the server.
 
 use std::path::{Component, Path};
 use std::sync::Arc;
@@ -13,12 +14,15 @@ use fapo_domain::model::project::ProposerBackend;
 use fapo_domain::ports::StoreError;
 use fapo_domain::ports::blobs::Blobs;
 use fapo_domain::ports::optimizer::{Manifest, OptimizerError, ProjectIntake};
+use fapo_domain::problem::Problems;
 use fapo_llm::EnvLookup;
 use tempfile::TempDir;
 
 use crate::cli::advice::explain;
 use crate::ports::Ports;
-use crate::project::{ImportError, LoadError, LoadedProject, import_project, load_project};
+use crate::project::{
+    ImportError, LoadError, LoadedProject, files_outside, import_project, load_project,
+};
 use crate::wiring::Callable;
 
 /// Files of a project.
@@ -98,8 +102,14 @@ impl Intake {
 
     async fn load(&self, folder: &Path) -> Result<LoadedProject, OptimizerError> {
         let (folder, lookup) = (folder.to_owned(), Arc::clone(&self.lookup));
-        let loaded =
-            tokio::task::spawn_blocking(move || load_project(&folder, &|name| lookup(name)));
+        let loaded = tokio::task::spawn_blocking(move || {
+            // before any file is opened by the name that fapo.yaml has for it
+            let outside = outside(&folder);
+            if outside.has_errors() {
+                return Err(LoadError::Problems(outside));
+            }
+            load_project(&folder, &|name| lookup(name))
+        });
         match loaded.await {
             Ok(Ok(project)) => Ok(project),
             Ok(Err(LoadError::Problems(problems))) => Err(OptimizerError::Project(problems)),
@@ -195,6 +205,13 @@ fn fault(path: &str) -> Option<&'static str> {
         return Some("`.fapo` holds what fapo stores, and is no part of a project");
     }
     None
+}
+
+/// What fapo.yaml names and was not uploaded with it, because it lies elsewhere. Without a fapo.yaml that can be read it names
+/// nothing, and who reads the project says so.
+fn outside(folder: &Path) -> Problems {
+    std::fs::read_to_string(folder.join("fapo.yaml"))
+        .map_or_else(|_| Problems::new(), |text| files_outside(&text))
 }
 
 async fn fetch(blobs: &dyn Blobs, hash: ContentHash) -> Result<Arc<[u8]>, OptimizerError> {

@@ -131,6 +131,9 @@ async fn start(
 ) -> anyhow::Result<Started> {
     fapo_llm::install_crypto();
     let config = &options.config;
+    if config.auth == AuthMode::Tokens {
+        sandbox::must_be_required(&options.env)?;
+    }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     // before what is waited for: a certificate that cannot be used is told at once
     let http_options = http_options(config)?;
@@ -192,6 +195,7 @@ fn parts(
         queue: Arc::clone(&queue.queue),
         clock,
         lookup: Arc::new(move |name: &str| visible.get(name).map(str::to_owned)),
+        addresses: models.addresses.clone(),
         prices,
         limits: Arc::clone(&queue.limits),
         trace: Arc::clone(&trace),

@@ -31,6 +31,13 @@ use source::Shared;
 const BATCH_BYTES: u64 = 1 << 20;
 /// Most rows that are taken from the pages at a time.
 const BATCH_ROWS: u64 = 1024;
+/// What all rows together may be larger than the file they stand in: dictionaries and run lengths say the same value any number of
+/// times in a few bytes, and a file that is made for it has no end. Honest data stays far below.
+const MOST_EXPANSION: u64 = 1000;
+/// What any file may hold, however small it is.
+const ALWAYS_HELD: u64 = 256 << 20;
+/// What a row counts besides its values: rows of nulls are rows, too.
+const ROW_BYTES: u64 = 16;
 /// The first and the last bytes of a file, and the last ones where the end is encrypted.
 const MAGIC: &[u8] = b"PAR1";
 const MAGIC_ENCRYPTED: &[u8] = b"PARE";
@@ -74,6 +81,8 @@ pub(super) struct Table {
     left: u64,
     /// The row that is read, from 1.
     number: u64,
+    /// Bytes that further rows may hold.
+    room: u64,
     done: bool,
 }
 
@@ -151,6 +160,7 @@ impl Table {
             group: 0,
             left: 0,
             number: 0,
+            room: length.saturating_mul(MOST_EXPANSION).max(ALWAYS_HELD),
             done: false,
         };
         guarded(|| Ok(table.plan(wanted)))??;
@@ -236,6 +246,12 @@ impl Table {
         {
             return Err(Damage::new("the columns do not have the same rows"));
         }
+        let bytes = ROW_BYTES + row.bytes();
+        self.room = self.room.checked_sub(bytes).ok_or_else(|| {
+            Damage::new(format!(
+                "its rows are more than {MOST_EXPANSION} times as large as the file"
+            ))
+        })?;
         Ok(Some(match row.fault {
             Some(fault) => Err(fault),
             None => Ok(values),

@@ -22,7 +22,7 @@ fn open(value: serde_json::Value, env: &'static [(&str, &str)]) -> Result<Endpoi
         let found = env.iter().find(|(known, _)| *known == name);
         found.map(|(_, value)| (*value).to_owned())
     });
-    Endpoint::open("task", &spec(value), &env, None)
+    Endpoint::open("task", &spec(value), &env, &Addresses::any(), None)
 }
 
 #[test]
@@ -59,6 +59,23 @@ fn retry_after_is_read_in_all_its_forms() {
 }
 
 #[test]
+fn an_address_that_is_not_admitted_is_refused_before_a_key_is_looked_for() {
+    let env: EnvLookup = Arc::new(|name| match name {
+        "SECRET" => Some("sk-secret".to_owned()),
+        other => panic!("{other} was looked for"),
+    });
+    let listed = Addresses::listed(["https://llm.example.com/v1"]).unwrap();
+    let base_url = "https://evil.example/${SECRET}/v1";
+    let spec = spec(json!({"provider": "openai", "model": "m", "base_url": base_url}));
+    let refused = Endpoint::open("task", &spec, &env, &listed, None).map(|_| ());
+    let refused = refused.expect_err("it is not listed");
+    assert!(matches!(&refused, ModelError::Config { .. }), "{refused:?}");
+    let said = refused.to_string();
+    assert!(said.contains(base_url), "{said}");
+    assert!(!said.contains("sk-secret"), "{said}");
+}
+
+#[test]
 fn addresses_are_expanded_and_completed() {
     let url = |base: &str| {
         let env: EnvLookup = Arc::new(|name| match name {
@@ -67,7 +84,8 @@ fn addresses_are_expanded_and_completed() {
             _ => None,
         });
         let spec = spec(json!({"provider": "openai", "model": "m", "base_url": base}));
-        Endpoint::open("task", &spec, &env, None).map(|endpoint| endpoint.url.to_string())
+        Endpoint::open("task", &spec, &env, &Addresses::any(), None)
+            .map(|endpoint| endpoint.url.to_string())
     };
     let full = "http://127.0.0.1:1/v1/chat/completions";
     assert_eq!(url("http://${HOST}/v1").unwrap(), full);

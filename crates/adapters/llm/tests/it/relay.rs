@@ -15,7 +15,7 @@ use fapo_domain::model::task::Fence;
 use fapo_domain::money::{SpendRole, Usage};
 use fapo_domain::ports::ledger::{Balance, Caps, Ledger};
 use fapo_domain::ports::relay::{Relay, RelayError, RelayGrant, Relays};
-use fapo_llm::{LlmRelays, PriceTable, RelayConfig};
+use fapo_llm::{Addresses, LlmRelays, PriceTable, RelayConfig};
 use fapo_store::{SqliteStore, StoreOptions};
 use fapo_testkit::clock::ManualClock;
 use fapo_testkit::messages::{Conversation, Move, Script, ScriptedMessages};
@@ -36,6 +36,7 @@ struct Lab {
     store: Arc<SqliteStore>,
     claude: ScriptedMessages,
     config: RelayConfig,
+    addresses: Addresses,
 }
 
 impl Lab {
@@ -57,6 +58,7 @@ impl Lab {
                 drain: Duration::from_secs(5),
                 ..RelayConfig::default()
             },
+            addresses: Addresses::any(),
         };
         lab.cap(None).await;
         lab
@@ -98,6 +100,7 @@ impl Lab {
         });
         let ledger: Arc<dyn Ledger> = Arc::<SqliteStore>::clone(&self.store);
         LlmRelays::new(env, PriceTable::builtin(), ledger)
+            .with_addresses(self.addresses.clone())
             .with_config(self.config)
             .open(grant, self.folder.path())
             .await

@@ -276,6 +276,8 @@ pub struct RawTelemetry {
 pub struct RawModels {
     /// Variables that projects may name.
     pub env: Vec<String>,
+    /// Addresses that projects may write down.
+    pub base_urls: Vec<String>,
     /// A price table of one's own.
     pub prices_file: String,
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use fapo_domain::clock::Timestamp;
 use fapo_domain::model::task::Topic;
 use fapo_domain::ports::retention::RetentionRule;
+use fapo_llm::Addresses;
 
 use super::raw::{AuthMode, LogFormat, RawWorkers};
 use super::units::Secret;
@@ -285,6 +286,8 @@ pub struct Telemetry {
 pub struct ModelAccess {
     /// Variables that projects may name; a `*` at the end stands for any rest.
     pub env: Vec<String>,
+    /// Where models may be called.
+    pub addresses: Addresses,
     /// The text of a price table of one's own.
     pub prices: Option<String>,
 }

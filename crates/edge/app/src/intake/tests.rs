@@ -5,7 +5,7 @@ use fapo_domain::clock::SystemClock;
 use fapo_domain::error::Classified as _;
 use fapo_domain::model::job::JobGoal;
 use fapo_domain::ports::jobs::Jobs as _;
-use fapo_llm::{PriceTable, ProviderModels};
+use fapo_llm::{Addresses, PriceTable, ProviderModels};
 use fapo_store::{SqliteStore, StoreOptions};
 
 use super::*;
@@ -49,11 +49,17 @@ impl Bench {
     }
 
     fn intake(&self) -> Intake {
+        self.intake_at(Addresses::any())
+    }
+
+    /// One whose models may be called at these addresses.
+    fn intake_at(&self, addresses: Addresses) -> Intake {
         fapo_llm::install_crypto();
         let env = self.env.clone();
         let lookup: EnvLookup = Arc::new(move |name: &str| env.get(name).map(str::to_owned));
         let prices = PriceTable::load(fapo_llm::DEFAULT_PRICES, None).unwrap();
-        let providers = Arc::new(ProviderModels::new(Arc::clone(&lookup), prices));
+        let providers = ProviderModels::new(Arc::clone(&lookup), prices);
+        let providers = Arc::new(providers.with_addresses(addresses));
         let sandbox = crate::wiring::sandbox::sandbox(&self.env, Path::new(".")).unwrap();
         let callable = Callable::new(providers, sandbox, self.env.clone());
         Intake::new(self.ports.clone(), lookup, Arc::new(callable))
@@ -159,6 +165,87 @@ async fn a_project_has_all_its_files_and_not_too_many_bytes() {
     headless.0.remove("fapo.yaml");
     let refused = bench.import(&headless).await.unwrap_err();
     assert_eq!(refused.reason(), "REQUEST_INVALID");
+}
+
+#[tokio::test]
+async fn a_project_cannot_have_keys_sent_where_it_likes() {
+    let bench = Bench::new(Env::from_pairs([
+        ("OPENAI_API_KEY", "sk-the-servers"),
+        ("FAPO_MODEL_URL", "http://127.0.0.1:9/v1"),
+    ]))
+    .await;
+    let files = project_files(&example()).unwrap().files;
+    let settings = String::from_utf8(files["fapo.yaml"].to_vec()).unwrap();
+    let submit = async |base_url: &str| {
+        let model = format!(
+            "{{ provider: openai, model: m, base_url: {base_url:?}, price: {{ input: 1, output: 1 }} }}"
+        );
+        let simulated = "{ provider: sim, model: sim-small, world: sim.json, temperature: 0.0 }";
+        let written = settings.replace(simulated, &model);
+        assert_ne!(written, settings);
+        let mut files = files.clone();
+        files.insert("fapo.yaml".to_owned(), written.into_bytes().into());
+        let manifest = bench.upload(files).await;
+        let listed = Addresses::listed(["https://llm.example.com/v1"]).unwrap();
+        let intake = bench.intake_at(listed);
+        intake.import(&manifest, JobGoal::Optimize).await
+    };
+    for good in ["https://llm.example.com/v1", "${FAPO_MODEL_URL}"] {
+        submit(good).await.expect(good);
+    }
+    for bad in [
+        "https://evil.example/v1",
+        "http://127.0.0.1:9/v1",
+        "https://evil.example/v1?key=${OPENAI_API_KEY}",
+    ] {
+        let refused = submit(bad).await.expect_err(bad);
+        assert_eq!(refused.reason(), "MODELS_NOT_CALLABLE", "{refused:?}");
+        let said = refused.to_string();
+        assert!(said.contains("models.base_urls"), "{said}");
+        assert!(!said.contains("sk-the-servers"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_project_cannot_have_the_server_read_its_own_files() {
+    let bench = Bench::of_example().await;
+    let secrets = tempfile::tempdir().unwrap();
+    let secret = secrets.path().join("store_url");
+    std::fs::write(&secret, "postgres://fapo:hunter2@db/fapo\n").unwrap();
+    let data = secrets.path().join("others.jsonl");
+    let line =
+        r#"{"case_id": "theirs", "input": {"question": "hunter2"}, "expected": {"answer": "x"}}"#;
+    std::fs::write(&data, format!("{line}\n")).unwrap();
+    // the folder of an intake is a sibling of these
+    let beside = |path: &Path| {
+        let name = path.strip_prefix(std::env::temp_dir()).unwrap();
+        format!("../{}", name.display())
+    };
+    let files = project_files(&example()).unwrap().files;
+    let settings = String::from_utf8(files["fapo.yaml"].to_vec()).unwrap();
+    let mut tried = Vec::new();
+    for path in [secret.display().to_string(), beside(&secret)] {
+        let objective = "objective:\n";
+        tried.push(settings.replace(objective, &format!("{objective}  protect: [{path:?}]\n")));
+        tried.push(settings.replace("sim.json", &path));
+    }
+    for path in [data.display().to_string(), beside(&data)] {
+        tried.push(settings.replace("data/train.jsonl", &path));
+        tried.push(settings.replace("data/corpus.jsonl", &path));
+    }
+    for tampered in tried {
+        assert_ne!(tampered, settings);
+        let mut files = files.clone();
+        files.insert("fapo.yaml".to_owned(), tampered.as_bytes().into());
+        let manifest = bench.upload(files).await;
+        let refused = bench.import(&manifest).await.expect_err(&tampered);
+        let OptimizerError::Project(problems) = &refused else {
+            panic!("{refused:?}")
+        };
+        let said = problems.to_string();
+        assert!(said.contains("not inside the project folder"), "{said}");
+        assert!(!said.contains("hunter2"), "{said}");
+    }
 }
 
 #[test]

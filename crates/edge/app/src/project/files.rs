@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use fapo_diagnosis::prompts;
 use fapo_domain::model::project::ProjectSpec;
-use fapo_domain::problem::Problems;
+use fapo_domain::problem::{Problem, Problems};
 use fapo_project::read_project;
 
 use super::cases::split_files;
@@ -86,6 +86,28 @@ fn named(spec: &ProjectSpec) -> Vec<String> {
         .collect()
 }
 
+/// The files that the text of a `fapo.yaml` names and that do not stand in its folder. A project on one's own disk may have such;
+/// one that was submitted would name files of the server, whose lines would come back in problems and reports.
+pub fn files_outside(settings: &str) -> Problems {
+    // whatever else is wrong is said by who reads the project
+    let (spec, _) = read_project(SETTINGS, settings);
+    let named = spec.as_ref().map_or_else(Vec::new, named);
+    let mut problems = Problems::new();
+    for file in named.iter().filter(|file| plain_path(file).is_none()) {
+        problems.push(outside(file));
+    }
+    problems
+}
+
+fn outside(file: &str) -> Problem {
+    problem(
+        "outside-folder",
+        SETTINGS,
+        format!("{file:?} is not inside the project folder"),
+        "a project that is submitted has all its files in its folder: put it there",
+    )
+}
+
 /// The files that count wherever they are there.
 fn beside(dir: &Path) -> Result<Vec<String>, LoadError> {
     let mut found = Vec::new();
@@ -119,12 +141,7 @@ fn add(
     problems: &mut Problems,
 ) -> Result<(), LoadError> {
     let Some(plain) = plain_path(file) else {
-        problems.push(problem(
-            "outside-folder",
-            SETTINGS,
-            format!("{file} is not inside the project folder"),
-            "a project that is submitted has all its files in its folder: put it there",
-        ));
+        problems.push(outside(file));
         return Ok(());
     };
     if files.contains_key(&plain) {

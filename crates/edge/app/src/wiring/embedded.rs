@@ -24,7 +24,7 @@ use fapo_domain::ports::trace_context::NoTraces;
 use fapo_domain::ports::work::TaskHandler;
 use fapo_domain::{JobId, hash::Hasher};
 use fapo_executor::ExecutorService;
-use fapo_llm::EnvLookup;
+use fapo_llm::{Addresses, EnvLookup};
 use fapo_orchestrator::{OptimizerService, OrchestratorConfig, OrchestratorService};
 use fapo_queue::{MemoryLimits, MemoryQueue, WorkerConfig};
 use fapo_scoring::ScoringService;
@@ -118,6 +118,8 @@ impl Embedded {
             prices: prices(dir)?,
             clock,
             lookup,
+            // the project is the user's own, and so are the keys
+            addresses: Addresses::any(),
             env: options.env,
         });
         let executor = base.executor();

@@ -10,6 +10,7 @@ use fapo_sandbox::{
     Interpreter, ProcessSandbox, PythonConfig, PythonPool, SandboxConfig, SandboxMode, find_program,
 };
 
+use crate::cli::advice::Advice;
 use crate::config::Env;
 
 /// The word by which the program calls itself to be the one inside a sandbox.
@@ -35,6 +36,22 @@ pub fn sandbox(env: &Env, dir: &Path) -> anyhow::Result<Arc<ProcessSandbox>> {
     config.mode = mode;
     config.hidden = hidden(dir);
     Ok(Arc::new(ProcessSandbox::new(config)))
+}
+
+/// Holds what the operator wants against whose code it is: behind tokens it is that of whoever may submit, and a process without
+/// namespaces reaches the network and other processes of the machine.
+///
+/// # Errors
+/// When `FAPO_SANDBOX` is anything but `required`.
+pub fn must_be_required(env: &Env) -> anyhow::Result<()> {
+    match env.get("FAPO_SANDBOX") {
+        None | Some("required") => Ok(()),
+        Some(other) => Err(Advice::new(
+            format!("FAPO_SANDBOX is {other:?}, and a server with tokens runs the code of whoever may submit"),
+            "unset it: where there is no sandbox, projects without code and coding agents still run",
+        )
+        .into()),
+    }
 }
 
 /// The project's folder where it really is.
@@ -103,6 +120,18 @@ mod tests {
         }
         let error = sandbox(&Env::from_pairs([("FAPO_SANDBOX", "none")]), dir).err();
         assert!(error.is_some_and(|error| error.to_string().contains("required")));
+    }
+
+    #[test]
+    fn code_of_others_is_never_run_without_a_sandbox() {
+        for right in ["required", ""] {
+            assert!(must_be_required(&Env::from_pairs([("FAPO_SANDBOX", right)])).is_ok());
+        }
+        assert!(must_be_required(&Env::default()).is_ok());
+        for wrong in ["preferred", "off", "none"] {
+            let refused = must_be_required(&Env::from_pairs([("FAPO_SANDBOX", wrong)]));
+            assert!(refused.is_err_and(|error| error.to_string().contains(wrong)));
+        }
     }
 
     #[tokio::test]

@@ -21,7 +21,8 @@ use fapo_domain::ports::trace_context::TraceContext;
 use fapo_domain::ports::work::TaskHandler;
 use fapo_executor::{ExecutorConfig, ExecutorService, Ports as ExecutorPorts};
 use fapo_llm::{
-    EnvLookup, LlmRelays, Metered, MeteredConfig, PriceTable, ProviderModels, RelayConfig,
+    Addresses, EnvLookup, LlmRelays, Metered, MeteredConfig, PriceTable, ProviderModels,
+    RelayConfig,
 };
 use fapo_orchestrator::{
     OptimizerPorts, OptimizerService, OrchestratorConfig, OrchestratorService,
@@ -54,6 +55,8 @@ pub struct BaseParts {
     pub env: Env,
     /// Keys and addresses of models, as far as a project may name them.
     pub lookup: EnvLookup,
+    /// Where models may be called.
+    pub addresses: Addresses,
     /// What models cost.
     pub prices: PriceTable,
     /// What providers allow to all who call them.
@@ -80,6 +83,7 @@ pub struct Base {
     sandbox: Arc<dyn Sandbox>,
     models: Arc<dyn MeteredModels>,
     lookup: EnvLookup,
+    addresses: Addresses,
     prices: PriceTable,
     python: Arc<Interpreter>,
     code: Arc<dyn CodeRunner>,
@@ -109,6 +113,7 @@ impl Base {
     /// Puts the parts together. Nothing is started: programs are looked for when they are wanted.
     pub fn new(parts: BaseParts) -> Self {
         let providers = ProviderModels::new(Arc::clone(&parts.lookup), parts.prices.clone())
+            .with_addresses(parts.addresses.clone())
             .with_clock(Arc::clone(&parts.clock))
             .with_jitter_seed(jitter_seed(&parts.clock))
             .with_shared_limits(parts.limits);
@@ -131,6 +136,7 @@ impl Base {
             sandbox: held,
             models,
             lookup: parts.lookup,
+            addresses: parts.addresses,
             prices: parts.prices,
             python: parts.python,
             code,
@@ -264,6 +270,7 @@ impl Base {
             self.prices.clone(),
             Arc::clone(&self.ports.ledger),
         )
+        .with_addresses(self.addresses.clone())
         .with_config(RelayConfig {
             silence: RELAY_SILENCE,
             ..RelayConfig::default()

@@ -16,9 +16,13 @@ use fapo_domain::ports::optimizer::{
 };
 use fapo_domain::ports::tasks::DeadTask;
 use fapo_gateway::{GatewayConfig, GatewayLimits};
+use tokio::sync::Semaphore;
 
 use crate::client::Ask;
 use crate::world::{Setup, World};
+
+/// Has a permit for each listing of the project `slow` that began.
+pub static SLOW_BEGAN: Semaphore = Semaphore::const_new(0);
 
 /// Listing jobs goes wrong in the way that the filter's project names; everything else is refused.
 pub struct Faulty;
@@ -43,6 +47,7 @@ impl Optimizer for Faulty {
         match filter.project.as_deref() {
             Some("hang") => std::future::pending().await,
             Some("slow") => {
+                SLOW_BEGAN.add_permits(1);
                 tokio::time::sleep(Duration::from_millis(300)).await;
                 Ok(Vec::new())
             }

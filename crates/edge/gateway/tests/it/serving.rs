@@ -147,6 +147,12 @@ async fn what_is_under_way_is_answered_before_the_end_and_nothing_new_is_taken()
             .bearer_auth(&world.tokens["root"])
             .send(),
     );
+    // it must be under way when the server is told to stop
+    let began = faults::SLOW_BEGAN.acquire();
+    tokio::time::timeout(PATIENCE, began)
+        .await
+        .context("the slow request did not begin")??
+        .forget();
     // an idle connection must not keep the server
     let mut idle = TcpStream::connect(world.address).await?;
     idle.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")

@@ -257,6 +257,11 @@ impl Row {
         fits
     }
 
+    /// Bytes of what was read of it.
+    pub fn bytes(&self) -> u64 {
+        self.bytes as u64
+    }
+
     fn note(&mut self, fault: Fault) {
         self.fault.get_or_insert(fault);
     }

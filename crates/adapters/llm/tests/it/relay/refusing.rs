@@ -163,3 +163,16 @@ async fn a_socket_that_cannot_be_made_is_said_so() {
     // closing gave it back
     lab.open().await;
 }
+
+#[tokio::test]
+async fn a_provider_that_the_operator_did_not_name_gets_no_relay() {
+    let mut lab = Lab::playing([]).await;
+    lab.addresses = Addresses::listed([]).unwrap();
+    // what begins with a variable is the operator's choice
+    lab.open().await.close().await.unwrap();
+    let mut grant = lab.grant();
+    grant.model.base_url = Some(lab.claude.base_url());
+    let refused = lab.try_open(grant).await.err().expect("it is refused");
+    assert_eq!(refused.reason(), "MODEL_CONFIG", "{refused:?}");
+    assert!(lab.claude.requests().is_empty());
+}

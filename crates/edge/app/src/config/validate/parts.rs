@@ -263,6 +263,15 @@ impl Check<'_> {
                 );
             }
         }
+        let listed = raw.base_urls.iter().map(String::as_str);
+        let addresses = fapo_llm::Addresses::listed(listed).unwrap_or_else(|error| {
+            self.wrong(
+                "models.base_urls",
+                error.to_string(),
+                "each up to and including its path, such as https://llm.example.com/v1",
+            );
+            fapo_llm::Addresses::listed([]).expect("an empty list holds nothing bad")
+        });
         let prices = self.read_file("models.prices_file", &raw.prices_file);
         if let Some(text) = &prices
             && let Err(error) = fapo_llm::PriceTable::load(fapo_llm::DEFAULT_PRICES, Some(text))
@@ -276,6 +285,7 @@ impl Check<'_> {
         }
         ModelAccess {
             env: raw.env.clone(),
+            addresses,
             prices,
         }
     }

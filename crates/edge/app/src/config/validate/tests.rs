@@ -238,6 +238,16 @@ fn what_a_project_may_name_never_reaches_the_servers_own_variables() {
 }
 
 #[test]
+fn an_address_of_models_is_whole_and_holds_no_key() {
+    for wrong in ["*", "llm.example.com", "https://key@llm.example.com/v1"] {
+        let text = format!("[models]\nbase_urls = [{wrong:?}]");
+        assert_eq!(told(&text, &[]), ["models.base_urls"], "{wrong}");
+    }
+    let right = "[models]\nbase_urls = [\"https://llm.example.com/v1\", \"http://10.0.0.7:8000\"]";
+    assert!(read(right, &[], &[]).is_ok());
+}
+
+#[test]
 fn a_dump_is_a_configuration_and_the_schema_knows_every_key() {
     let layers = Layers::defaults();
     let again: toml::Table = dump::as_toml(&layers).parse().unwrap();

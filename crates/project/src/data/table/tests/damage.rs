@@ -6,7 +6,7 @@ use parquet::file::properties::WriterProperties;
 
 use super::{Stored, Values, cases, file, plain, properties, texts, write};
 use crate::data::table::guard::guarded;
-use crate::data::{CaseReader, DataFormat, Fault};
+use crate::data::{CaseReader, DataFormat, DocumentReader, Fault};
 
 const FLAT: &str = "required binary case_id (STRING); required binary q (STRING);";
 
@@ -313,6 +313,32 @@ impl Seeded {
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         usize::try_from((mixed ^ (mixed >> 31)) % end as u64).unwrap()
     }
+}
+
+#[test]
+fn a_file_that_says_the_same_without_end_is_left() {
+    let ids: Vec<String> = (0..400).map(|number| number.to_string()).collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let long = "x".repeat(1 << 20);
+    let bomb = write(
+        "required binary doc_id (STRING); required binary text (STRING);",
+        WriterProperties::builder()
+            .set_compression(Compression::ZSTD(Default::default()))
+            .build(),
+        &[vec![texts(&ids), texts(&vec![long.as_str(); 400])]],
+    );
+    assert!(bomb.len() < 200_000, "{}", bomb.len());
+    let mut read = 0;
+    let mut last = None;
+    for document in DocumentReader::new(Bytes::new(bomb), DataFormat::Parquet, "c.parquet") {
+        match document {
+            Ok(_) => read += 1,
+            Err(problem) => last = Some(problem.message),
+        }
+    }
+    assert!((200..300).contains(&read), "{read}");
+    let last = last.expect("the end is told");
+    assert!(last.contains("1000 times as large"), "{last}");
 }
 
 #[test]
