@@ -1,6 +1,6 @@
 """Submits a project and prints its progress.
 
-    python submit.py PROJECT --server 127.0.0.1:7070 [--token-file FILE]
+    python submit.py PROJECT --server 127.0.0.1:7401 [--token-file FILE]
 
 The last line is a JSON object with the job's id, status and lineage hash.
 """
@@ -17,7 +17,7 @@ from fapo import Client, FapoError
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("project", help="the project's folder")
-    parser.add_argument("--server", default=os.environ.get("FAPO_SERVER", "127.0.0.1:7070"))
+    parser.add_argument("--server", default=os.environ.get("FAPO_SERVER", "127.0.0.1:7401"))
     parser.add_argument("--token-file", help="a file with the token; else FAPO_TOKEN is used")
     parser.add_argument("--request-id", help="sent again it gives the same job")
     args = parser.parse_args()

@@ -9,7 +9,7 @@ use super::JobArgs;
 /// Which server, for commands that need one.
 #[derive(Debug, Clone, Args)]
 pub struct ServerArgs {
-    /// The server's address, such as http://127.0.0.1:7070; FAPO_SERVER where absent
+    /// The server's address, such as http://127.0.0.1:7401; FAPO_SERVER where absent
     #[arg(long, value_name = "URL")]
     pub server: Option<String>,
     /// A file that holds the token; FAPO_TOKEN where absent
