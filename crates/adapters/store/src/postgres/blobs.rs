@@ -109,4 +109,17 @@ impl Blobs for PgStore {
         })
         .await
     }
+
+    async fn absent_blobs(&self, hashes: &[ContentHash]) -> Result<Vec<ContentHash>, StoreError> {
+        self.run("look for blobs", || async {
+            // one that was not touched lately is asked for again, which touches it: until then it may go
+            let there = present(&mut *self.connection().await?, hashes, self.now()).await?;
+            Ok(hashes
+                .iter()
+                .filter(|hash| !there.contains(hash))
+                .copied()
+                .collect())
+        })
+        .await
+    }
 }
